@@ -1,0 +1,16 @@
+PYTHON ?= python3.11
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+tables: .venv/installed  ## all tables of the default study: snakemake --profile local all_tables
+	snakemake --profile local all_tables
+
+test: .venv/installed  ## linters, unit tests and the smoke study from end to end
+	pytest
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv && pip install --quiet --disable-pip-version-check --requirement requirements.txt && touch $@
+
+help:  ## this text
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+.PHONY: tables test help

@@ -1,0 +1,44 @@
+"""The DeiT paper as one DAG: teachers -> their logits -> students -> fine-tuning at 384 -> predictions -> tables.
+
+Every result is named after what it is made from (workflow/plan.py), so a name that exists is right and needs no record.
+"""
+
+import os
+import sys
+
+
+configfile: "params/study.yaml"
+
+
+sys.path[:0] = [f"{workflow.basedir}/workflow", f"{workflow.basedir}/src"]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [f"{workflow.basedir}/src", os.environ.get("PYTHONPATH")]))
+
+from lookup import Lookup
+
+plan = Lookup(config["study"], workflow.is_main_process, as_if_new=config.get("as_if_new", False))
+
+
+wildcard_constraints:
+    study=config["study"],
+    name="[^.]+",
+    digest="[0-9a-f]{10}",
+
+
+onstart:
+    plan.write()
+
+
+rule all_tables:
+    default_target: True
+    """Every table and figure of the study, gathered in reports/<study>/index.html."""
+    input:
+        plan.report,
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/teachers.smk"
+include: "workflow/rules/teacher_logits.smk"
+include: "workflow/rules/students.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/tables.smk"

@@ -1,0 +1,54 @@
+"""Compare the class and the distillation token of a run, as parameters and after each block: tokens.json."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from torch.utils.data import Subset
+
+from deit.analysis import input_cosine, layer_cosines
+from deit.checkpoints import read_weights
+from deit.datasets import evaluation_images
+from deit.distributed import set_up_torch
+from deit.evaluation import EvaluationViews, batches
+from deit.models import create, load_weights
+from deit.recipes import Job
+from deit.results import check_input, new_folder, read_job
+from deit.views import evaluation_transform
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    job = read_job(arguments.recipe)
+    check_input(arguments.data, job, "data")
+    check_input(arguments.run, job, "run")
+    compare_tokens(job, arguments.run, arguments.output)
+
+
+def compare_tokens(job: Job, run_folder: Path, output: Path) -> None:
+    """Fills the folder `output`; always in fp32, as bf16 would round cosines near 1 to three digits."""
+    recipe, execution = job.resolved(), job.execution
+    device = set_up_torch(execution)
+    net = create(recipe.run.model).to(device)
+    load_weights(net, read_weights(run_folder / "weights.safetensors"))
+    images = evaluation_images(recipe.data, recipe.evaluation_set, execution.data_root)
+    views = EvaluationViews(images, evaluation_transform(recipe.data, recipe.view))
+    first = Subset(views, range(min(recipe.images, len(views))))
+    layers, count = layer_cosines(net, batches(first, device, execution.workers))
+    comparison = {"run": recipe.run.run, "input_cosine": input_cosine(net), "layers": layers, "images": count}
+    log.info("%s", comparison)
+    with new_folder(output, job) as folder:
+        (folder / "tokens.json").write_text(json.dumps(comparison, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Check the data against what the params declare, and write what they are: manifest.json."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from deit.datasets import manifest_of
+from deit.recipes import Job
+from deit.results import new_folder, read_job
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    prepare_data(read_job(arguments.recipe), arguments.output)
+
+
+def prepare_data(job: Job, output: Path) -> None:
+    """Fills the folder `output` with the manifest; raises SystemExit where the data are not the declared ones."""
+    with new_folder(output, job) as folder:
+        manifest = manifest_of(job.resolved(), job.execution.data_root)
+        for name, split in manifest["splits"].items():
+            log.info("%s: %d images of %d classes", name, split["images"], len(split["classes"]))
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,321 @@
+"""The images and true labels of a study, by number, and the check that they are the declared ones.
+
+Two readers: gzip-compressed IDX files (MNIST's format), and whatever timm reads from a folder or tar with one
+sub-folder a class. What stands between a file and an evaluation (held-out images, a corruption, other labels) wraps
+what was read.
+"""
+
+import gzip
+import hashlib
+import json
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from .recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingData
+
+HELD_OUT_SEED = 20210721
+IDX_UINT8 = 8
+RESTORE = "Restore the original under data.root, or declare the new data in the params file"
+
+
+class ImageSet(Protocol):
+    """Images in a fixed order, the same on every machine."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> Image.Image:
+        """In mode L or RGB, by the channels of the data."""
+
+    def targets(self, index: int) -> tuple[int, ...]:
+        """The true class; with ReaL's labels, one or several."""
+
+    def identity(self, index: int) -> str:
+        """What people call the image; unique within the set."""
+
+
+def training_images(data: TrainingData, root: Path | str) -> ImageSet:
+    """The images to learn from: the training split without the held-out images.
+
+    Raises SystemExit where the files below `root` are not the declared ones.
+    """
+    images = read_split(data.split, data.reader, data, root, "data.training")
+    return Selected(images, divided(len(images), data.held_out)[0]) if data.held_out else images
+
+
+def evaluation_images(data: TrainingData, evaluation_set: EvaluationSet, root: Path | str, name: str = "*") -> ImageSet:
+    """The images of an evaluation set, with their corruption and labels; `name` is the set's, for messages.
+
+    Raises SystemExit where the files below `root` are not the declared ones.
+    """
+    key = f"data.evaluation.{name}"
+    images = read_split(evaluation_set.split, evaluation_set.reader, data, root, f"{key}.split")
+    if evaluation_set.held_out:
+        images = Selected(images, divided(len(images), evaluation_set.held_out)[1])
+    if evaluation_set.corruption:
+        images = Corrupted(images, evaluation_set.corruption)
+    if evaluation_set.labels:
+        images = relabelled(images, Path(root) / evaluation_set.labels, data.classes, f"{key}.labels")
+    return images
+
+
+def divided(images: int, held_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the images to learn from and of the held-out ones, each ascending."""
+    # RandomState's draws are the same in every version of NumPy (NEP 19), unlike default_rng's.
+    order = np.random.RandomState(HELD_OUT_SEED).permutation(images)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def read_split(split: Split, reader: str, data: TrainingData, root: Path | str, key: str) -> "IdxImages | FolderImages":
+    """All images of a split; `key` is where the params declare it.
+
+    Raises SystemExit where the number of images or classes is not the declared one.
+    """
+    images = {"idx": IdxImages, "timm": FolderImages}[reader](split, data, Path(root), key)
+    if len(images) != split.images:
+        refuse(key, "images", images.path, f"{split.images} images", f"{len(images)}")
+    if len(images.classes) != data.classes:
+        refuse("data", "classes", images.path, f"{data.classes} classes", f"{len(images.classes)}")
+    return images
+
+
+def refuse(key: str, part: str, path: Path, expected: str, found: str) -> NoReturn:
+    raise SystemExit(f"{path}: expected {expected}, found {found}. {RESTORE} ({key}.{part}).")
+
+
+class IdxImages:
+    """Images (N, H, W) or (N, H, W, 3) and labels (N,) of two IDX files, in memory."""
+
+    def __init__(self, split: Split, data: TrainingData, root: Path, key: str):
+        self.path = root / split.files["images"]
+        self.pixels = read_idx(self.path, split.md5.get("images", ""), key, "images")
+        labels_path = root / split.files["labels"]
+        self.labels = read_idx(labels_path, split.md5.get("labels", ""), key, "labels").astype(np.int64)
+        if self.labels.shape != (len(self.pixels),):
+            refuse(key, "files.labels", labels_path, f"{len(self.pixels)} labels", f"{len(self.labels)}")
+        if self.labels.max() >= data.classes:
+            refuse("data", "classes", labels_path, f"classes below {data.classes}", f"class {self.labels.max()}")
+        self.mode = image_mode(data)
+        self.classes = [str(number) for number in range(data.classes)]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def image(self, index: int) -> Image.Image:
+        image = Image.fromarray(self.pixels[index])
+        return image if image.mode == self.mode else image.convert(self.mode)
+
+    def targets(self, index: int) -> tuple[int, ...]:
+        return (int(self.labels[index]),)
+
+    def identity(self, index: int) -> str:
+        return f"{index:06d}"
+
+
+def read_idx(path: Path, md5: str, key: str, part: str) -> np.ndarray:
+    """The uint8 array of a gzip-compressed IDX file whose MD5 is `md5` (any, where that is empty).
+
+    Source of the format: http://yann.lecun.com/exdb/mnist, "the IDX file format".
+    """
+    if not path.exists():
+        raise SystemExit(f"{path}: missing. {RESTORE} ({key}.files.{part}).")
+    packed = path.read_bytes()
+    found = hashlib.md5(packed).hexdigest()
+    if md5 and found != md5:
+        refuse(key, f"md5.{part}", path, f"the MD5 {md5}", found)
+    try:
+        content = gzip.decompress(packed)
+    except (OSError, EOFError) as error:
+        refuse(key, f"files.{part}", path, "a gzip-compressed IDX file", f"none ({error})")
+    if len(content) < 4 or content[:3] != bytes([0, 0, IDX_UINT8]):
+        refuse(key, f"files.{part}", path, "an IDX file of unsigned bytes", f"the first bytes {content[:4].hex()}")
+    shape = tuple(np.frombuffer(content, ">i4", count=content[3], offset=4).tolist())
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
+    if values.size != np.prod(shape, dtype=np.int64):
+        refuse(key, f"files.{part}", path, f"{shape} values by its header", f"{values.size}")
+    return values.reshape(shape)
+
+
+def image_mode(data: TrainingData) -> str:
+    return {1: "L", 3: "RGB"}[data.channels]
+
+
+class FolderImages:
+    """Image files below a folder or in a .tar, one sub-folder a class, as timm reads them.
+
+    timm sorts the names of classes and files with their numbers as numbers, so that folder `10` is class 10, not 2.
+    """
+
+    def __init__(self, split: Split, data: TrainingData, root: Path, key: str):
+        from timm.data import create_reader
+
+        self.path = root / split.folder
+        if not self.path.exists():
+            raise SystemExit(f"{self.path}: missing. {RESTORE} ({key}.folder).")
+        self.in_tar = self.path.suffix == ".tar"
+        # An open tar must not be shared: worker processes would move one another's place in it.
+        options = {"cache_tarfiles": False} if self.in_tar else {}
+        try:
+            self.reader = create_reader("", str(self.path), **options)
+        except (RuntimeError, ValueError) as error:
+            refuse(key, "folder", self.path, "sub-folders with images", f"none ({error})")
+        numbers = self.reader.class_name_to_idx if self.in_tar else self.reader.class_to_idx
+        self.classes = sorted(numbers, key=numbers.get)
+        samples = self.reader.samples
+        self.labels = np.array(self.reader.targets if self.in_tar else [target for _, target in samples], np.int64)
+        self.mode = image_mode(data)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> Image.Image:
+        file, _ = self.reader[index]
+        with file:
+            return Image.open(file).convert(self.mode)
+
+    def targets(self, index: int) -> tuple[int, ...]:
+        return (int(self.labels[index]),)
+
+    def identity(self, index: int) -> str:
+        """`class/name`, the same in a folder and in a tar of it."""
+        path = Path(self.reader.filename(index))
+        return f"{path.parent.name}/{path.name}"
+
+    def size(self, index: int) -> int:
+        """Bytes of the image's file."""
+        sample = self.reader.samples[index][0]
+        return sample.size if self.in_tar else Path(sample).stat().st_size
+
+    def listing(self) -> str:
+        """sha256 of the sorted lines `class/name size`."""
+        lines = sorted(f"{self.identity(index)} {self.size(index)}\n" for index in range(len(self)))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+class Selected:
+    """Some images of a set, in the given order."""
+
+    def __init__(self, images: ImageSet, indices: Sequence[int] | np.ndarray):
+        self.images, self.indices = images, np.asarray(indices, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def image(self, index: int) -> Image.Image:
+        return self.images.image(self.indices[index])
+
+    def targets(self, index: int) -> tuple[int, ...]:
+        return self.images.targets(self.indices[index])
+
+    def identity(self, index: int) -> str:
+        return self.images.identity(self.indices[index])
+
+
+class Corrupted:
+    """A set whose every image is blurred, translated and made noisy, by draws of its own: (seed, index)."""
+
+    def __init__(self, images: ImageSet, corruption: Corruption):
+        self.images, self.corruption = images, corruption
+        self.targets, self.identity = images.targets, images.identity
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image(self, index: int) -> Image.Image:
+        return corrupted(self.images.image(index), self.corruption, index)
+
+
+def corrupted(image: Image.Image, corruption: Corruption, index: int) -> Image.Image:
+    """The image (L or RGB) after a Gaussian blur, a translation that repeats the border, and Gaussian noise."""
+    draws = np.random.RandomState([corruption.seed % 2**32, index])
+    shift = corruption.shift
+    down, right = draws.randint(0, 2 * shift + 1, 2)
+    pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(corruption.blur)))
+    border = ((shift, shift), (shift, shift), (0, 0))[: pixels.ndim]
+    height, width = pixels.shape[:2]
+    moved = np.pad(pixels, border, mode="edge")[down : down + height, right : right + width]
+    noisy = moved + 255 * corruption.noise * draws.standard_normal(moved.shape)
+    return Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+
+
+class Relabelled(Selected):
+    """Some images of a set, each with a tuple of classes of its own."""
+
+    def __init__(self, images: ImageSet, indices: Sequence[int], classes: Sequence[tuple[int, ...]]):
+        super().__init__(images, indices)
+        self.classes = classes
+
+    def targets(self, index: int) -> tuple[int, ...]:
+        return self.classes[index]
+
+
+def relabelled(images: ImageSet, path: Path, classes: int, key: str) -> Relabelled:
+    """The images with the labels of a JSON list of lists of classes; images without any are left out.
+
+    The lists follow the images' file names (ILSVRC2012_val_00000001, ...), not the folders that they lie in.
+    Source: https://github.com/google-research/reassessed-imagenet, real.json.
+    """
+    if not path.exists():
+        raise SystemExit(f"{path}: missing. {RESTORE} ({key}).")
+    labels = json.loads(path.read_text())
+    names = [posixpath.basename(images.identity(index)) for index in range(len(images))]
+    if len(labels) != len(names) or len(set(names)) != len(names):
+        raise SystemExit(
+            f"{path}: expected a list of classes for each of {len(set(names))} distinct file names of "
+            f"{len(names)} images, found {len(labels)}. {RESTORE} ({key})."
+        )
+    if wrong := {number for several in labels for number in several if number not in range(classes)}:
+        raise SystemExit(f"{path}: expected classes 0 to {classes - 1}, found {sorted(wrong)[:5]}. {RESTORE} ({key}).")
+    by_name = sorted(range(len(names)), key=names.__getitem__)
+    targets = {index: tuple(several) for index, several in zip(by_name, labels, strict=True) if several}
+    kept = sorted(targets)
+    return Relabelled(images, kept, [targets[index] for index in kept])
+
+
+def manifest_of(recipe: PreparingData, root: Path | str) -> dict:
+    """What the data are, split by split: number, images per class, checksums, names of the classes; no path.
+
+    Raises SystemExit where anything is not as declared.
+    """
+    data = recipe.training
+    training = read_split(data.split, data.reader, data, root, "data.training")
+    splits = {"training": entry_of(training, data.split, "data.training") | {"held_out": data.held_out}}
+    for name, evaluation_set in recipe.evaluation_sets.items():
+        key = f"data.evaluation.{name}.split"
+        images = read_split(evaluation_set.split, evaluation_set.reader, data, root, key)
+        check_classes(images, training, key)
+        shown = evaluation_images(data, evaluation_set, root, name)
+        splits[name] = entry_of(images, evaluation_set.split, key) | {"evaluated": len(shown)}
+        if evaluation_set.labels:
+            splits[name]["labels_sha256"] = file_sha256(Path(root) / evaluation_set.labels)
+    return {"name": data.name, "splits": splits}
+
+
+def entry_of(images: IdxImages | FolderImages, split: Split, key: str) -> dict:
+    """A split's part of the manifest; refuses a listing that is not the declared one."""
+    counts = np.bincount(images.labels, minlength=len(images.classes)).tolist()
+    entry = {"images": len(images), "images_per_class": counts, "classes": images.classes}
+    if isinstance(images, IdxImages):
+        parts = {part: images.path.with_name(Path(name).name) for part, name in split.files.items()}
+        return entry | {"md5": {part: hashlib.md5(path.read_bytes()).hexdigest() for part, path in parts.items()}}
+    listing = images.listing()
+    if split.listing and listing != split.listing:
+        refuse(key, "listing", images.path, f"the listing {split.listing}", listing)
+    return entry | {"listing": listing}
+
+
+def check_classes(images: IdxImages | FolderImages, training: IdxImages | FolderImages, key: str) -> None:
+    """Refuse an evaluation set whose classes are neither named as the training's nor 0 ... K-1 (ImageNet-V2)."""
+    numbered = [str(number) for number in range(len(training.classes))]
+    if images.classes not in (training.classes, numbered):
+        pairs = zip(images.classes, training.classes, strict=True)
+        found, expected = next((ours, theirs) for ours, theirs in pairs if ours != theirs)
+        refuse(key, "folder", images.path, f"the class {expected!r} of the training images", repr(found))
+
+
+def file_sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,149 @@
+"""Students and teachers: timm's models, initialised as in the paper and read through all of their heads.
+
+The only file that knows timm's names for tokens, heads and position embeddings. Whether a network is a
+transformer, has a distillation token or is a convnet is asked of its class, never of its name. Weights keep
+timm's own keys, so that they load into plain timm.
+
+Shapes: B views, C channels, H and W pixels, K classes, D embedding width.
+"""
+
+import timm
+from timm.layers import resample_abs_pos_embed, trunc_normal_
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import VisionTransformer
+from timm.optim import param_groups_weight_decay
+from torch import Tensor, nn
+
+from .recipes import Model
+
+
+def create(model: Model) -> nn.Module:
+    """The network of a recipe, randomly initialised; the caller seeds torch.
+
+    Works under `torch.device("meta")`, where counting parameters costs no memory.
+    Raises ValueError where timm refuses the name or the arguments.
+    """
+    registered = timm.models.get_pretrained_cfg(model.timm)
+    size = {"img_size": model.resolution} if registered and registered.fixed_input_size else {}
+    try:
+        net = timm.create_model(
+            model.timm,
+            pretrained=False,
+            num_classes=model.classes,
+            in_chans=model.channels,
+            drop_path_rate=model.stochastic_depth,
+            **size,
+            **model.arguments,
+        )
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise ValueError(
+            f"timm cannot build {model.timm!r} with arguments {model.arguments}: "
+            f"{str(error) or type(error).__name__}. Arguments are those of timm's class (for a RegNet: of "
+            "RegNetCfg, where depth, w0, wa and wm must give four widths and w0 is a multiple of 8)."
+        ) from error
+    if isinstance(net, VisionTransformer):
+        # timm draws it with a deviation of 1e-6, unlike the paper, which shifts the cosine of the tokens.
+        trunc_normal_(net.cls_token, std=0.02)
+    return net
+
+
+def token_logits(net: nn.Module, views: Tensor) -> tuple[Tensor, ...]:
+    """Logits of each token's head: (class,), or (class, distillation) with a distillation token.
+
+    views (B, C, H, W) -> each (B, K). The same in training and in evaluation mode, unlike timm's own
+    `forward`, which averages the two heads unless it trains with `set_distilled_training`.
+    """
+    if not isinstance(net, VisionTransformerDistilled):
+        return (net(views),)
+    tokens = net.forward_features(views)  # (B, 2 + patches, D)
+    return tuple(head(net.head_drop(tokens[:, i])) for i, head in enumerate(net.get_classifier()))
+
+
+class TokenHeads(nn.Module):
+    """`token_logits` as a module, for what wraps a `forward`: DistributedDataParallel, torch.compile.
+
+    Save and load the weights of `net`, which have timm's keys, not those of the wrapper.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, views: Tensor) -> tuple[Tensor, ...]:
+        return token_logits(self.net, views)
+
+
+def fused(logits: tuple[Tensor, ...], how: str) -> Tensor:
+    """What a student says, read through one head or both: scores (B, K) to be ranked, in fp32.
+
+    class, distillation: that head's logits · fusion: mean of the two softmaxes, which ranks as their sum does
+    (paper, section 4) · fusion_logits: mean of the logits (the released code).
+    Raises ValueError for a head that the model does not have.
+    """
+    heads = [head.float() for head in logits]  # softmaxes in bf16 would tie
+    if how == "class":
+        return heads[0]
+    if len(heads) != 2:
+        raise ValueError(f"{how!r} needs a class and a distillation head; this model has {len(heads)} head.")
+    if how == "distillation":
+        return heads[1]
+    if how == "fusion":
+        return (heads[0].softmax(-1) + heads[1].softmax(-1)) / 2
+    if how == "fusion_logits":
+        return (heads[0] + heads[1]) / 2
+    raise ValueError(f"unknown reading {how!r}; there are class, distillation, fusion and fusion_logits.")
+
+
+def load_weights(net: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copy `weights` into `net`; a position embedding of another resolution is interpolated bicubically.
+
+    As timm does it: antialiased, the tokens' own positions kept. Every other tensor must fit: raises
+    RuntimeError that lists those that do not.
+    """
+    if isinstance(net, VisionTransformer) and weights.keys() == net.state_dict().keys():
+        position = resample_abs_pos_embed(
+            weights["pos_embed"],  # (1, tokens + patches, D), on a square grid
+            new_size=list(net.patch_embed.grid_size),
+            num_prefix_tokens=0 if net.no_embed_class else net.num_prefix_tokens,
+        )
+        weights = {**weights, "pos_embed": position}
+    net.load_state_dict(weights)
+
+
+def parameter_count(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def dimensions(net: nn.Module) -> dict[str, int]:
+    """Width, heads and layers of a transformer (Table 1's columns); empty for a convnet."""
+    if not isinstance(net, VisionTransformer):
+        return {}
+    return {"embedding_dimension": net.embed_dim, "heads": net.blocks[0].attn.num_heads, "layers": len(net.blocks)}
+
+
+def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict]:
+    """Groups for an optimiser, by timm's rule.
+
+    No decay on biases, norms, position embedding, class and distillation token; the released code decays the
+    last.
+    """
+    undecayed = net.no_weight_decay() if isinstance(net, VisionTransformer) else set()
+    return param_groups_weight_decay(net, weight_decay, no_weight_decay_list=undecayed)
+
+
+def input_tokens(net: nn.Module) -> tuple[Tensor, Tensor]:
+    """The learned class and distillation token, each (D,), without their positions."""
+    if not isinstance(net, VisionTransformerDistilled):
+        raise ValueError(f"a {type(net).__name__} has no distillation token to compare with its class token.")
+    return net.cls_token[0, 0], net.dist_token[0, 0]
+
+
+def layer_tokens(net: nn.Module, views: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Embeddings of the class and of the distillation token after every block, each (B, D).
+
+    The last pair too is its block's output, before the final norm: all layers are read in the same place.
+    """
+    if not isinstance(net, VisionTransformerDistilled):
+        raise ValueError(f"a {type(net).__name__} has no distillation token to compare with its class token.")
+    layers = net.forward_intermediates(views, return_prefix_tokens=True, intermediates_only=True, output_fmt="NLC")
+    return [(prefix[:, 0], prefix[:, 1]) for _patches, prefix in layers]

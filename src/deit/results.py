@@ -1,0 +1,77 @@
+"""A result is a folder that is either complete and of one recipe, or absent."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from .recipes import Job
+
+RECORDED_VERSIONS = ("torch", "torchvision", "timm", "numpy", "pillow", "pandas", "snakemake", "dvc")
+
+
+def read_job(path: Path) -> Job:
+    """The job in a recipe file, whose name must be its digest.
+
+    Raises SystemExit where the file was edited after it was written: its result would carry a wrong name.
+    """
+    job = Job.model_validate_json(Path(path).read_text())
+    if Path(path).stem != job.digest:
+        raise SystemExit(
+            f"{path}: the recipe in this file has the digest {job.digest}. Recipes are never edited: change params/."
+        )
+    return job
+
+
+def made_by(folder: Path) -> Job:
+    """The job that made a result folder."""
+    path = Path(folder) / "recipe.json"
+    if not path.exists():
+        raise SystemExit(f"{folder}: no recipe.json, so this is no finished result. Delete the folder and run again.")
+    return Job.model_validate_json(path.read_text())
+
+
+def check_input(folder: Path, job: Job, role: str) -> Job:
+    """Refuse an input folder that is not the one that `job` was planned with; returns the job that made it."""
+    maker = made_by(folder)
+    if maker.digest != job.inputs[role]:
+        raise SystemExit(
+            f"{folder}: made by {maker.name} ({maker.digest}), "
+            f"but {job.name} was planned with the {role} {job.inputs[role]}."
+        )
+    return maker
+
+
+@contextmanager
+def new_folder(output: Path, job: Job) -> Iterator[Path]:
+    """Yields a temporary folder beside `output`; renames it to `output` when the block ends without an error."""
+    output = Path(output)
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    (partial / "recipe.json").write_text(job.model_dump_json(indent=1))
+    start = time.perf_counter()
+    yield partial
+    (partial / "provenance.json").write_text(json.dumps(provenance(time.perf_counter() - start), indent=1))
+    shutil.rmtree(output, ignore_errors=True)
+    partial.rename(output)
+
+
+def provenance(seconds: float) -> dict[str, object]:
+    """What may have changed a result without being part of its digest, and how long it took."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
+    return {
+        "seconds": round(seconds, 2),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "git_commit": commit.stdout.strip() or "unknown",
+        "host": platform.node(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in RECORDED_VERSIONS},
+    }

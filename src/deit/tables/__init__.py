@@ -1,0 +1,83 @@
+"""Predictions -> the paper's tables, ours beside the paper's; numbers as the paper gives them (accuracy in percent).
+
+A table's *frame* is tidy, one row a cell: row, column, ours (mean over seeds), std (sample standard deviation over seeds),
+n (seeds), images (evaluated), paper, difference (ours - paper); what does not exist is empty.
+
+The recipe's `options`: `decimals` that are shown; `titles`, key of a row, column or evaluation set -> how the table calls
+it; `paper_columns` (Table 5), evaluation set -> column of paper/table_5.csv; `students`, `control` (token analysis).
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ..recipes import Table
+from ..results import made_by, read_job
+from .cells import BUILDERS
+from .findings import Finding, findings
+from .layout import STYLE, notes, table_html, table_latex
+from .predictions import Inputs
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A computed table; everything that shows it needs only this."""
+
+    recipe: Table
+    frame: pd.DataFrame
+    notes: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        return self.recipe.table
+
+    def _repr_html_(self) -> str:
+        """How a notebook displays it."""
+        return f"<style>{STYLE}</style>" + table_html(self.recipe, self.frame, self.notes)
+
+
+def compute(recipe_path: str | Path, folders: Iterable[str]) -> PaperTable:
+    """The table of a recipe file, from the result folders that it is made from.
+
+    Raises SystemExit with one message where an input lacks what the recipe names.
+    """
+    recipe = read_job(Path(recipe_path)).resolved()
+    frame, facts = BUILDERS[recipe.table](recipe, Inputs(folders))
+    return PaperTable(recipe, frame, [*notes(recipe, frame), *facts])
+
+
+def save(table: PaperTable, folder: str | Path) -> None:
+    """Writes <table>.csv (the frame), <table>.tex and notes.json into a folder."""
+    folder = Path(folder)
+    table.frame.to_csv(folder / f"{table.name}.csv", index=False, float_format="%.8g", lineterminator="\n")
+    (folder / f"{table.name}.tex").write_text(table_latex(table.recipe, table.frame, table.notes))
+    (folder / "notes.json").write_text(json.dumps(table.notes, indent=1, ensure_ascii=False))
+
+
+def load(folder: str | Path) -> PaperTable:
+    """The table that `save` wrote into a finished result folder."""
+    recipe = made_by(Path(folder)).resolved()
+    frame = pd.read_csv(Path(folder) / f"{recipe.table}.csv", dtype={"row": str, "column": str})
+    return PaperTable(recipe, frame, json.loads((Path(folder) / "notes.json").read_text()))
+
+
+def draw(table: PaperTable, folder: str | Path) -> Path:
+    """Draws the figure of `token_analysis` or `accuracy_throughput` as <table>.png and .svg; the PNG's path."""
+    from . import figures  # matplotlib costs half a second, and most tables draw nothing
+
+    return figures.save(getattr(figures, table.name)(table.recipe, table.frame), Path(folder), table.name)
+
+
+def metrics(tables: Iterable[PaperTable]) -> dict[str, dict]:
+    """Table -> row -> column -> ours, the mean over seeds; in percent (Table 4 too), except counts, im/s and cosines."""
+    found: dict[str, dict] = {}
+    for table in tables:
+        scale = 100 if table.name == "table_4" else 1
+        for cell in table.frame.itertuples():
+            if not math.isnan(cell.ours):
+                found.setdefault(table.name, {}).setdefault(cell.row, {})[cell.column] = round(scale * cell.ours, 4)
+    return found

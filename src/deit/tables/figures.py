@@ -1,0 +1,152 @@
+"""The plots: accuracy over throughput, the cosine of the two tokens layer by layer, training curves."""
+
+from pathlib import Path
+
+import matplotlib
+import matplotlib.lines
+import matplotlib.ticker
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..recipes import Table
+from .titles import family, title
+
+STYLE = {
+    "font.family": ["STIXGeneral", "DejaVu Sans"],  # the second one has the alembic
+    "mathtext.fontset": "stix",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.3,
+    "legend.frameon": False,
+    "savefig.bbox": "tight",
+    "savefig.dpi": 200,
+    "svg.hashsalt": "deit",  # the same figure makes the same bytes
+}
+# Colour, marker, and where the name stands (points right and up), so that neighbouring families keep clear of each other.
+FAMILIES = {
+    "convnet": ("#6b6b6b", "s", (6, 2)),
+    "deit": ("#c8701a", "o", (-5, -10)),
+    "deit-distilled": ("#1f5fa8", "^", (5, 9)),
+}
+SUPERVISION = {
+    "labels": "#6b6b6b",
+    "soft": "#c8a01a",
+    "hard": "#c8501a",
+    "token": "#1f5fa8",
+    "two-class-tokens": "#7a4fa3",
+}
+METRICS = {"loss": "training loss", "accuracy": "accuracy, %"}
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Writes <name>.png and <name>.svg; returns the path of the PNG."""
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(Path(folder) / f"{name}.svg", metadata={"Date": None})
+        figure.savefig(Path(folder) / f"{name}.png")
+    return Path(folder) / f"{name}.png"
+
+
+def accuracy_throughput(recipe: Table, frame: pd.DataFrame) -> Figure:
+    """Accuracy over images per second, ours at the left, the paper's at the right; a line a family."""
+    families = {cell.row: family(cell.row) for cell in recipe.cells}
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.4, 3.5), layout="constrained")
+        for axes, (source, heading) in zip(
+            figure.subplots(1, 2), {"ours": "ours", "paper": "the paper (V100, ImageNet)"}.items(), strict=True
+        ):
+            points = frame.pivot(index="row", columns="column", values=source).reindex(families).dropna()
+            spread = frame[frame["column"] == "accuracy"].set_index("row")["std"] if source == "ours" else None
+            for name in dict.fromkeys(families.values()):
+                members = points[[families[row] == name for row in points.index]].sort_values("images_per_second")
+                draw_family(axes, name, members, spread, recipe.options.get("titles", {}))
+            axes.set(xscale="log", xlabel="images per second", title=heading)
+            axes.margins(0.16, 0.12)
+            plain_ticks(axes)
+        figure.axes[0].set_ylabel("top-1 accuracy, %")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(FAMILIES))
+    return figure
+
+
+def draw_family(axes: Axes, name: str, points: pd.DataFrame, spread: pd.Series | None, titles: dict[str, str]) -> None:
+    """The models of one family, named at their points; bars are the standard deviation over seeds."""
+    colour, marker, offset = FAMILIES[name]
+    rates, accuracies = points["images_per_second"], points["accuracy"]
+    bars = None if spread is None else spread.reindex(points.index)
+    axes.errorbar(
+        rates, accuracies, bars, color=colour, marker=marker, ms=4.5, lw=1, elinewidth=0.8, label=title(name, titles)
+    )
+    for row, point in points.iterrows():
+        place = {"xytext": offset, "textcoords": "offset points", "fontsize": 8, "color": colour}
+        place["ha"] = "left" if offset[0] > 0 else "right"
+        axes.annotate(title(row, titles), (point["images_per_second"], point["accuracy"]), **place)
+
+
+def plain_ticks(axes: Axes) -> None:
+    """A logarithmic axis that spans less than a few decades reads better with plain numbers."""
+    axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+
+
+def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
+    """Cosine of the two tokens at the input and after each layer; crosses are the paper's numbers."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.4, 3.3), layout="constrained")
+        axes = figure.subplots()
+        layers = dict.fromkeys(frame["row"])
+        depth = frame["row"].map({layer: number for number, layer in enumerate(layers)})
+        for column, cells in frame.groupby("column", sort=False):
+            style = {"ls": ":", "marker": "s"} if column.endswith("/two_class_tokens") else {"marker": "o"}
+            label = title(column, recipe.options.get("titles", {}))
+            axes.errorbar(depth[cells.index], cells["ours"], cells["std"], ms=4, label=label, **style)
+        theirs = frame[frame["paper"].notna()].drop_duplicates(["row", "paper"])
+        axes.plot(depth[theirs.index], theirs["paper"], "x", color="#444", ms=6, label="the paper", zorder=5)
+        axes.set_xticks(range(len(layers)), ["input", *(str(layer) for layer in range(1, len(layers)))])
+        axes.set(xlabel="after layer", ylabel="cosine of the two tokens")
+        axes.legend(fontsize=8.5)
+    return figure
+
+
+def training_curves(histories: pd.DataFrame) -> Figure:
+    """Small multiples: a column a model, loss above accuracy, a line a run, coloured by supervision.
+
+    `histories` has a row an epoch: panel, supervision, run, epoch and any of METRICS.
+    """
+    panels = dict.fromkeys(histories["panel"])
+    metrics = [metric for metric in METRICS if metric in histories and histories[metric].notna().any()]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(2.1 * max(len(panels), 2), 1.9 * len(metrics) + 0.5), layout="constrained")
+        grid = figure.subplots(len(metrics), len(panels), squeeze=False, sharey="row")
+        for column, panel in zip(grid.T, panels, strict=True):
+            for axes, metric in zip(column, metrics, strict=True):
+                draw_runs(axes, histories[histories["panel"] == panel], metric)
+            column[0].set_title(panel)
+            column[-1].set_xlabel("epoch")
+        for axes, metric in zip(grid[:, 0], metrics, strict=True):
+            axes.set_ylabel(METRICS[metric])
+        known = dict.fromkeys(histories["supervision"])
+        lines = [matplotlib.lines.Line2D([], [], color=SUPERVISION.get(name, "black")) for name in known]
+        figure.legend(lines, list(known), loc="outside lower center", ncols=len(known))
+    return figure
+
+
+def draw_runs(axes: Axes, history: pd.DataFrame, metric: str) -> None:
+    """A line a run, at the end of each epoch; a point where a run has one epoch only."""
+    for (supervision, _), epochs in history.groupby(["supervision", "run"], sort=False):
+        marker = "." if len(epochs) == 1 else ""
+        axes.plot(
+            epochs["epoch"] + 1,
+            epochs[metric],
+            color=SUPERVISION.get(supervision, "black"),
+            marker=marker,
+            lw=1,
+            alpha=0.8,
+        )
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))

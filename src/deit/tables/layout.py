@@ -1,0 +1,204 @@
+"""A frame as people read it: HTML and LaTeX, ours above the paper's number and the difference, the best in bold."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+
+from ..recipes import Table
+from .titles import caption, family, title
+
+DASH = "—"
+GUIDE = (
+    "Each cell: ours, the mean over seeds ± their sample standard deviation; below it in grey the paper’s, and ours − paper "
+    "(× for images/s and parameters). Bold: the best of its column."
+)
+KINDS = {
+    **dict.fromkeys(("embedding_dimension", "heads", "layers", "resolution"), "dimension"),
+    **dict.fromkeys(("parameters", "parameters_with_distillation_token"), "count"),
+    "images_per_second": "rate",
+}
+TABLE_KINDS = {"table_4": "fraction", "token_analysis": "cosine"}
+
+STYLE = """
+.paper-table{margin:0 0 .6em;max-width:100%}
+.paper-table .scroll{overflow-x:auto}
+.paper-table table{border-collapse:collapse;border:0;border-top:1.5px solid;border-bottom:1.5px solid;margin:.5em 0;
+ font-variant-numeric:tabular-nums lining-nums;line-height:1.3;background:none}
+.paper-table tr{background:none!important}
+.paper-table th,.paper-table td{padding:.3em .75em;border:0;text-align:right;vertical-align:top;white-space:nowrap;font-weight:400}
+.paper-table th:first-child{text-align:left;padding-left:.2em}
+.paper-table thead th{border-bottom:.75px solid;vertical-align:bottom;white-space:normal;max-width:9.5em}
+.paper-table tr.family>*{border-top:.75px solid #b9b9b9}
+.paper-table .spread{font-size:.82em;color:#555}
+.paper-table .paper{display:block;font-size:.82em;color:#8a8a8a}
+.paper-table caption,.paper-table .caption{text-align:left;margin:0 0 .2em}
+.paper-table .notes{font-size:.85em;color:#555;margin:.2em 0 0}
+"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One cell as text: empty strings where there is nothing to say."""
+
+    ours: str = DASH
+    spread: str = ""
+    paper: str = ""
+    best: bool = False
+
+
+def kind(table: str, column: str) -> str:
+    """What a column's numbers are; it decides how they are written."""
+    return KINDS.get(column) or TABLE_KINDS.get(table, "accuracy")
+
+
+def number(value: float, of: str, decimals: int) -> str:
+    """A number as text, rounded for display only."""
+    if of in ("dimension", "count"):
+        return f"{value / 1e6:,.2f} M" if value >= 1e6 else f"{value:,.0f}"
+    if of == "rate":
+        return f"{value:,.0f}"
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("0") if of == "fraction" and decimals else text
+
+
+def compared(row: pd.Series, of: str, decimals: int) -> str:
+    """The paper's number and how ours differs: by subtraction, or as a ratio where sizes and machines differ."""
+    if pd.isna(row.paper):
+        return ""
+    theirs = number(row.paper, of, decimals)
+    if pd.isna(row.ours) or of == "dimension":
+        return theirs
+    if of in ("count", "rate"):
+        ratio = row.ours / row.paper
+        return f"{theirs} · ×{ratio:.2g}" if 0.1 < ratio < 100 else theirs
+    difference = number(abs(row.difference), of, decimals)
+    sign = "" if float(difference) == 0 else "−" if row.difference < 0 else "+"
+    return f"{theirs} · {sign}{difference}"
+
+
+def shown(row: pd.Series, of: str, decimals: int, best: bool, count_seeds: bool) -> Shown:
+    """One row of a frame as text; `count_seeds` adds how many seeds the spread is over."""
+    theirs = compared(row, of, decimals)
+    if pd.isna(row.ours):
+        return Shown(paper=theirs)
+    if row.row == row.column:
+        return Shown("0")  # a classifier never disagrees with itself
+    spread = f"± {number(row['std'], of, decimals)}" if row.n > 1 else ""
+    spread += f" ({row.n:.0f})" if spread and count_seeds else ""
+    return Shown(number(row.ours, of, decimals), spread, theirs, best)
+
+
+def is_best(frame: pd.DataFrame, table: str) -> pd.Series:
+    """Which cells hold the highest accuracy of their column, among several."""
+    accuracy = frame["column"].map(lambda column: kind(table, column) == "accuracy")
+    columns = frame[accuracy].groupby("column")["ours"]
+    highest = frame["ours"] == columns.transform("max").reindex(frame.index)
+    return highest & (columns.transform("count").reindex(frame.index) > 1)
+
+
+def grid(recipe: Table, frame: pd.DataFrame) -> tuple[list[str], list[str], dict[tuple[str, str], Shown]]:
+    """Rows, columns and the text of each cell, in the order of the frame."""
+    decimals, best = int(recipe.options.get("decimals", 1)), is_best(frame, recipe.table)
+    count_seeds = frame["n"][frame["n"] > 1].nunique() > 1
+    cells = {
+        (row.row, row.column): shown(row, kind(recipe.table, row.column), decimals, best[index], count_seeds)
+        for index, row in frame.iterrows()
+    }
+    return list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"])), cells
+
+
+def parted(table: str, rows: list[str]) -> Iterator[tuple[str, bool]]:
+    """(row, whether a rule stands above it): where another family of models begins, or the token rows of Table 3."""
+    divided = table in ("table_2", "table_3", "table_5")
+    for before, row in zip([None, *rows], rows, strict=False):
+        yield row, divided and before is not None and family(before) != family(row)
+
+
+def notes(recipe: Table, frame: pd.DataFrame) -> list[str]:
+    """How to read the table, the same for all; then over how many seeds and images its numbers are."""
+    found = [GUIDE]
+    if recipe.table == "table_1":
+        return found
+    several = sorted(set(frame["n"][frame["n"] > 1]))
+    if len(several) == 1:
+        found.append(f"± is over {several[0]} seeds; without it, one seed.")
+    elif several:
+        found.append("± is over the number of seeds in parentheses; without it, one seed.")
+    else:
+        found.append("One seed.")
+    rows = frame[(frame["images"] > 0) & frame["ours"].notna()]
+    return [*found, chance(rows, "fraction" if recipe.table == "table_4" else "accuracy")] if len(rows) else found
+
+
+def chance(rows: pd.DataFrame, of: str) -> str:
+    """The binomial standard error of one number from so many images."""
+    share = rows["ours"].median() / (1 if of == "fraction" else 100)
+    images = int(rows["images"].min())
+    error = math.sqrt(share * (1 - share) / images)
+    text = f"{error:.4f}" if of == "fraction" else f"{100 * error:.2f} points"
+    return f"Over {images:,} images one number has a standard error of about {text} (binomial, at the median)."
+
+
+def table_html(recipe: Table, frame: pd.DataFrame, notes: Sequence[str]) -> str:
+    """Caption, table and notes; style it with STYLE."""
+    rows, columns, cells = grid(recipe, frame)
+    titles = recipe.options.get("titles", {})
+    head = "".join(f"<th>{escape(title(column, titles))}</th>" for column in columns)
+    body = ""
+    for row, rule in parted(recipe.table, rows):
+        cols = "".join(f"<td>{cell_html(cells.get((row, column), Shown()))}</td>" for column in columns)
+        body += f"<tr{' class=family' if rule else ''}><th scope=row>{escape(title(row, titles))}</th>{cols}</tr>\n"
+    name, text = caption(recipe.table, recipe.caption)
+    return (
+        f'<div class="paper-table"><p class="caption"><b>{name}.</b> {escape(text)}</p>\n<div class="scroll"><table>'
+        f"<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
+        f'<p class="notes">{escape(" ".join(notes))}</p></div>'
+    )
+
+
+def cell_html(cell: Shown) -> str:
+    ours = f"<b>{cell.ours}</b>" if cell.best else cell.ours
+    spread = f' <span class="spread">{cell.spread}</span>' if cell.spread else ""
+    paper = f'<span class="paper">{cell.paper}</span>' if cell.paper else ""
+    return ours + spread + paper
+
+
+LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "−": "$-$", "±": r"$\pm$", "·": r"$\cdot$", "×": r"$\times$"}
+LATEX |= {"⚗": r"\alembic{}", "↑": r"$\uparrow$", "—": "---", "’": "'", "$": r"\$", "{": r"\{", "}": r"\}"}
+LATEX_HEAD = r"""% needs \usepackage{booktabs,xcolor}
+\providecommand{\alembic}{\textsuperscript{d}}
+"""
+
+
+def latex(text: str) -> str:
+    """Text with LaTeX's special characters written out."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def table_latex(recipe: Table, frame: pd.DataFrame, notes: Sequence[str]) -> str:
+    """A booktabs table environment; the alembic of distilled students is a macro that can be redefined."""
+    rows, columns, cells = grid(recipe, frame)
+    titles = recipe.options.get("titles", {})
+    lines = [" & ".join(["", *(latex(title(column, titles)) for column in columns)]) + r" \\", r"\midrule"]
+    for row, rule in parted(recipe.table, rows):
+        of_row = [cells.get((row, column), Shown()) for column in columns]
+        lines += [r"\midrule"] if rule else []
+        lines.append(" & ".join([latex(title(row, titles)), *map(cell_latex, of_row)]) + r" \\")
+        if any(cell.paper for cell in of_row):
+            lines.append(" & ".join(["", *(grey_latex(cell.paper) for cell in of_row)]) + r" \\")
+    text = latex(f"{caption(recipe.table, recipe.caption)[1]}. {' '.join(notes)}")
+    begin = ["\\begin{table}", "\\centering", f"\\caption{{{text}}}", f"\\begin{{tabular}}{{l{'r' * len(columns)}}}"]
+    end = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    return LATEX_HEAD + "\n".join([*begin, r"\toprule", *lines, *end])
+
+
+def cell_latex(cell: Shown) -> str:
+    ours = rf"\textbf{{{latex(cell.ours)}}}" if cell.best else latex(cell.ours)
+    return ours + (rf" {{\scriptsize {latex(cell.spread)}}}" if cell.spread else "")
+
+
+def grey_latex(text: str) -> str:
+    return rf"{{\scriptsize\color{{gray}}{latex(text)}}}" if text else ""

@@ -1,0 +1,90 @@
+"""What a table is computed from: the sheets of predictions, the measured throughput, the token comparisons."""
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..recipes import Model
+from ..results import made_by
+
+
+class Inputs:
+    """Result folders of any number of `predict`, `throughput` and `tokens` jobs, found by what they hold."""
+
+    def __init__(self, folders: Iterable[Path]):
+        self.sheets: dict[str, Path] = {}
+        """Run -> the sheet folder that holds its predictions."""
+        self.models: dict[str, Model] = {}
+        """Label -> the model whose throughput was measured."""
+        self.tokens: dict[str, dict] = {}
+        """Run -> its tokens.json."""
+        rates = []
+        for folder in map(Path, folders):
+            job = made_by(folder)
+            if job.kind == "predict":
+                self.sheets |= {entry.run: folder for entry in job.resolved().runs}
+            elif job.kind == "throughput":
+                self.models |= job.resolved().models
+                rates.append(pd.read_csv(folder / "throughput.csv", index_col="label"))
+            elif job.kind == "tokens":
+                comparison = json.loads((folder / "tokens.json").read_text())
+                self.tokens[comparison["run"]] = comparison
+        self.throughput = pd.concat(rates) if rates else pd.DataFrame(columns=["images_per_second", "std", "device"])
+
+    def correct(self, run: str, evaluation_set: str, read: str) -> np.ndarray:
+        """For each image that has a true class: whether the decision is one of its true classes. (n,) bool"""
+        sheet = read_sheet(self._path(run, evaluation_set))
+        targets = sheet["targets"]
+        hits = pc.list_flatten(targets).to_numpy() == self._first(sheet, run, read)[_owners(targets)]
+        return np.bincount(_owners(targets), hits, len(targets)).astype(bool)[_labelled(targets)]
+
+    def decisions(self, run: str, evaluation_set: str, read: str) -> np.ndarray:
+        """For each image that has a true class: the decision. (n,) int"""
+        sheet = read_sheet(self._path(run, evaluation_set))
+        return self._first(sheet, run, read)[_labelled(sheet["targets"])]
+
+    def images(self, run: str, evaluation_set: str) -> tuple[str, ...]:
+        """The identities of the images that have a true class, in the order of `decisions`."""
+        sheet = read_sheet(self._path(run, evaluation_set))
+        return tuple(sheet["image"].filter(pa.array(_labelled(sheet["targets"]))).to_pylist())
+
+    def _first(self, sheet: dict[str, pa.Array], run: str, read: str) -> np.ndarray:
+        if f"{read}_top5" not in sheet:
+            raise SystemExit(
+                f"{run}: its predictions cannot be read by '{read}': the model has one head. Read it by 'class'."
+            )
+        return pc.list_element(sheet[f"{read}_top5"], 0).to_numpy()
+
+    def _path(self, run: str, evaluation_set: str) -> Path:
+        if run not in self.sheets:
+            raise SystemExit(f"{run}: no sheet of predictions among the table's inputs holds this run.")
+        path = self.sheets[run] / run / f"{evaluation_set}.parquet"
+        if not path.exists():
+            raise SystemExit(
+                f"{path}: no predictions of {run} on '{evaluation_set}'. Name an evaluation set of the study."
+            )
+        return path
+
+
+@cache
+def read_sheet(path: Path) -> dict[str, pa.Array]:
+    """Column -> values, one an image."""
+    table = pq.read_table(path)
+    return {name: pa.concat_arrays(table[name].chunks) for name in table.column_names}
+
+
+def _owners(lists: pa.Array) -> np.ndarray:
+    """For each value of a list column the number of its row."""
+    return pc.list_parent_indices(lists).to_numpy()
+
+
+def _labelled(targets: pa.Array) -> np.ndarray:
+    """Whether each image has a true class; ReaL leaves some without any. (n,) bool"""
+    return pc.list_value_length(targets).to_numpy() > 0

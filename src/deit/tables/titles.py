@@ -1,0 +1,68 @@
+"""How tables and figures call rows and columns; a recipe's option `titles` goes first."""
+
+from collections.abc import Mapping
+
+TABLES = {
+    "table_1": ("Table 1", "Variants of the architecture"),
+    "table_2": ("Table 2", "The teacher matters: students of different teachers"),
+    "table_3": ("Table 3", "The distillation method"),
+    "table_4": ("Table 4", "Disagreement: how often two classifiers decide differently"),
+    "table_5": ("Table 5", "Throughput and accuracy"),
+    "token_analysis": ("Token analysis", "Cosine between the class and the distillation token"),
+    "accuracy_throughput": ("Figure", "Accuracy over throughput"),
+}
+
+TITLES = {
+    "embedding_dimension": "embedding dimension",
+    "parameters_with_distillation_token": "parameters ⚗",
+    "images_per_second": "images/s",
+    "teacher": "teacher’s accuracy",
+    "pretrained": "student",
+    "finetuned": "student ↑",
+    "labels": "no distillation",
+    "soft": "usual distillation",
+    "soft_mean": "usual distillation, KL averaged over classes",
+    "hard": "hard distillation",
+    "token_class": "⚗ class embedding",
+    "token_distillation": "⚗ distil. embedding",
+    "token_fusion": "⚗ class + distil.",
+    "token_fusion_logits": "⚗ class + distil., by logits",
+    "ground_truth": "ground truth",
+    "convnet": "convnet",
+    "deit": "DeiT",
+    "deit-distilled": "DeiT⚗",
+    "input": "input tokens",
+    "imagenet": "ImageNet",
+    "real": "ImageNet-ReaL",
+    "v2": "ImageNet-V2",
+    "two_class_tokens": "two class tokens (control)",
+    "token": "",
+}
+
+BRANDS = {"deit": "DeiT", "regnety": "RegNetY", "ti": "Ti", "s": "S", "b": "B", "token": "⚗", "finetuned": "↑"}
+
+
+def title(key: str, titles: Mapping[str, str] | None = None) -> str:
+    """A key as people read it: `deit-b-token-finetuned` -> DeiT-B⚗ ↑."""
+    known = TITLES | dict(titles or {})
+    if key in known:
+        return known[key]
+    if "/" in key:
+        return ", ".join(filter(None, (title(part, titles) for part in key.split("/"))))
+    if key.startswith("layer_"):
+        return key.replace("_", " ")
+    parts = [BRANDS.get(part, part.upper() if part[:1].isdigit() else part) for part in key.split("-")]
+    return "-".join(parts).replace("-⚗", "⚗").replace("-↑", " ↑")
+
+
+def family(row: str) -> str:
+    """What a row's model is: convnet, deit or deit-distilled (⚗), told by its name."""
+    if "token" in row:
+        return "deit-distilled"
+    return "deit" if row.startswith("deit") else "convnet"
+
+
+def caption(table: str, text: str) -> tuple[str, str]:
+    """(number, caption) of a table; `text` is the study's own caption, if it has one."""
+    number, own = TABLES[table]
+    return number, text or own

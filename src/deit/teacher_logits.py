@@ -1,0 +1,245 @@
+"""What a teacher says of every view of a stream: asked in the loop, or read from a cache, with the same answer.
+
+A cache is a folder of consecutive epochs, `epoch-0000.npy` and so on, each a structured array with a record a position
+of the epoch, and a `manifest.json` that says of which stream and teacher it is. The teacher always forwards one mix
+group at a time in evaluation mode, here and in the loop, so that both give the same numbers, bit for bit on a CPU.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import checkpoints, models
+from .loading import Keys, mix_groups
+from .recipes import Caching, Execution, Model, Training
+from .views import MixGroup, ViewStream, stream_digest, transform_versions
+
+REMEDY = "Cache this teacher again with the recipe of the present plan, or give the folders that the plan names."
+
+
+def load_teacher(run: Path, model: Model, device: torch.device) -> nn.Module:
+    """The trained network of a run folder, built as `model`, in evaluation mode and without gradients."""
+    net = models.create(model)
+    models.load_weights(net, checkpoints.read_weights(run / "weights.safetensors"))
+    return net.to(device).eval().requires_grad_(False)
+
+
+def weights_digest(run: Path) -> str:
+    """The sha256 of a run folder's weights."""
+    return file_digest(run / "weights.safetensors")
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@torch.no_grad()
+def logits_of(net: nn.Module, views: Tensor, precision: str) -> Tensor:
+    """Float32 logits (G, K) of one mix group (G, C, H, W); a teacher with two heads says their mean."""
+    with torch.autocast(views.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        heads = models.token_logits(net, views)
+    return models.fused(heads, "fusion_logits" if len(heads) == 2 else "class")
+
+
+def record_type(caching: Caching) -> np.dtype:
+    """The fields of a record: the label, and what is kept of the logits."""
+    fields: list[tuple] = [("label", "<u2")]
+    if caching.keep == "dense":
+        fields += [("logits", "<f4", (caching.data.classes,))]
+    if caching.keep == "top-k":
+        fields += [("classes", "<u2", (caching.k,)), ("logits", "<f4", (caching.k,)), ("tail", "<f4")]
+    return np.dtype(fields)
+
+
+def records_of(logits: Tensor, caching: Caching) -> np.ndarray:
+    """Logits (G, K) -> records (G,)."""
+    records = np.empty(len(logits), record_type(caching))
+    records["label"] = logits.argmax(1).cpu().numpy()
+    if caching.keep == "dense":
+        records["logits"] = logits.cpu().numpy()
+    if caching.keep == "top-k":
+        ordered = logits.sort(dim=1, descending=True, stable=True)
+        records["classes"] = ordered.indices[:, : caching.k].cpu().numpy()
+        records["logits"] = ordered.values[:, : caching.k].cpu().numpy()
+        records["tail"] = tail_logit(ordered.values[:, caching.k :], caching.temperature).cpu().numpy()
+    return records
+
+
+def tail_logit(rest: Tensor, temperature: float) -> Tensor:
+    """The one logit (G,) that, given to each of the rest (G, R), keeps their softmax mass at this temperature."""
+    return temperature * (torch.logsumexp(rest.double() / temperature, 1) - math.log(rest.shape[1]))
+
+
+def logits_from(records: np.ndarray, classes: int) -> Tensor:
+    """Records (B,) of a dense or top-k cache -> float32 logits (B, K)."""
+    kept = torch.from_numpy(np.ascontiguousarray(records["logits"]))
+    if "tail" not in records.dtype.names:
+        return kept
+    tail = torch.from_numpy(np.ascontiguousarray(records["tail"]))
+    where = torch.from_numpy(records["classes"].astype(np.int64))
+    return tail[:, None].repeat(1, classes).scatter(1, where, kept)
+
+
+def shard_name(epoch: int) -> str:
+    return f"epoch-{epoch:04d}.npy"
+
+
+def write_epochs(
+    folder: Path, caching: Caching, net: nn.Module, teacher: str, stream: ViewStream, execution: Execution
+) -> None:
+    """Fills `folder` with the epochs of `caching`, first to last, and a manifest.
+
+    `net` is the teacher on its device, `teacher` the sha256 of its weights.
+    """
+    if caching.keep == "top-k" and not 1 <= caching.k < caching.data.classes:
+        raise SystemExit(f"caching: k is {caching.k}, but top-k keeps 1 to {caching.data.classes - 1} classes.")
+    first, end, steps = caching.first_epoch, caching.last_epoch + 1, stream.steps_per_epoch
+    keys = Keys(first * steps, end * steps, steps, range(stream.groups_per_batch))
+    groups = mix_groups(stream, keys, execution)
+    shards = {}
+    for epoch in range(first, end):
+        path = folder / shard_name(epoch)
+        write_shard(path, caching, net, stream, groups)
+        shards[path.name] = file_digest(path)
+    manifest = manifest_of(caching, teacher, stream.views_per_epoch, shards)
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+
+def write_shard(path: Path, caching: Caching, net: nn.Module, stream: ViewStream, groups: Iterator[MixGroup]) -> None:
+    """One epoch's records by position, taken from the next groups; `path` exists only once it is complete."""
+    device = next(net.parameters()).device
+    partial = path.with_suffix(".partial")
+    shard = np.lib.format.open_memmap(partial, "w+", record_type(caching), (stream.views_per_epoch,))
+    for _ in range(stream.steps_per_epoch * stream.groups_per_batch):
+        group = next(groups)
+        logits = logits_of(net, group.views.to(device, non_blocking=True), caching.precision)
+        shard[group.positions.numpy()] = records_of(logits, caching)
+    shard.flush()
+    partial.rename(path)
+
+
+def manifest_of(caching: Caching, teacher: str, views: int, shards: dict[str, str]) -> dict:
+    return {
+        "stream": stream_digest(caching.data, caching.views, caching.stream_seed),
+        "stream_of": stream_parameters(caching),
+        "transforms": transform_versions(),
+        "teacher": teacher,
+        **caching.model_dump(include={"keep", "k", "temperature", "precision", "first_epoch", "last_epoch"}),
+        "views_per_epoch": views,
+        "shards": shards,
+    }
+
+
+def stream_parameters(recipe: Caching | Training) -> dict:
+    """All that a stream is made from, as JSON keeps it."""
+    return recipe.model_dump(mode="json", include={"data", "views", "stream_seed"})
+
+
+class TeacherInTheLoop:
+    """A teacher that looks at every view while the student trains."""
+
+    def __init__(self, net: nn.Module, recipe: Training):
+        """`net` is in evaluation mode and on the device of the views."""
+        self.net, self.precision = net, recipe.optimisation.precision
+        self.says = recipe.objective.teacher_says
+
+    def answers(self, epoch: int, positions: Tensor, views: Tensor) -> Tensor:
+        """Of one mix group (G, C, H, W): labels (G,) int64 or logits (G, K) float32, as the objective asks."""
+        logits = logits_of(self.net, views, self.precision)
+        return logits.argmax(1) if self.says == "labels" else logits
+
+
+class CachedTeacher:
+    """The same teacher, read from its caches, one shard an epoch, by memory map."""
+
+    def __init__(self, folders: list[Path], recipe: Training, teacher: str | None = None):
+        """`teacher` is the sha256 of the teacher's weights; None where they are not at hand.
+
+        Raises SystemExit where a cache is of another stream or teacher, was made by other versions of the transforms,
+        does not hold what the objective asks for, or is incomplete; says what differs.
+        """
+        self.says, self.classes = recipe.objective.teacher_says, recipe.data.classes
+        self.views_per_epoch = recipe.data.images // recipe.views.batch * recipe.views.batch
+        self.shards: dict[int, tuple[Path, str]] = {}
+        self.epoch, self.records = -1, np.empty(0)
+        for folder in map(Path, folders):
+            manifest = read_manifest(folder)
+            if differences := list(differing(manifest, recipe, teacher)):
+                raise SystemExit(f"{folder}: not this run's teacher logits: {'; '.join(differences)}. {REMEDY}")
+            for epoch in range(manifest["first_epoch"], manifest["last_epoch"] + 1):
+                self.shards[epoch] = (folder / shard_name(epoch), manifest["shards"][shard_name(epoch)])
+        if missing := sorted(set(range(recipe.optimisation.epochs)) - set(self.shards)):
+            raise SystemExit(f"{', '.join(map(str, folders))}: no teacher logits of epoch(s) {missing}. {REMEDY}")
+        for epoch in range(recipe.optimisation.epochs):
+            self.open(epoch)
+
+    def answers(self, epoch: int, positions: Tensor, views: Tensor) -> Tensor:
+        """Of one mix group at these positions (G,) of an epoch: labels (G,) int64 or logits (G, K) float32, on the CPU.
+
+        Raises SystemExit where the epoch's file is not the one that was written.
+        """
+        if epoch != self.epoch:
+            path, digest = self.shards[epoch]
+            if file_digest(path) != digest:
+                raise SystemExit(f"{path}: damaged, its sha256 is not the one in manifest.json. {REMEDY}")
+            self.epoch, self.records = epoch, self.open(epoch)
+        records = self.records[positions.cpu().numpy()]
+        if self.says == "labels":
+            return torch.from_numpy(records["label"].astype(np.int64))
+        return logits_from(records, self.classes)
+
+    def open(self, epoch: int) -> np.ndarray:
+        """The records (views_per_epoch,) of an epoch, mapped, not read; refuses a shard of another length."""
+        path, _ = self.shards[epoch]
+        try:
+            records = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"{path}: missing or damaged ({error}). {REMEDY}") from error
+        if records.shape != (self.views_per_epoch,):
+            raise SystemExit(
+                f"{path}: holds {len(records)} views, but an epoch of this run has {self.views_per_epoch}. {REMEDY}"
+            )
+        return records
+
+
+def read_manifest(folder: Path) -> dict:
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise SystemExit(f"{folder}: no manifest.json, so these are no finished teacher logits. {REMEDY}")
+    return json.loads(path.read_text())
+
+
+def differing(manifest: dict, recipe: Training, teacher: str | None) -> Iterator[str]:
+    """Yields, in words, each way in which a cache is not of a run's stream and teacher, or says too little for it."""
+    if teacher is not None and manifest["teacher"] != teacher:
+        yield f"the teacher's weights have sha256 {manifest['teacher'][:10]}, this run's teacher {teacher[:10]}"
+    if manifest["stream"] != stream_digest(recipe.data, recipe.views, recipe.stream_seed):
+        ours = {**stream_parameters(recipe), "transforms": transform_versions()}
+        theirs = {**manifest["stream_of"], "transforms": manifest["transforms"]}
+        yield from differing_values(theirs, ours) or ["the code that makes the views"]
+    if recipe.objective.teacher_says != "logits":
+        return
+    if manifest["keep"] == "labels":
+        yield "it keeps labels only, and the objective needs logits (keep: dense or top-k)"
+    exact_at, temperature = manifest["temperature"], recipe.objective.temperature
+    if manifest["keep"] == "top-k" and exact_at != temperature:
+        yield f"its tail is exact at temperature {exact_at}, and the objective's is {temperature}"
+
+
+def differing_values(theirs: dict, ours: dict, path: str = "") -> list[str]:
+    """The leaves in which two nested dictionaries differ, by name."""
+    found = []
+    for key in sorted(theirs.keys() | ours.keys()):
+        left, right = theirs.get(key), ours.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            found += differing_values(left, right, f"{path}{key}.")
+        elif left != right:
+            found.append(f"{path}{key} is {left} there, {right} here")
+    return found

@@ -1,0 +1,117 @@
+"""Every mistake in a params file ends in one message that names file, key and remedy."""
+
+import shutil
+
+import pytest
+import yaml
+
+from params import ParamsError, load_study
+
+# dotted key -> new value (None takes the key away), the key that the message names, a part of what it says
+MISTAKES = [
+    ("students.learnig_rate", 1e-3, "students.learnig_rate", "did you mean 'learning_rate'?"),
+    ("studnets", {}, "studnets", "did you mean 'students'?"),
+    ("views.zzz", 1, "views.zzz", "known here: cutmix"),
+    ("students.epochs", "many", "students.epochs", "valid integer"),
+    ("students.epochs", 0, "students.epochs", "greater than or equal to 1"),
+    ("students.learning_rate", -1, "students.learning_rate", "greater than 0"),
+    ("students.optimizer", "adam", "students.optimizer", "'adamw' or 'sgd'"),
+    ("students.precision", "fp16", "students.precision", "'fp32' or 'bf16'"),
+    ("students.batch", 63, "students.batch", "not divisible by mix_group"),
+    ("students.mix_group", 120, "students.mix_group", "repeats of one image mix"),
+    ("students.mix_group", 1, "students.mix_group", "must be even"),
+    ("students.batch", 6_000_000, "students.batch", "larger than the 60000 training images"),
+    ("students.warmup_epochs", 9, "students.warmup_epochs", "longer than the training"),
+    ("students.runs", {"deit-x": {}}, "students.runs.deit-x", "did you mean 'deit-"),
+    ("students.runs", {"deit-ti/herd": {}}, "students.runs.deit-ti/herd", "did you mean 'hard'?"),
+    ("students.runs", {"deit-ti": {"batch": 8}}, "students.runs.deit-ti.batch", "may change"),
+    ("students.runs", {"deit-ti": {"epochs": -1}}, "students.runs.deit-ti.epochs", "greater than or equal to 1"),
+    ("models.deit-ti.arguments.num_heads", 3, "models.deit-ti.arguments.num_heads", "do not divide the width"),
+    ("models.deit-ti.arguments.num_heads", None, "models.deit-ti.arguments", "together"),
+    ("models.deit-ti.timm", None, "models.deit-ti.timm", "missing; add it"),
+    ("models.deit-ti.timm_distilled", "", "models.deit-ti.timm_distilled", "needs a distillation token"),
+    ("models.regnety-4gf.timm_distilled", "x", "models.regnety-4gf.timm_distilled", "no distillation token"),
+    ("models.regnety-4gf.kind", "resnet", "models.regnety-4gf.kind", "'convnet' or 'transformer'"),
+    ("resolutions.finetuning", 30, "resolutions.finetuning", "no multiple of"),
+    ("data.mean", [0.5, 0.5], "data.mean", "one a channel"),
+    ("data.std", [0.0], "data.std", "must be positive"),
+    ("data.primary", "tset", "data.primary", "did you mean 'test'?"),
+    ("data.root", "nowhere", "data.root", "is missing; restore it"),
+    ("data.training.md5.labels", "0" * 32, "data.training.md5.labels", "has the MD5"),
+    ("data.training.files.images", None, "data.training.files", "file names of 'images' and 'labels'"),
+    ("data.held_out", 60000, "data.held_out", "less than the 60000"),
+    ("tables.table_2.teachers", ["regnety-5gf"], "tables.table_2.teachers", "did you mean 'regnety-"),
+    ("tables.table_2.student", "regnety-4gf", "tables.table_2.student", "is a convnet; name a transformer"),
+    ("tables.table_2.supervision", "labels", "tables.table_2.supervision", "takes no teacher"),
+    ("tables.table_3.rows.hard", "soft", "tables.table_3.rows.hard", "not hard"),
+    ("tables.table_3.rows.token", None, "tables.table_3.rows.token", "missing"),
+    ("tables.table_3.finetuned", ["deit-x"], "tables.table_3.finetuned", "is not among"),
+    ("tables.table_3", None, "tables.table_4", "add tables.table_3"),
+    ("tables.table_7", {}, "tables.table_7", "did you mean 'table_"),
+    ("seeds.default", [0, 0], "seeds.default", "stands twice"),
+    ("seeds.models", {"deit-x": [0]}, "seeds.models.deit-x", "there is no model"),
+    ("seeds.streams", "same", "seeds.streams", "'shared' or 'per-seed'"),
+    ("teacher_logits.soft", "top-k", "teacher_logits.k", "between 1 and 9"),
+    ("execution.students", {"gpus": 3}, "execution.students.gpus", "cannot share"),
+    ("execution.students", {"gpu": 1}, "execution.students.gpu", "extra inputs"),
+    ("supervision.soft.temperature", 0, "supervision.soft.temperature", "greater than 0"),
+]
+
+
+def edited(tmp_path, key: str, value: object):
+    """A study that extends `fashion` and differs in one key."""
+    shutil.copy("params/fashion.yaml", tmp_path)
+    layer: dict = {}
+    place = layer
+    *path, last = key.split(".")
+    for part in path:
+        place = place.setdefault(part, {})
+    place[last] = value
+    (tmp_path / "edited.yaml").write_text(yaml.safe_dump({"extends": "fashion"} | layer))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("key", "value", "named", "text"), MISTAKES, ids=[f"{m[0]}={m[1]}"[:60] for m in MISTAKES])
+def test_a_mistake_is_named(tmp_path, key, value, named, text):
+    with pytest.raises(ParamsError) as caught:
+        load_study("edited", edited(tmp_path, key, value))
+    line = next((line for line in str(caught.value).splitlines() if f": {named}" in line), None)
+    assert line, f"{named} is not named in: {caught.value}"
+    assert text in line
+    assert line.startswith(str(tmp_path / ("edited.yaml" if key.startswith(named) or named.startswith(key) else "")))
+
+
+def test_the_studies_are_valid():
+    for name in ("fashion", "smoke", "imagenet"):
+        load_study(name)
+
+
+def test_a_study_that_does_not_exist_is_named_with_those_that_do():
+    with pytest.raises(ParamsError, match=r"no such study; there are .*fashion"):
+        load_study("fashoin")
+
+
+def test_a_key_that_stands_twice_is_an_error(tmp_path):
+    (tmp_path / "twice.yaml").write_text("title: a\ntitle: b\n")
+    with pytest.raises(ParamsError, match="'title' stands twice"):
+        load_study("twice", tmp_path)
+
+
+def test_broken_yaml_names_the_file(tmp_path):
+    (tmp_path / "broken.yaml").write_text("a: [1, 2\n")
+    with pytest.raises(ParamsError, match=r"broken.yaml: not valid YAML"):
+        load_study("broken", tmp_path)
+
+
+def test_a_missing_image_file_is_named(tmp_path):
+    with pytest.raises(ParamsError, match="train-images-idx3-ubyte.gz is missing"):
+        load_study("edited", edited(tmp_path, "data.root", str(tmp_path)))
+
+
+def test_a_changed_image_file_is_named(tmp_path):
+    root = tmp_path / "images"
+    shutil.copytree("workflow/resources/fashion-mnist", root)
+    labels = root / "train-labels-idx1-ubyte.gz"
+    labels.write_bytes(labels.read_bytes()[:-1] + b"?")
+    with pytest.raises(ParamsError, match=r"data.training.md5.labels.*made anew"):
+        load_study("edited", edited(tmp_path, "data.root", str(root)))

@@ -1,0 +1,269 @@
+"""A cached teacher is an exact teacher, and only ever this one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_runs import (
+    BATCH,
+    CLASSES,
+    DISTILLED,
+    REGNETY,
+    STEPS,
+    caching_of,
+    run,
+    same,
+    stream_of,
+    teacher_net,
+    training_job,
+)
+
+from deit import checkpoints, teacher_logits, views
+from deit.recipes import Caching, Execution
+from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_from, record_type, records_of, write_epochs
+
+WEIGHTS = "a" * 64
+
+
+def cache(job, folder: Path, keep: str, epochs=(0, 1), k=0, net=None, **execution) -> Path:
+    folder.mkdir()
+    caching = caching_of(job, keep, epochs, k)
+    write_epochs(folder, caching, net or teacher_net(REGNETY), WEIGHTS, stream_of(job), Execution(**execution))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("loss", "keep", "precision"),
+    [
+        ("hard", "labels", "fp32"),
+        ("token", "labels", "fp32"),
+        ("token", "labels", "bf16"),
+        ("soft", "dense", "fp32"),
+        ("soft", "dense", "bf16"),
+        ("hard", "dense", "fp32"),
+        ("token", "top-k", "fp32"),
+    ],
+)
+def test_a_student_of_the_cache_is_the_student_of_the_teacher(tmp_path, loss, keep, precision):
+    optimisation = {"precision": precision}
+    job = training_job(tmp_path / "data", loss, optimisation=optimisation, execution={"groups_per_forward": 3})
+    in_the_loop = run(job, tmp_path / "loop", TeacherInTheLoop(teacher_net(REGNETY), job.resolved()))
+    folders = [cache(job, tmp_path / f"{i}", keep, epochs=(i, i), k=2, workers=i) for i in (0, 1)]
+    from_cache = run(job, tmp_path / "cached", CachedTeacher(folders, job.resolved(), WEIGHTS))
+    assert same(from_cache, in_the_loop)
+    other = run(job, tmp_path / "other", TeacherInTheLoop(teacher_net(REGNETY, seed=4), job.resolved()))
+    assert not same(from_cache, other)  # or the test shows nothing
+
+
+def test_workers_write_the_same_bytes(tmp_path):
+    job = training_job(tmp_path / "data", "soft")
+    folders = [cache(job, tmp_path / f"{n}", "top-k", k=2, workers=n) for n in (0, 1, 2)]
+    for name in ("epoch-0000.npy", "epoch-0001.npy", "manifest.json"):
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1
+
+
+def test_a_label_takes_two_bytes_and_reaches_65535(tmp_path):
+    caching = caching_of(training_job(tmp_path), "labels")
+    logits = torch.zeros(3, 65536)
+    logits[0, 65535] = logits[1, 256] = 1
+    records = records_of(logits, caching)
+    assert records.dtype.itemsize == 2
+    assert records["label"].tolist() == [65535, 256, 0]
+
+
+@pytest.fixture(scope="module")
+def with_classes(tmp_path_factory):
+    """Number of classes, what to keep, k and temperature -> a caching recipe."""
+    caching = caching_of(training_job(tmp_path_factory.mktemp("classes")), "labels").model_dump()
+
+    def build(classes: int, keep: str, k: int, temperature: float) -> Caching:
+        data = {**caching["data"], "classes": classes}
+        return Caching.model_validate({**caching, "data": data, "keep": keep, "k": k, "temperature": temperature})
+
+    return build
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_top_k_keeps_the_largest_and_the_mass_of_the_rest(with_classes, data):
+    classes = data.draw(st.integers(3, 40))
+    k = data.draw(st.integers(1, classes - 1))
+    temperature = data.draw(st.floats(0.5, 5))
+    seed = data.draw(st.integers(0, 2**31))
+    logits = 6 * torch.randn(5, classes, generator=torch.Generator().manual_seed(seed))
+    back = logits_from(records_of(logits, with_classes(classes, "top-k", k, temperature)), classes)
+    kept = logits.topk(k).indices
+    assert torch.equal(back.gather(1, kept), logits.gather(1, kept))
+    exact = torch.softmax(logits.double() / temperature, 1)
+    ours = torch.softmax(back.double() / temperature, 1)
+    torch.testing.assert_close(ours.gather(1, kept), exact.gather(1, kept), rtol=1e-5, atol=1e-9)
+    rest = torch.ones_like(exact).scatter(1, kept, 0)
+    torch.testing.assert_close((ours * rest).sum(1), (exact * rest).sum(1), rtol=1e-4, atol=1e-9)
+
+
+def test_dense_keeps_every_bit(with_classes):
+    logits = torch.randn(5, CLASSES)
+    records = records_of(logits, with_classes(CLASSES, "dense", 0, 1.0))
+    assert torch.equal(logits_from(records, CLASSES), logits)
+    assert torch.equal(torch.from_numpy(records["label"].astype(int)), logits.argmax(1))
+
+
+def test_the_cache_is_what_the_teacher_says_of_each_position(tmp_path):
+    job = training_job(tmp_path / "data", "soft")
+    folder, net = cache(job, tmp_path / "cache", "dense"), teacher_net(REGNETY)
+    shard = np.load(folder / "epoch-0001.npy")
+    assert shard.shape == (STEPS * BATCH,) and shard.dtype == record_type(caching_of(job, "dense"))
+    group = stream_of(job)[1, STEPS - 1, 2]
+    assert np.array_equal(shard["logits"][group.positions.numpy()], net(group.views).numpy())
+    assert sorted(path.name for path in folder.iterdir()) == ["epoch-0000.npy", "epoch-0001.npy", "manifest.json"]
+
+
+def test_a_teacher_of_two_heads_says_their_mean():
+    net, seen = teacher_net(DISTILLED), torch.randn(3, 1, 14, 14)
+    torch.testing.assert_close(teacher_logits.logits_of(net, seen, "fp32"), net(seen))  # timm's own prediction
+
+
+def test_the_teacher_computes_in_the_precision_of_the_recipe():
+    net, seen = teacher_net(REGNETY), torch.randn(8, 1, 14, 14)
+    exact, rounded = (teacher_logits.logits_of(net, seen, precision) for precision in ("fp32", "bf16"))
+    assert torch.equal(exact, net(seen)) and rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(rounded, exact, rtol=0.1, atol=0.1 * exact.abs().max().item())
+
+
+def test_an_interrupted_shard_is_not_there(tmp_path, monkeypatch):
+    def broken(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(teacher_logits, "records_of", broken)
+    with pytest.raises(MemoryError):
+        cache(training_job(tmp_path / "data", "hard"), tmp_path / "cache", "labels")
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
+@pytest.mark.parametrize("k", [0, CLASSES])
+def test_k_without_a_rest_is_refused(tmp_path, k):
+    with pytest.raises(SystemExit, match=f"k is {k}"):
+        cache(training_job(tmp_path / "data", "soft"), tmp_path / "cache", "top-k", k=k)
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory) -> Path:
+    """A cache of labels of both epochs, beside the images that it is of."""
+    root = tmp_path_factory.mktemp("labels")
+    return cache(training_job(root / "data", "hard"), root / "cache", "labels")
+
+
+def refused(folders, recipe, teacher=WEIGHTS) -> str:
+    with pytest.raises(SystemExit) as error:
+        CachedTeacher(folders, recipe, teacher)
+    message = str(error.value)
+    assert str(folders[0]) in message and "Cache this teacher again" in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stream_seed": 6}, "stream_seed is 5 there, 6 here"),
+        ({"views": {"erasing": 0.5}}, "views.erasing is 0.25 there, 0.5 here"),
+        ({"views": {"mix_group": 16}}, "views.mix_group is 8 there, 16 here"),
+        ({"data": {"mean": [0.4]}}, "data.mean is [0.5] there, [0.4] here"),
+    ],
+)
+def test_another_stream_is_refused_and_named(labels, tmp_path, changes, words):
+    assert words in refused([labels], training_job(tmp_path, "hard", **changes).resolved())
+
+
+def test_the_seed_of_the_student_is_not_the_streams(labels, tmp_path):
+    CachedTeacher([labels], training_job(tmp_path, "hard", seed=9).resolved(), WEIGHTS)
+
+
+def test_another_teacher_is_refused(labels, tmp_path):
+    assert "teacher's weights" in refused([labels], training_job(tmp_path, "hard").resolved(), "b" * 64)
+
+
+def test_other_versions_of_the_transforms_are_refused(labels, tmp_path, monkeypatch):
+    ours = {**teacher_logits.transform_versions(), "timm": "0.0"}
+    for module in (teacher_logits, views):
+        monkeypatch.setattr(module, "transform_versions", lambda: ours)
+    assert "transforms.timm is" in refused([labels], training_job(tmp_path, "hard").resolved())
+
+
+def test_missing_epochs_are_refused(labels, tmp_path):
+    job = training_job(tmp_path, "hard", optimisation={"epochs": 4})
+    assert "[2, 3]" in refused([labels], job.resolved())
+
+
+def test_labels_do_not_serve_a_soft_student(labels, tmp_path):
+    assert "keep: dense or top-k" in refused([labels], training_job(tmp_path, "soft").resolved())
+
+
+def test_a_tail_of_another_temperature_is_refused(tmp_path):
+    job = training_job(tmp_path / "data", "soft")
+    folder = cache(job, tmp_path / "cache", "top-k", k=2)
+    CachedTeacher([folder], job.resolved(), WEIGHTS)
+    warmer = training_job(tmp_path / "data", "soft", objective={"temperature": 4.0})
+    assert "temperature 3.0" in refused([folder], warmer.resolved())
+
+
+def test_an_unfinished_cache_is_refused(tmp_path):
+    assert "manifest.json" in refused([tmp_path], training_job(tmp_path, "hard").resolved())
+
+
+@pytest.fixture
+def copied(labels, tmp_path) -> Path:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for path in labels.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_a_shard_cut_short_is_refused(copied, tmp_path):
+    shard = copied / "epoch-0001.npy"
+    shard.write_bytes(shard.read_bytes()[:-2])
+    assert "epoch-0001.npy: missing or damaged" in refused([copied], training_job(tmp_path, "hard").resolved())
+
+
+def test_a_missing_shard_is_refused(copied, tmp_path):
+    (copied / "epoch-0000.npy").unlink()
+    assert "epoch-0000.npy: missing or damaged" in refused([copied], training_job(tmp_path, "hard").resolved())
+
+
+def test_another_number_of_views_is_refused(copied, tmp_path):
+    np.save(copied / "epoch-0001.npy", np.load(copied / "epoch-0001.npy")[:-8])
+    message = refused([copied], training_job(tmp_path, "hard").resolved())
+    assert f"holds {STEPS * BATCH - 8} views, but an epoch of this run has {STEPS * BATCH}" in message
+
+
+def test_a_changed_byte_is_refused_when_its_epoch_begins(copied, tmp_path):
+    shard = copied / "epoch-0001.npy"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    teacher = CachedTeacher([copied], training_job(tmp_path, "hard").resolved(), WEIGHTS)
+    positions = torch.arange(8)
+    teacher.answers(0, positions, torch.empty(0))
+    with pytest.raises(SystemExit, match=r"epoch-0001\.npy: damaged"):
+        teacher.answers(1, positions, torch.empty(0))
+
+
+def test_a_foreign_digest_of_the_same_parameters_is_refused(copied, tmp_path):
+    manifest = json.loads((copied / "manifest.json").read_text())
+    (copied / "manifest.json").write_text(json.dumps({**manifest, "stream": "0" * 10}))
+    assert "the code that makes the views" in refused([copied], training_job(tmp_path, "hard").resolved())
+
+
+def test_a_run_folder_is_a_teacher(tmp_path):
+    job = training_job(tmp_path / "data", model=REGNETY)
+    weights = run(job, tmp_path / "run")
+    net = teacher_logits.load_teacher(tmp_path / "run", job.resolved().model, torch.device("cpu"))
+    assert same(net.state_dict(), weights) and not net.training
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+    checkpoints.save_weights(tmp_path / "copy.safetensors", weights)
+    assert teacher_logits.weights_digest(tmp_path / "run") == teacher_logits.file_digest(tmp_path / "copy.safetensors")

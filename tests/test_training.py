@@ -1,0 +1,265 @@
+"""The loop: what it computes, that nothing but the recipe decides it, and that nothing computed is lost."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import BATCH, CPU, DEIT, IMAGES, PIXELS, REGNETY, STEPS, images_of, run, same, stream_of, training_job
+
+from deit import checkpoints, models, training
+from deit.checkpoints import ResumeState
+from deit.distributed import Place
+from deit.recipes import Job
+from deit.results import new_folder
+from deit.schedules import learning_rate
+
+# AdamW turns rounding errors of gradients that are zero in theory (a key's bias) into steps of full length.
+SGD = {"optimizer": "sgd", "learning_rate": 0.05}
+NO_DROP = {"stochastic_depth": 0.0}
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    return tmp_path / "data"
+
+
+def close(left: dict, right: dict) -> bool:
+    return all(torch.allclose(left[name], right[name], rtol=1e-4, atol=1e-5) for name in left)
+
+
+def stop_at(monkeypatch, step: int, action) -> None:
+    """Calls `action` in the middle of an optimiser step."""
+
+    def rate(optimisation, batch, now, steps_per_epoch):
+        if now == step:
+            action()
+        return learning_rate(optimisation, batch, now, steps_per_epoch)
+
+    monkeypatch.setattr(training, "learning_rate", rate)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_loop_is_plain_torch(tmp_path, root, optimizer):
+    job = training_job(root, model=NO_DROP, optimisation={"optimizer": optimizer})
+    recipe, stream = job.resolved(), stream_of(job)
+    torch.manual_seed(recipe.seed)
+    net = models.create(recipe.model)
+    groups = models.parameter_groups(net, recipe.optimisation.weight_decay)
+    if optimizer == "adamw":
+        optimiser = torch.optim.AdamW(groups, eps=1e-8)
+    else:
+        optimiser = torch.optim.SGD(groups, momentum=0.9, nesterov=True, lr=1)
+    for step in range(2 * STEPS):
+        mixed = [stream[step // STEPS, step % STEPS, group] for group in range(stream.groups_per_batch)]
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(recipe.optimisation, recipe.views.batch, step, STEPS)
+        views, targets = (torch.cat([getattr(part, name) for part in mixed]) for name in ("views", "targets"))
+        loss = torch.nn.functional.cross_entropy(net(views), targets)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    trained = run(job, tmp_path / "run")
+    for name, tensor in net.state_dict().items():
+        torch.testing.assert_close(trained[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_folder_tells_its_story(tmp_path, root, caplog):
+    job = training_job(root)
+    run(job, tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "recipe.json",
+        "provenance.json",
+        "weights.safetensors",
+        "history.csv",
+        "log.txt",
+    }
+    with (tmp_path / "run" / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == training.HISTORY
+    assert [(row["epoch"], row["step"]) for row in rows] == [("0", str(STEPS)), ("1", str(2 * STEPS))]
+    assert all(0 <= float(row["accuracy"]) <= 1 and float(row["loss"]) > 0 for row in rows)
+    last_rate = learning_rate(job.resolved().optimisation, BATCH, 2 * STEPS - 1, STEPS)
+    assert float(rows[1]["learning_rate"]) == last_rate
+
+
+def test_the_log_has_a_line_an_epoch(tmp_path, root, caplog):
+    caplog.set_level("INFO", "deit")
+    run(training_job(root), tmp_path / "run")
+    lines = [line for line in (tmp_path / "run" / "log.txt").read_text().splitlines() if " epoch " in line]
+    assert len(lines) == 2
+    for part in ("epoch 2/2", "loss", "accuracy", "learning rate", "im/s", "0 h 0 min 0 s left"):
+        assert part in lines[1]
+
+
+def test_workers_and_repetition_change_no_bit(tmp_path, root):
+    runs = [run(training_job(root, execution={"workers": n}), tmp_path / f"{i}") for i, n in enumerate((0, 0, 1, 2))]
+    assert all(same(runs[0], other) for other in runs[1:])
+    files = [(tmp_path / f"{i}" / "weights.safetensors").read_bytes() for i in range(4)]
+    assert len(set(files)) == 1
+
+
+def test_the_seed_decides_the_initialisation_and_the_stream_seed_does_not(root):
+    def initial(**seeds) -> dict:
+        job = training_job(root, **seeds)
+        resume = ResumeState(root, job.digest)
+        return training.set_up(job, images_of(job), resume, CPU, None, None).net.state_dict()
+
+    assert same(initial(seed=7, stream_seed=5), initial(seed=7, stream_seed=6))
+    assert not same(initial(seed=7), initial(seed=8))
+
+
+@pytest.mark.parametrize("model", [DEIT | NO_DROP, REGNETY], ids=["deit", "regnety"])
+def test_accumulation_sees_the_same_views_and_learns_the_same(tmp_path, root, monkeypatch, model):
+    seen = []
+    inner = training.next_forward
+
+    def next_forward(a_run, epoch, groups):
+        seen[-1].extend(group.positions for group in groups)
+        return inner(a_run, epoch, groups)
+
+    monkeypatch.setattr(training, "next_forward", next_forward)
+    weights = []
+    for size in (0, 1, 3):
+        seen.append([])
+        job = training_job(root, execution={"groups_per_forward": size}, model=model, optimisation=SGD)
+        weights.append(run(job, tmp_path / f"{size}"))
+    for positions, others in zip(seen, weights, strict=True):
+        assert torch.equal(torch.cat(positions), torch.cat(seen[0]))
+        assert close(weights[0], others)
+
+
+def test_stochastic_depth_acts_in_train_mode_only(tmp_path, root):
+    def trained(depth: float, train_mode: bool) -> dict:
+        job = training_job(root, model={"stochastic_depth": depth}, optimisation={"train_mode": train_mode})
+        return run(job, tmp_path / f"{depth}-{train_mode}")
+
+    assert same(trained(0.5, False), trained(0.0, False))
+    assert not same(trained(0.5, True), trained(0.0, True))
+
+
+def test_fine_tuning_starts_from_the_resized_weights(tmp_path, root):
+    run(training_job(root), tmp_path / "initial")
+    larger = {"model": {"resolution": 2 * PIXELS}, "views": {"resolution": 2 * PIXELS}}
+    still = {"learning_rate": 1e-30, "warmup_learning_rate": 0.0, "final_learning_rate": 0.0, "weight_decay": 0.0}
+    job = training_job(root, optimisation=still | {"epochs": 1}, **larger)
+    tuned = run(job, tmp_path / "tuned", initial=tmp_path / "initial")
+    reference = models.create(job.resolved().model)
+    models.load_weights(reference, checkpoints.read_weights(tmp_path / "initial" / "weights.safetensors"))
+    assert tuned["pos_embed"].shape[1] == 1 + (2 * PIXELS // 7) ** 2
+    assert same(tuned, reference.state_dict())
+
+
+@pytest.mark.parametrize("step", [1, STEPS, STEPS + 1])
+def test_a_crash_at_any_step_changes_no_bit(tmp_path, root, monkeypatch, step):
+    job = training_job(root, execution={"save_minutes": 1e-9})
+    undisturbed = run(job, tmp_path / "undisturbed")
+
+    def crash():
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, step, crash)
+        with pytest.raises(MemoryError):
+            run(job, tmp_path / "crashed")
+    assert not (tmp_path / "crashed").exists()
+    assert same(run(job, tmp_path / "crashed"), undisturbed)
+    assert history(tmp_path / "crashed") == history(tmp_path / "undisturbed")
+
+
+def history(folder: Path) -> list[tuple]:
+    """What of history.csv is not time."""
+    with (folder / "history.csv").open() as file:
+        return [(row["step"], row["loss"], row["accuracy"], row["learning_rate"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_stop_signal_saves_the_state_at_the_next_step(tmp_path, root, monkeypatch, stop):
+    job = training_job(root)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1, lambda: os.kill(os.getpid(), stop))
+        with pytest.raises(SystemExit) as ended:
+            run(job, tmp_path / "run")
+    assert ended.value.code == 128 + stop
+    state = ResumeState(tmp_path / "run.resume", job.digest).load()
+    assert state["step"] == 2
+    assert same(run(job, tmp_path / "run"), run(job, tmp_path / "undisturbed"))
+
+
+def test_the_state_of_another_recipe_is_refused(tmp_path, root, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            run(training_job(root), tmp_path / "run")
+    with pytest.raises(SystemExit, match=r"resume\.pt"):
+        run(training_job(root, seed=8), tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_names_the_epoch(tmp_path, root):
+    job = training_job(root, optimisation={"learning_rate": 1e30, "warmup_epochs": 0})
+    with pytest.raises(FloatingPointError, match="epoch 0"):
+        run(job, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_that_cannot_share_a_batch_are_refused(tmp_path, root):
+    with pytest.raises(SystemExit, match="3 processes cannot share the 4 mix groups"):
+        run(training_job(root), tmp_path / "run", place=Place(torch.device("cpu"), 0, 3))
+
+
+def command(job: Job, folder: Path, launcher: tuple[str, ...] = ()) -> list[str]:
+    """The command line that trains `job` into folder/run, its recipe and data folder written."""
+    recipe = folder / f"{job.digest}.json"
+    recipe.write_text(job.model_dump_json())
+    paths = {"recipe": recipe, "data": folder / "prepared", "resume": folder / "resume", "output": folder / "run"}
+    flags = [f"--{name}={path}" for name, path in paths.items()]
+    return [sys.executable, *launcher, "-m", "deit.commands.train", *flags]
+
+
+def with_data(job: Job, folder: Path) -> Job:
+    """The job with a finished data folder as its input."""
+    data = Job(kind="data", name="data", recipe={}, behaviour="b")
+    with new_folder(folder / "prepared", data):
+        pass
+    return job.model_copy(update={"inputs": {**job.inputs, "data": data.digest}})
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+
+
+def test_kill_9_and_the_same_command_again(tmp_path, root):
+    execution = {"save_minutes": 1e-9, "workers": 1}
+    job = with_data(training_job(root, execution=execution, optimisation={"epochs": 40}), tmp_path)
+    line = command(job, tmp_path)
+    process = subprocess.Popen(line, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "resume" / "resume.pt").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    again = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert "resumed after" in (tmp_path / "run" / "log.txt").read_text()
+    assert not (tmp_path / "resume").exists()
+    assert same(checkpoints.read_weights(tmp_path / "run" / "weights.safetensors"), run(job, tmp_path / "undisturbed"))
+
+
+def test_two_ranks_learn_what_one_does(tmp_path, root):
+    job = with_data(training_job(root, model=NO_DROP, optimisation=SGD), tmp_path)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    ended = subprocess.run(
+        command(job, tmp_path, torchrun), env=ENVIRONMENT, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    alone = run(job, tmp_path / "alone")
+    assert close(checkpoints.read_weights(tmp_path / "run" / "weights.safetensors"), alone)
+    for ours, theirs in zip(history(tmp_path / "run"), history(tmp_path / "alone"), strict=True):
+        assert [float(x) for x in ours] == pytest.approx([float(x) for x in theirs], rel=1e-4)
+
+
+def test_images_that_do_not_fill_a_batch_are_left_out(root):
+    assert stream_of(training_job(root)).views_per_epoch == STEPS * BATCH < IMAGES

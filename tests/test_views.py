@@ -1,0 +1,417 @@
+"""Views against timm's stock transforms, and the promise that a view depends on its key alone."""
+
+import copy
+import hashlib
+import pickle
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from timm.data import create_transform
+from timm.data.auto_augment import AugmentOp
+from torch.utils.data import DataLoader
+
+from deit import views as module
+from deit.datasets import training_images
+from deit.recipes import EvaluationView, Split, TrainingData, Views
+from deit.views import ViewStream, evaluation_transform, keyed, stream_digest, training_transform, transform_versions
+
+FASHION = Path(__file__).parents[1] / "workflow" / "resources" / "fashion-mnist"
+FILES = {"images": "t10k-images-idx3-ubyte.gz", "labels": "t10k-labels-idx1-ubyte.gz"}
+DATA = TrainingData(
+    name="fashion-mnist",
+    reader="idx",
+    classes=10,
+    channels=1,
+    mean=(0.286,),
+    std=(0.353,),
+    split=Split(images=10000, files=FILES),
+)
+VIEWS = Views(
+    resolution=16,
+    batch=32,
+    mix_group=8,
+    repeats=3,
+    scale=(0.08, 1),
+    ratio=(0.75, 4 / 3),
+    flip=0.5,
+    randaugment="rand-m9-mstd0.5-inc1",
+    erasing=0.25,
+    mixup=0.8,
+    cutmix=1.0,
+    mix_probability=1,
+    switch_probability=0.5,
+    label_smoothing=0.1,
+)
+UNMIXED = VIEWS.model_copy(update={"mix_probability": 0})
+
+
+class Numbers:
+    """Images whose every pixel, and whose label, is their number; in colour on request."""
+
+    def __init__(self, count: int, mode: str = "L"):
+        self.count, self.mode = count, mode
+
+    def __len__(self) -> int:
+        return self.count
+
+    def image(self, index: int) -> Image.Image:
+        return Image.new("L", (28, 28), index).convert(self.mode)
+
+    def targets(self, index: int) -> tuple[int, ...]:
+        return (index % 10,)
+
+    def identity(self, index: int) -> str:
+        return str(index)
+
+
+@pytest.fixture(scope="module")
+def fashion():
+    return training_images(DATA, FASHION)
+
+
+def stream(images, views: Views = VIEWS, seed: int = 5, data: TrainingData = DATA) -> ViewStream:
+    return ViewStream(images, data, views, seed)
+
+
+def colour(data: TrainingData = DATA) -> TrainingData:
+    return data.model_copy(update={"channels": 3, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)})
+
+
+def digest(group) -> str:
+    return hashlib.sha256(b"".join(part.numpy().tobytes() for part in group)).hexdigest()[:16]
+
+
+# Purity --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_worker_processes_do_not_matter(fashion, workers):
+    subject = stream(fashion)
+    keys = [(epoch, step, group) for epoch in (0, 7) for step in (3, 4) for group in range(4)]
+    loader = DataLoader(subject, batch_size=None, sampler=keys, num_workers=workers)
+    assert [digest(group) for group in loader] == [digest(stream(fashion)[key]) for key in keys]
+
+
+group_keys = st.tuples(st.integers(0, 400), st.integers(0, 311), st.integers(0, 3))
+
+
+@settings(max_examples=15, deadline=None)
+@given(keys=st.lists(group_keys, min_size=2, max_size=4), seed=st.integers(0, 2**32 - 1))
+def test_neither_the_order_of_access_nor_global_generators_matter(fashion, keys, seed):
+    subject = stream(fashion)
+    once = {key: digest(subject[key]) for key in keys}
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    assert {key: digest(subject[key]) for key in reversed(keys)} == once
+
+
+def test_global_generators_are_left_as_they_were(fashion):
+    def draws() -> tuple:
+        return random.random(), np.random.rand(), float(torch.rand(1))
+
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    expected = draws()
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    stream(fashion)[0, 0, 0]
+    assert draws() == expected
+
+
+def test_a_stream_can_be_sent_to_a_process(fashion):
+    subject = stream(fashion)
+    assert digest(pickle.loads(pickle.dumps(subject))[2, 1, 0]) == digest(subject[2, 1, 0])
+
+
+@settings(max_examples=10, deadline=None)
+@given(key=group_keys)
+def test_seed_epoch_and_position_all_matter(fashion, key):
+    epoch, step, group = key
+    others = [
+        stream(fashion, seed=6)[key],
+        stream(fashion)[epoch + 1, step, group],
+        stream(fashion)[epoch, step, group ^ 1],
+    ]
+    assert digest(stream(fashion)[key]) not in [digest(other) for other in others]
+
+
+def test_an_unmixed_view_depends_on_its_position_not_on_the_size_of_its_group(fashion):
+    def epoch_of(mix_group: int) -> torch.Tensor:
+        views = UNMIXED.model_copy(update={"mix_group": mix_group})
+        subject = stream(fashion, views)
+        groups = [subject[3, 0, group] for group in range(subject.groups_per_batch)]
+        return torch.cat([g.views for g in groups])[torch.cat([g.positions for g in groups]).argsort()]
+
+    assert torch.equal(epoch_of(8), epoch_of(4)) and torch.equal(epoch_of(8), epoch_of(2))
+
+
+# Order, repeats, groups ----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(-(2**63), 2**63), epoch=st.integers(0, 2000), images=st.integers(1, 500))
+def test_the_order_is_a_permutation(seed, epoch, images):
+    assert sorted(module.epoch_order(seed, epoch, images)) == list(range(images))
+
+
+def test_orders_differ_and_are_uniform():
+    orders = np.array([module.epoch_order(seed, epoch, 6) for seed in range(30) for epoch in range(100)])
+    counts = np.array([(orders == image).sum(0) for image in range(6)])
+    assert np.all(abs(counts - 500) < 5 * np.sqrt(500 * 5 / 6)), "each image is equally often at each place"
+    assert len({tuple(order) for order in orders}) > 700, "of 720 orders"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    mix_group=st.integers(1, 6),
+    groups=st.integers(1, 8),
+    images=st.integers(1, 150),
+    repeats=st.integers(1, 5),
+    epoch=st.integers(0, 3),
+)
+def test_each_epoch_shows_every_position_once_and_each_image_so_often(mix_group, groups, images, repeats, epoch):
+    batch, repeats = mix_group * groups, min(repeats, groups)
+    plain = {"mix_group": mix_group, "batch": batch, "repeats": repeats, "randaugment": "", "erasing": 0}
+    subject = stream(Numbers(images), VIEWS.model_copy(update=plain | {"mix_probability": 0, "flip": 0}))
+    assert subject.views_per_epoch == images // batch * batch == subject.steps_per_epoch * batch
+    order, shown = module.epoch_order(subject.seed, epoch, images), {}
+    for step in range(subject.steps_per_epoch):
+        in_step = np.stack([subject.positions(step, group) for group in range(groups)])
+        assert sorted(in_step.flat) == list(range(step * batch, (step + 1) * batch))
+        for group in in_step:
+            numbers = order[group // repeats]
+            assert len(set(numbers)) == mix_group, "repeats of an image never share a group"
+            shown |= dict(zip(group.tolist(), numbers.tolist(), strict=True))
+    counts = np.bincount([shown[p] for p in range(subject.views_per_epoch)], minlength=images)
+    assert (counts == repeats).sum() == subject.views_per_epoch // repeats
+    assert counts.max(initial=0) <= repeats and counts.sum() == subject.views_per_epoch
+
+
+def test_a_position_shows_its_image_with_its_label():
+    data = DATA.model_copy(update={"mean": (0.0,), "std": (1.0,)})
+    bare = {"randaugment": "", "erasing": 0, "mix_probability": 0, "label_smoothing": 0, "resolution": 28}
+    subject = stream(Numbers(200), VIEWS.model_copy(update=bare), data=data)
+    order = module.epoch_order(subject.seed, 4, 200)
+    for group in range(4):
+        positions, views, targets = subject[4, 2, group]
+        assert torch.equal(positions, torch.arange(8) * 4 + 64 + group) and positions.dtype == torch.int64
+        numbers = order[positions.numpy() // 3]
+        assert np.array_equal((views[:, 0, 5, 5] * 255).round().numpy(), numbers)
+        assert np.array_equal(targets.argmax(1).numpy(), numbers % 10)
+
+
+# The transforms ------------------------------------------------------------------------------------------------------
+
+
+def stock(views: Views, data: TrainingData):
+    """timm's transform as anyone would make it."""
+    return create_transform(
+        (data.channels, views.resolution, views.resolution),
+        is_training=True,
+        scale=views.scale,
+        ratio=views.ratio,
+        hflip=views.flip,
+        color_jitter=0,
+        auto_augment=views.randaugment or None,
+        interpolation="bicubic",
+        mean=data.mean,
+        std=data.std,
+        re_prob=views.erasing,
+        re_mode="pixel",
+    )
+
+
+@pytest.mark.parametrize("data", [DATA, colour()], ids=["grey", "colour"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"randaugment": "rand-m5-mstd0.5-inc1"},
+        {"randaugment": "rand-m5-mstd0.5-inc1", "resolution": 28, "erasing": 1},
+        {"randaugment": "", "erasing": 0, "flip": 0},
+        {"randaugment": "original-mstd0.5", "resolution": 40},
+    ],
+)
+def test_views_are_timms_own_bit_for_bit(fashion, data, changes):
+    """At a magnitude of 5 no posterize is left without bits."""
+    views = UNMIXED.model_copy(update=changes)
+    images = training_images(data, FASHION)
+    subject, transform = stream(images, views, data=data), stock(views, data)
+    positions, seen, _ = subject[1, 2, 3]
+    order = module.epoch_order(subject.seed, 1, len(images))
+    seeds = keyed(module.AUGMENTATION, 5, 1, positions.numpy()[:, None], np.arange(3)).tolist()
+    for view, number, (python, numpy, pytorch) in zip(seen, order[positions // 3], seeds, strict=True):
+        random.seed(python), np.random.seed(numpy >> 32), torch.manual_seed(pytorch)
+        assert torch.equal(view, transform(images.image(number)))
+
+
+def test_thousands_of_views_raise_nothing_though_some_are_posterized_to_no_bits(fashion):
+    """With Pillow 13, timm's own posterize raises on about one view in a thousand."""
+    subject, bits = stream(fashion, UNMIXED.model_copy(update={"mix_group": 64, "batch": 256})), []
+
+    def watched(image, bits_to_keep, **options):
+        bits.append(bits_to_keep)
+        return module.posterize_to_black(image, bits_to_keep, **options)
+
+    for operation in module.augment_operations(subject.render.augment):
+        if operation.aug_fn is module.posterize_to_black:
+            operation.aug_fn = watched
+    groups = [subject[0, step, group].views for step in range(15) for group in range(4)]
+    assert all(bool(torch.isfinite(group).all()) for group in groups)
+    assert 0 in bits and set(bits) <= {0, 1, 2}
+
+
+def test_a_posterize_of_no_bits_is_black():
+    views = UNMIXED.model_copy(update={"randaugment": "rand-m10-inc1"})
+    for mode, data in {"L": DATA, "RGB": colour()}.items():
+        operations = list(module.augment_operations(training_transform(data, views)))
+        posterize = next(operation for operation in operations if operation.name == "PosterizeIncreasing")
+        always = copy.copy(posterize)
+        always.prob = 1.0
+        image = Image.effect_noise((28, 28), 60).convert(mode)
+        assert always(image).getextrema() == Image.new(mode, (28, 28)).getextrema()
+        always.magnitude = 5
+        assert max(np.unique(np.asarray(always(image)) & 63)) == 0, "two bits stay"
+
+
+def test_timms_own_operations_are_not_touched():
+    training_transform(DATA, VIEWS)
+    assert AugmentOp("PosterizeIncreasing").aug_fn.__module__ == "timm.data.auto_augment"
+
+
+@pytest.mark.parametrize("configuration", ["v0-mstd0.5", "v0r-mstd0.5", "original-mstd0.5", "rand-m9-n3-mstd0.5"])
+def test_no_policy_is_left_with_timms_posterize(configuration):
+    views = VIEWS.model_copy(update={"randaugment": configuration})
+    operations = list(module.augment_operations(training_transform(DATA, views)))
+    posterizes = [operation for operation in operations if operation.name.startswith("Posterize")]
+    assert posterizes and all(operation.aug_fn is module.posterize_to_black for operation in posterizes)
+
+
+@pytest.mark.parametrize("data", [DATA, colour()], ids=["grey", "colour"])
+def test_every_operation_works_and_fills_with_the_mean(data):
+    """Grey images have one mean, so a fill colour of one part."""
+    mode, mean = {1: "L", 3: "RGB"}[data.channels], tuple(round(255 * value) for value in data.mean)
+    white = Image.new(mode, (28, 28), (255,) * data.channels)
+    for operation in module.augment_operations(training_transform(data, VIEWS)):
+        operation.prob = 1.0
+        assert operation(white).mode == mode and operation(white).size == (28, 28)
+        if operation.name in ("Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"):
+            colours = {colour for _, colour in operation(white).getcolors(28 * 28)}
+            assert (mean if data.channels == 3 else mean[0]) in colours
+
+
+def test_erasing_leaves_normal_noise_of_which_each_view_has_its_own():
+    views = UNMIXED.model_copy(update={"erasing": 1, "randaugment": "", "flip": 0, "resolution": 28})
+    seen = stream(Numbers(100), views)[0, 0, 0].views
+    plain = stream(Numbers(100), views.model_copy(update={"erasing": 0}))[0, 0, 0].views
+    noise = [erased[erased != whole] for erased, whole in zip(seen, plain, strict=True)]
+    assert all(0.01 < len(part) / 28**2 < 0.4 for part in noise)
+    together = torch.cat(noise)
+    assert abs(together.mean()) < 0.15 and abs(together.std() - 1) < 0.1
+    assert len(set(together.tolist())) > 0.99 * len(together)
+
+
+def test_evaluation_shows_the_centre_of_the_resized_image(fashion):
+    transform = evaluation_transform(DATA, EvaluationView(resolution=28, crop=0.875))
+    image = fashion.image(3)
+    resized = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC), dtype=np.float32)[2:30, 2:30]
+    expected = (torch.from_numpy(resized)[None] / 255 - 0.286) / 0.353
+    torch.testing.assert_close(transform(image), expected)
+    assert evaluation_transform(colour(), EvaluationView(resolution=16, crop=1))(image.convert("RGB")).shape == (
+        3,
+        16,
+        16,
+    )
+
+
+# Keys and digests ----------------------------------------------------------------------------------------------------
+
+
+def test_the_hash_is_splitmix64():
+    """First numbers of splitmix64 from the seed 1234567 (Rosetta Code, "Pseudo-random numbers/Splitmix64")."""
+    golden = 0x9E3779B97F4A7C15
+    states = [(1234567 + turn * golden) % 2**64 for turn in range(5)]
+    expected = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+    assert [int(keyed(state)[0]) for state in states] == expected
+
+
+@given(words=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=4))
+def test_an_array_of_keys_is_each_key_by_itself(words):
+    *before, last = words
+    together = keyed(*before, np.array([last, 0, 1]))
+    assert together.tolist() == [int(keyed(*before, value)[0]) for value in (last, 0, 1)]
+
+
+def test_keys_do_not_collide():
+    keys = keyed(module.AUGMENTATION, 0, np.arange(50)[:, None, None], np.arange(2000)[:, None], np.arange(3))
+    assert len(np.unique(keys)) == keys.size == 300_000
+
+
+def test_a_stream_digest_sees_what_makes_views_and_no_path():
+    once = stream_digest(DATA, VIEWS, 0)
+    renamed = DATA.split.model_copy(update={"files": {"images": "elsewhere/a.gz"}, "folder": "train.tar"})
+    assert stream_digest(DATA.model_copy(update={"split": renamed}), VIEWS, 0) == once
+    other = DATA.split.model_copy(update={"md5": {"images": "0" * 32}})
+    changed = [
+        stream_digest(DATA, VIEWS, 1),
+        stream_digest(DATA, VIEWS.model_copy(update={"flip": 0.4}), 0),
+        stream_digest(DATA.model_copy(update={"split": other}), VIEWS, 0),
+        stream_digest(DATA.model_copy(update={"held_out": 1}), VIEWS, 0),
+    ]
+    assert len({once, *changed}) == 5
+
+
+def test_a_stream_digest_sees_versions(monkeypatch):
+    once = stream_digest(DATA, VIEWS, 0)
+    monkeypatch.setattr(module, "version", lambda name: "0.0+cpu")
+    assert stream_digest(DATA, VIEWS, 0) != once
+    assert transform_versions()["torch"] == "0.0"
+
+
+GOLDEN_VERSIONS = {
+    "python": "3.11",
+    "numpy": "2.4.6",
+    "pillow": "13.0.0",
+    "timm": "1.0.31",
+    "torch": "2.14.1",
+    "torchvision": "0.29.1",
+}
+GOLDEN_VIEWS = {
+    "mixed 16 (0, 0, 0)": "cbfdd90d7c200087",
+    "mixed 16 (0, 311, 3)": "2f057804604e6c08",
+    "mixed 16 (299, 17, 1)": "77fc8da2ace614f2",
+    "plain 28 (0, 0, 0)": "9d5f213a17dbc448",
+    "plain 28 (0, 311, 3)": "cbd653851750967e",
+    "plain 28 (299, 17, 1)": "69f3ffef86ec0ba6",
+}
+
+
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
+    reason="erasing's normal noise differs in its last bits on processors without AVX2",
+)
+def test_golden_views(fashion):
+    """A change here gives every training other views, and makes every cache of teacher logits stale."""
+    versions = transform_versions()
+    if versions != GOLDEN_VERSIONS:
+        changed = {name: (GOLDEN_VERSIONS.get(name), found) for name, found in versions.items()}
+        changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
+        pytest.fail(f"versions changed: {changed}. Compare the views, then record versions and digests anew.")
+    views = {"mixed 16": VIEWS, "plain 28": UNMIXED.model_copy(update={"resolution": 28})}
+    found = {
+        f"{name} {key}": digest(stream(fashion, recipe)[key])
+        for name, recipe in views.items()
+        for key in [(0, 0, 0), (0, 311, 3), (299, 17, 1)]
+    }
+    assert found == GOLDEN_VIEWS, "equal parameters give other views than before: raise views.SCHEME, record anew"

@@ -1,0 +1,107 @@
+"""What code does, as a digest: the syntax tree without comments, docstrings and layout.
+
+A result is named after the code that makes it, so that a changed constant in a loss gives new results and a reworded
+comment does not. The tree is written out by ourselves because `ast.dump` differs between versions of Python.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+# Fields that say nothing of behaviour, or that only some versions of Python have.
+SILENT = {"ctx", "kind", "type_comment", "type_ignores", "type_params"}
+
+
+def behaviour_of_source(source: str) -> str:
+    """Digest of the behaviour of one piece of Python; equal for sources that differ in comments or layout only."""
+    return hashlib.sha256("".join(_tokens(ast.parse(source))).encode()).hexdigest()
+
+
+def _tokens(node: object) -> Iterator[str]:
+    if isinstance(node, ast.AST):
+        yield f"({type(node).__name__}"
+        for name in sorted(node._fields):
+            value = getattr(node, name, None)
+            if name in SILENT or value is None or value == []:
+                continue
+            yield f" {name}="
+            yield from _tokens(value)
+        yield ")"
+    elif isinstance(node, list):
+        yield "["
+        for item in node:
+            if not _is_bare_string(item):
+                yield from _tokens(item)
+        yield "]"
+    else:
+        yield f"{type(node).__name__}:{node!r}"
+
+
+def _is_bare_string(node: object) -> bool:
+    """A docstring, of a module, class, function or field."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+@cache
+def imports(module: str) -> tuple[str, ...]:
+    """The modules of ours that `module` imports itself, at its top or inside functions, sorted."""
+    found = set()
+    package = module if _path(module).name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(_path(module).read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                stem = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*stem, base] if base else stem)
+            found.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
+    return tuple(sorted(name for name in found if name.partition(".")[0] == "deit" and _path(name).exists()))
+
+
+def _path(module: str) -> Path:
+    path = SOURCE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def closure(module: str) -> tuple[str, ...]:
+    """`module` and all of our modules that it reaches, sorted."""
+    reached, open_ = set(), [module]
+    while open_:
+        name = open_.pop()
+        if name not in reached:
+            reached.add(name)
+            open_.extend(imports(name))
+    return tuple(sorted(reached))
+
+
+@cache
+def module_behaviours(module: str) -> dict[str, str]:
+    """Module name -> digest, for all that running `module` may execute."""
+    return {name: behaviour_of_source(_path(name).read_text()) for name in closure(module)}
+
+
+def data_behaviour(folder: Path, pattern: str) -> dict[str, str]:
+    """File name -> digest of its bytes, for data that code reads beside itself."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(pattern))}
+
+
+@cache
+def notebook_behaviour(path: Path) -> str:
+    """Digest of a notebook's cells: the behaviour of its code, the text of its prose."""
+    cells = json.loads(path.read_text())["cells"]
+    parts = [
+        behaviour_of_source("".join(cell["source"])) if cell["cell_type"] == "code" else "".join(cell["source"])
+        for cell in cells
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def combined(behaviours: dict[str, str]) -> str:
+    """One digest of several behaviours."""
+    return hashlib.sha256(json.dumps(behaviours, sort_keys=True).encode()).hexdigest()[:16]

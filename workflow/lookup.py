@@ -1,0 +1,114 @@
+"""What the rules ask: the inputs, flags and resources of a job, by the digest in its wildcards.
+
+The main process plans the study and writes every recipe before the first job starts. A job on a cluster parses the
+Snakefile again, perhaps days later and with other params: it reads its recipe file and plans nothing.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from shlex import quote
+
+from plan import Plan, plan_study
+from snakemake.io import ancient
+
+from deit.recipes import Job
+from params import ParamsError
+
+# Section of results/<study>/ -> the file that stands for a finished result. Folders get their names when complete.
+PRODUCT = {
+    "data": "manifest.json",
+    "teachers": "weights.safetensors",
+    "adapted": "weights.safetensors",
+    "teacher_logits": "manifest.json",
+    "students": "weights.safetensors",
+    "finetuned": "weights.safetensors",
+    "predictions": "provenance.json",
+    "throughput": "throughput.csv",
+    "tokens": "tokens.json",
+    "tables": "provenance.json",
+}
+
+
+def product(folder: str) -> str:
+    """results/<study>/<section>/... -> its file, whose age does not matter."""
+    return ancient(f"{folder}/{PRODUCT[folder.split('/')[2]]}")
+
+
+class Lookup:
+    """The plan in the main process, recipe files in a job."""
+
+    def __init__(self, study: str, main_process: bool, as_if_new: bool = False):
+        self.study = study
+        self.as_if_new = as_if_new
+        self.plan = self._plan() if main_process else None
+
+    def _plan(self) -> Plan:
+        try:
+            return plan_study(self.study)
+        except ParamsError as error:
+            print(f"Nothing was started, because of params/:\n{error}", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(1)  # Snakemake would bury the message under the position in the Snakefile
+
+    def write(self) -> None:
+        """Put every recipe where the jobs will look for it."""
+        if self.plan:
+            self.plan.write()
+
+    def job(self, wildcards) -> Job:
+        if self.plan and wildcards.digest in self.plan.jobs:
+            return self.plan.jobs[wildcards.digest]
+        path = Path(self.recipe(wildcards))
+        if not path.exists():
+            raise ValueError(f"{wildcards.digest} is not in the plan of the study '{self.study}'; ask for all_tables.")
+        return Job.model_validate_json(path.read_text())
+
+    def recipe(self, wildcards) -> str:
+        return f"results/{self.study}/recipes/{wildcards.digest}.json"
+
+    def folder(self, wildcards) -> str:
+        """Where the result of a job goes."""
+        return self.job(wildcards).execution.output
+
+    def needs(self, wildcards) -> dict[str, list[str]]:
+        """Role -> files of the results that the job reads; nothing if its own result is there already.
+
+        Without that exception a pruned cache that is built again for a new student would make Snakemake repeat
+        finished students too. `as_if_new` brings all edges back, for drawings of the DAG.
+        """
+        job = self.job(wildcards)
+        if not self.as_if_new and os.path.exists(job.execution.output):
+            return {}
+        return {
+            flag.replace("-", "_"): [product(folder) for folder in folders]
+            for flag, folders in job.execution.folders.items()
+        }
+
+    def flags(self, wildcards) -> str:
+        """The folders that the job reads as flags of its command."""
+        folders = self.job(wildcards).execution.folders
+        return " ".join(f"--{role} {' '.join(map(quote, paths))}" for role, paths in folders.items())
+
+    def execution(self, key: str) -> Callable:
+        """A resource function: one field of the job's execution settings."""
+        return lambda wildcards: getattr(self.job(wildcards).execution, key)
+
+    def memory(self, wildcards, attempt: int) -> int:
+        """MB; half as much again on every further attempt, for jobs that ran out of it."""
+        return int(self.job(wildcards).execution.mem_mb * (1 + (attempt - 1) / 2))
+
+    def launcher(self, wildcards) -> str:
+        """What starts a training: python, or torchrun where the run asks for several GPUs of one node."""
+        gpus = self.job(wildcards).execution.gpus
+        return f"torchrun --standalone --nproc-per-node={gpus}" if gpus > 1 else "python"
+
+    def targets(self, *sections: str):
+        """An input function: the products of all planned jobs of these sections."""
+        return lambda _: [product(job.execution.output) for job in self.plan.of_section(*sections)]
+
+    def report(self, _) -> str:
+        """The file that exists only while reports/<study>/ shows exactly this plan."""
+        (report,) = self.plan.of_section("report")
+        return f"reports/{self.study}/provenance-{report.digest}.json"

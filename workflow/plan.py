@@ -1,0 +1,356 @@
+"""Params -> runs -> jobs with digests: what a study needs, and the name of every result before it exists.
+
+The rows of the tables decide which runs exist. A job's digest is made of its recipe, the digests of what it is made
+from and the behaviour of its code, so the whole plan is known before anything runs, and existence is correctness.
+"""
+
+import csv
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from behaviour import SOURCE, behaviour_of_source, combined, data_behaviour, module_behaviours, notebook_behaviour
+from study import Study
+from table_cells import plan_tables
+
+from deit import recipes
+from deit.recipes import Execution, Job, Recipe
+from params import expanded, load_study
+
+COMMANDS = {
+    "data": "deit.commands.prepare_data",
+    "train": "deit.commands.train",
+    "cache": "deit.commands.cache_teacher_logits",
+    "predict": "deit.commands.predict",
+    "throughput": "deit.commands.measure_throughput",
+    "tokens": "deit.commands.compare_tokens",
+}
+WORKFLOW = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One trained model: {model}/{supervision}/{resolution}/seed{n}."""
+
+    model: str
+    supervision: str
+    teacher: str
+    """Model that it learns from; empty for labels."""
+    resolution: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        teacher = f"-from-{self.teacher}" if self.teacher else ""
+        return f"{self.model}/{self.supervision}{teacher}/{self.resolution}/seed{self.seed}"
+
+
+@dataclass
+class Plan:
+    """Everything that the tables of one study need, each thing once."""
+
+    name: str
+    study: Study
+    jobs: dict[str, Job] = field(default_factory=dict)
+    """Digest -> job, makers before users."""
+    runs: dict[Run, str] = field(default_factory=dict)
+    """Run -> digest."""
+
+    def add(
+        self,
+        kind: str,
+        name: str,
+        recipe: Recipe,
+        inputs: dict[str, str],
+        reads: dict[str, list[str]],
+        execution: Execution,
+        behaviour: str = "",
+    ) -> str:
+        """Plan one job; returns its digest.
+
+        `inputs` (role -> digest) determine the result. `reads` (flag -> digests) are the folders that the command is
+        given: the same, or a teacher's cache in place of the teacher.
+        """
+        job = Job(
+            kind=kind,
+            name=name,
+            recipe=recipe.model_dump(mode="json"),
+            inputs=inputs,
+            behaviour=behaviour or combined(module_behaviours(COMMANDS[kind])),
+        )
+        folder = f"results/{self.name}/{name}-{job.digest}"
+        place = {
+            "output": folder,
+            "folders": {
+                flag: [self.jobs[digest].execution.output for digest in digests] for flag, digests in reads.items()
+            },
+            "data_root": expanded(self.study.data.root),
+        }
+        self.jobs[job.digest] = job.model_copy(update={"execution": execution.model_copy(update=place)})
+        return job.digest
+
+    # Data ------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def training_data(self) -> recipes.TrainingData:
+        data = self.study.data
+        shared = data.model_dump(include={"name", "reader", "classes", "channels", "mean", "std", "held_out"})
+        return recipes.TrainingData(split=data.training, **shared)
+
+    @cached_property
+    def evaluation_sets(self) -> dict[str, recipes.EvaluationSet]:
+        return {
+            name: recipes.EvaluationSet(**evaluation.model_dump(exclude={"title", "paper"}))
+            for name, evaluation in self.study.data.evaluation.items()
+        }
+
+    @cached_property
+    def training_digest(self) -> str:
+        recipe = recipes.PreparingData(training=self.training_data, evaluation_sets={})
+        return self.add("data", "data/training", recipe, {}, {}, self.study.resources("data"))
+
+    @cached_property
+    def evaluation_digest(self) -> str:
+        recipe = recipes.PreparingData(training=self.training_data, evaluation_sets=self.evaluation_sets)
+        return self.add("data", "data/evaluation", recipe, {}, {}, self.study.resources("data"))
+
+    # Runs ------------------------------------------------------------------------------------------------------------
+
+    def run(self, model: str, supervision: str, teacher: str, resolution: int, seed: int) -> Run:
+        """A run; its teacher is named only where the objective takes one."""
+        takes_teacher = bool(self.study.supervision[supervision].teacher_says)
+        return Run(model, supervision, teacher if takes_teacher else "", resolution, seed)
+
+    @property
+    def labels(self) -> str:
+        """The supervision by true labels, that of every teacher."""
+        return next(name for name, objective in self.study.supervision.items() if objective.loss == "labels")
+
+    def teacher_of(self, run: Run) -> Run | None:
+        """The teacher at the run's own resolution; all students of a model share one, of its first seed."""
+        if not run.teacher:
+            return None
+        return Run(run.teacher, self.labels, "", run.resolution, self.seeds(run.teacher)[0])
+
+    def seeds(self, model: str) -> list[int]:
+        if self.study.models[model].kind == "convnet":
+            return [0]
+        return self.study.seeds.models.get(model, self.study.seeds.default)
+
+    def phase_of(self, run: Run) -> str:
+        """The params section that says how a run is trained."""
+        convnet = self.study.models[run.model].kind == "convnet"
+        if run.resolution == self.study.resolutions.pretraining:
+            return "teachers" if convnet else "students"
+        return "adaptation" if convnet else "finetuning"
+
+    def initial_of(self, run: Run) -> Run | None:
+        """The run that a run at the higher resolution starts from."""
+        pretraining = self.study.resolutions.pretraining
+        if run.resolution == pretraining:
+            return None
+        return Run(run.model, run.supervision, run.teacher, pretraining, run.seed)
+
+    def stream(self, run: Run) -> tuple[recipes.Views, int]:
+        """The views of a run and the seed of their stream."""
+        phase = self.study.phase(self.phase_of(run), run.model, run.supervision)
+        views = recipes.Views(
+            resolution=run.resolution, batch=phase.batch, mix_group=phase.mix_group, **self.study.views.model_dump()
+        )
+        return views, run.seed if self.study.seeds.streams == "per-seed" else 0
+
+    def model(self, run: Run) -> recipes.Model:
+        params = self.study.models[run.model]
+        two_tokens = self.study.supervision[run.supervision].tokens == 2
+        return recipes.Model(
+            timm=params.timm_distilled if two_tokens else params.timm,
+            arguments=params.arguments,
+            classes=self.study.data.classes,
+            channels=self.study.data.channels,
+            resolution=run.resolution,
+            stochastic_depth=params.stochastic_depth,
+        )
+
+    def plan_runs(self, wanted: list[Run]) -> None:
+        """Plan the wanted runs and all that they need: teachers, then caches, then students.
+
+        A teacher cache is shared by all runs of one stream and one teacher, so it is planned when all are known.
+        """
+        needed: dict[Run, None] = {}
+        for run in wanted:
+            self.collect(run, needed)
+        teachers = {self.teacher_of(run) for run in needed} - {None}
+        teachers |= {self.initial_of(run) for run in teachers} - {None}
+        users: dict[tuple, list[Run]] = {}
+        for run in needed:
+            if run.teacher:
+                views, seed = self.stream(run)
+                users.setdefault((self.teacher_of(run), views.model_dump_json(), seed), []).append(run)
+        for run in needed:
+            key = (self.teacher_of(run), self.stream(run)[0].model_dump_json(), self.stream(run)[1])
+            self.plan_run(run, run in teachers, users.get(key, []))
+
+    def collect(self, run: Run, needed: dict[Run, None]) -> None:
+        """A run after the runs that it needs."""
+        for other in (self.teacher_of(run), self.initial_of(run)):
+            if other:
+                self.collect(other, needed)
+        needed[run] = None
+
+    def plan_run(self, run: Run, is_teacher: bool, users: list[Run]) -> None:
+        phase_name = self.phase_of(run)
+        phase = self.study.phase(phase_name, run.model, run.supervision)
+        views, stream_seed = self.stream(run)
+        recipe = recipes.Training(
+            data=self.training_data,
+            model=self.model(run),
+            objective=self.study.supervision[run.supervision],
+            views=views,
+            stream_seed=stream_seed,
+            seed=run.seed,
+            optimisation=phase.model_dump(include=set(recipes.Optimisation.model_fields)),
+        )
+        inputs = {"data": self.training_digest}
+        if initial := self.initial_of(run):
+            inputs["initial"] = self.runs[initial]
+        reads = {role: [digest] for role, digest in inputs.items()}
+        if run.teacher:
+            inputs["teacher"] = self.runs[self.teacher_of(run)]
+            reads["teacher-logits"] = self.plan_cache(run, users, phase.epochs)
+        higher = run.resolution != self.study.resolutions.pretraining
+        section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
+        execution = self.study.resources(phase_name, run.model)
+        self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
+
+    def plan_cache(self, run: Run, users: list[Run], epochs: int) -> list[str]:
+        """Caching jobs for the first `epochs` epochs of a run's stream, in chunks; digests."""
+        logits, teacher = self.study.teacher_logits, self.teacher_of(run)
+        views, stream_seed = self.stream(run)
+        soft = [self.study.supervision[user.supervision] for user in users]
+        soft = [objective for objective in soft if objective.teacher_says == "logits"]
+        keep = logits.soft if soft else "labels"
+        longest = max(self.study.phase(self.phase_of(user), user.model, user.supervision).epochs for user in users)
+        digests = []
+        for first in range(0, epochs, logits.chunk_epochs):
+            last = min(first + logits.chunk_epochs, longest) - 1
+            recipe = recipes.Caching(
+                data=self.training_data,
+                views=views,
+                stream_seed=stream_seed,
+                model=self.model(teacher),
+                first_epoch=first,
+                last_epoch=last,
+                keep=keep,
+                k=logits.k if keep == "top-k" else 0,
+                temperature=soft[0].temperature if keep == "top-k" else 1.0,
+                precision=logits.precision,
+            )
+            name = f"teacher_logits/{teacher.name}/stream{stream_seed}-epochs{first}-{last}"
+            inputs = {"data": self.training_digest, "teacher": self.runs[teacher]}
+            reads = {role: [digest] for role, digest in inputs.items()}
+            digests.append(self.add("cache", name, recipe, inputs, reads, self.study.resources("teacher_logits")))
+        return digests
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def sheet_name(self, run: Run) -> str:
+        return f"{run.model}/{run.resolution}"
+
+    def plan_sheets(self, wanted: list[Run]) -> dict[str, str]:
+        """One predicting job a model and resolution, over all its runs; sheet name -> digest."""
+        sheets: dict[str, list[Run]] = {}
+        for run in sorted(set(wanted)):
+            sheets.setdefault(self.sheet_name(run), []).append(run)
+        return {name: self.plan_sheet(name, runs) for name, runs in sheets.items()}
+
+    def plan_sheet(self, name: str, runs: list[Run]) -> str:
+        evaluation = self.study.evaluation
+        recipe = recipes.Predicting(
+            data=self.training_data,
+            runs=tuple(recipes.PredictedRun(run=run.name, model=self.model(run)) for run in runs),
+            view=recipes.EvaluationView(resolution=runs[0].resolution, crop=evaluation.crop),
+            evaluation_sets=self.evaluation_sets,
+            precision=evaluation.precision,
+        )
+        inputs = {"data": self.evaluation_digest} | {run.name: self.runs[run] for run in runs}
+        reads = {"data": [self.evaluation_digest], "runs": [self.runs[run] for run in runs]}
+        return self.add("predict", f"predictions/{name}", recipe, inputs, reads, self.study.resources("evaluation"))
+
+    def plan_throughput(self, models: dict[str, recipes.Model]) -> str:
+        params = self.study.throughput
+        recipe = recipes.MeasuringThroughput(models=models, batch=params.batch, repeats=params.repeats)
+        return self.add("throughput", "throughput/all", recipe, {}, {}, self.study.resources("throughput"))
+
+    def plan_tokens(self, run: Run, images: int) -> str:
+        recipe = recipes.ComparingTokens(
+            data=self.training_data,
+            run=recipes.PredictedRun(run=run.name, model=self.model(run)),
+            view=recipes.EvaluationView(resolution=run.resolution, crop=self.study.evaluation.crop),
+            evaluation_set=self.evaluation_sets[self.study.data.primary],
+            images=images,
+        )
+        inputs = {"data": self.evaluation_digest, "run": self.runs[run]}
+        reads = {role: [digest] for role, digest in inputs.items()}
+        return self.add("tokens", f"tokens/{run.name}", recipe, inputs, reads, self.study.resources("evaluation"))
+
+    def plan_table(self, recipe: recipes.Table, inputs: dict[str, str]) -> str:
+        notebook = WORKFLOW / "notebooks" / f"{recipe.table}.ipynb"
+        code = module_behaviours("deit.tables") | data_behaviour(SOURCE / "deit" / "paper", "*.csv")
+        code |= {"notebook": notebook_behaviour(notebook), "render": _file_behaviour("render.py")}
+        reads = {"predictions": [], "throughput": [], "tokens": []}
+        for digest in inputs.values():
+            reads[self.jobs[digest].name.split("/")[0]].append(digest)
+        reads = {flag: digests for flag, digests in reads.items() if digests}
+        name = f"tables/{recipe.table}"
+        return self.add("table", name, recipe, inputs, reads, self.study.resources("tables"), combined(code))
+
+    def plan_report(self, tables: dict[str, str], students: list[str]) -> str:
+        study = self.study
+        recipe = recipes.Report(
+            study=self.name,
+            title=study.title,
+            description=study.description,
+            data=study.data.name,
+            evaluation_sets={name: evaluation.title for name, evaluation in study.data.evaluation.items()},
+            seeds={model: self.seeds(model) for model in students},
+            streams=study.seeds.streams,
+        )
+        code = {"report": _file_behaviour("report.py")} | data_behaviour(WORKFLOW, "report.html.j2")
+        reads = {"tables": list(tables.values()), "runs": list(self.runs.values())}
+        return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), combined(code))
+
+    # Asking ----------------------------------------------------------------------------------------------------------
+
+    def of_section(self, *sections: str) -> list[Job]:
+        """Planned jobs whose names begin with one of these sections."""
+        return [job for job in self.jobs.values() if job.name.split("/")[0] in sections]
+
+    def write(self) -> None:
+        """Write every recipe and plan.csv; called before the first job starts."""
+        root = Path("results") / self.name
+        (root / "recipes").mkdir(parents=True, exist_ok=True)
+        rows = [("phase", "kind", "name", "digest", "folder")]
+        for digest, job in self.jobs.items():
+            _write_if_changed(root / "recipes" / f"{digest}.json", job.model_dump_json(indent=1))
+            section, _, name = job.name.partition("/")
+            rows.append((section, job.kind, name or section, digest, job.execution.output))
+        with (root / "plan.csv").open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _file_behaviour(name: str) -> str:
+    return behaviour_of_source((WORKFLOW / name).read_text())
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        partial = path.with_suffix(".partial")
+        partial.write_text(text)
+        partial.rename(path)
+
+
+def plan_study(name: str, folder: Path = Path("params")) -> Plan:
+    """The plan of `params/<name>.yaml`."""
+    plan = Plan(name, load_study(name, folder))
+    plan_tables(plan)
+    return plan

@@ -1,0 +1,96 @@
+"""One table: papermill runs its notebook; the folder gets the executed notebook, HTML, CSV, LaTeX and figures.
+
+python workflow/render.py --recipe R [--predictions DIR ...] [--throughput DIR ...] [--tokens DIR ...] --output DIR
+"""
+
+import argparse
+import os
+import tempfile
+from html import escape
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbconvert import HTMLExporter
+from traitlets.config import Config
+
+from deit.recipes import Job
+from deit.results import made_by, new_folder, read_job
+
+NOTEBOOKS = Path(__file__).parent / "notebooks"
+# Sockets instead of TCP ports, which any user of the machine could read.
+KERNEL = Config({"KernelManager": {"transport": "ipc"}})
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body{{font:17px/1.5 Charter,"Bitstream Charter","Iowan Old Style",Palatino,Georgia,"Liberation Serif",serif;color:#1a1a1a;
+ max-width:60em;margin:2.5em auto;padding:0 1.2em}}
+h1{{font-weight:500;font-size:1.6em}} pre{{font-size:12.5px;line-height:1.45;background:#f7f7f5;padding:.7em .9em;overflow-x:auto}}
+.prompt,.anchor-link{{display:none}} img{{max-width:100%}} table.dataframe{{border-collapse:collapse;font-size:.8em}}
+.dataframe td,.dataframe th{{border:0;padding:.15em .7em;text-align:right}}
+</style>
+{body}
+</html>
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", type=Path, required=True)
+    for section in ("predictions", "throughput", "tokens"):
+        parser.add_argument(f"--{section}", type=Path, nargs="+", default=[], metavar="DIR")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    job = read_job(arguments.recipe)
+    inputs = [*arguments.predictions, *arguments.throughput, *arguments.tokens]
+    check_inputs(job, inputs)
+    render(job, arguments.recipe, inputs, arguments.output)
+
+
+def check_inputs(job: Job, folders: list[Path]) -> None:
+    """Refuse a set of folders that is not exactly the one that the table was planned with."""
+    found = {made_by(folder).digest: folder for folder in folders}
+    for digest, folder in found.items():
+        if digest not in job.inputs.values():
+            raise SystemExit(
+                f"{folder}: {job.name} was not planned with this result. Run snakemake, which names the right ones."
+            )
+    for role, digest in job.inputs.items():
+        if digest not in found:
+            raise SystemExit(f"{job.name}: the result {digest} of {role} is missing. Give its folder.")
+
+
+def render(job: Job, recipe: Path, inputs: list[Path], output: Path) -> None:
+    """Fills the folder `output`."""
+    name = job.resolved().table
+    with new_folder(output, job) as folder:
+        parameters = {"recipe": str(recipe), "inputs": [str(path) for path in inputs], "output": str(folder)}
+        executed = execute(NOTEBOOKS / f"{name}.ipynb", folder / f"{name}.ipynb", parameters)
+        settle(executed, folder, output)
+        nbformat.write(executed, folder / f"{name}.ipynb")
+        body, _ = HTMLExporter(template_name="basic").from_notebook_node(executed)
+        (folder / f"{name}.html").write_text(PAGE.format(title=escape(name), body=body))
+
+
+def execute(notebook: Path, output: Path, parameters: dict) -> nbformat.NotebookNode:
+    """The executed notebook; its kernel runs in the current directory and leaves nothing in the user's home."""
+    with tempfile.TemporaryDirectory(prefix="kernel-") as home:
+        os.environ |= {"JUPYTER_RUNTIME_DIR": home, "IPYTHONDIR": home}
+        return papermill.execute_notebook(
+            notebook, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=KERNEL
+        )
+
+
+def settle(notebook: nbformat.NotebookNode, folder: Path, output: Path) -> None:
+    """Takes out what differs between two runs: times, random names, the temporary folder; so equal tables are equal files."""
+    notebook.metadata.pop("papermill", None)
+    for number, cell in enumerate(notebook.cells):
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        cell.id = f"cell-{number}"
+        cell.source = cell.source.replace(str(folder), str(output))
+
+
+if __name__ == "__main__":
+    main()

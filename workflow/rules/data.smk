@@ -1,0 +1,27 @@
+# Data: checked once, before anything is trained on them.
+
+
+rule prepare_data:
+    """Check the images against what the params declare (counts, classes, checksums) and write the manifest."""
+    input:
+        unpack(plan.needs),
+    output:
+        manifest="results/{study}/data/{name}-{digest}/manifest.json",
+        provenance="results/{study}/data/{name}-{digest}/provenance.json",
+    log:
+        "results/{study}/logs/data/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/data/{name}-{digest}.tsv"
+    threads: plan.execution("threads")
+    resources:
+        gpu=plan.execution("gpus"),
+        nodes=plan.execution("nodes"),
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output=plan.folder,
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec python -m deit.commands.prepare_data --recipe {params.recipe:q} {params.folders} --output {params.output:q}"

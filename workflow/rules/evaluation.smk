@@ -1,0 +1,78 @@
+# Evaluation: predictions, throughput, tokens; the tables are functions of these alone.
+
+
+rule predict:
+    """Predict every evaluation set with all runs of one model, through both heads and their fusion (paper, section 4)."""
+    input:
+        unpack(plan.needs),
+    output:
+        provenance="results/{study}/predictions/{name}-{digest}/provenance.json",
+    log:
+        "results/{study}/logs/predictions/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/predictions/{name}-{digest}.tsv"
+    threads: plan.execution("threads")
+    resources:
+        gpu=plan.execution("gpus"),
+        nodes=plan.execution("nodes"),
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output=plan.folder,
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec python -m deit.commands.predict --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+
+
+rule measure_throughput:
+    """Images per second at inference, as in Table 1; the only job that wants the machine for itself."""
+    input:
+        unpack(plan.needs),
+    output:
+        throughput="results/{study}/throughput/{name}-{digest}/throughput.csv",
+        provenance="results/{study}/throughput/{name}-{digest}/provenance.json",
+    log:
+        "results/{study}/logs/throughput/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/throughput/{name}-{digest}.tsv"
+    threads: plan.execution("threads")
+    resources:
+        gpu=plan.execution("gpus"),
+        nodes=plan.execution("nodes"),
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output=plan.folder,
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec python -m deit.commands.measure_throughput --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+
+
+rule compare_tokens:
+    """Cosine between class and distillation token, at the input and after every layer (paper, section 4)."""
+    input:
+        unpack(plan.needs),
+    output:
+        tokens="results/{study}/tokens/{name}-{digest}/tokens.json",
+        provenance="results/{study}/tokens/{name}-{digest}/provenance.json",
+    log:
+        "results/{study}/logs/tokens/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/tokens/{name}-{digest}.tsv"
+    threads: plan.execution("threads")
+    resources:
+        gpu=plan.execution("gpus"),
+        nodes=plan.execution("nodes"),
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output=plan.folder,
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec python -m deit.commands.compare_tokens --recipe {params.recipe:q} {params.folders} --output {params.output:q}"

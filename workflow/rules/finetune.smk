@@ -1,0 +1,30 @@
+# Fine-tuning at the higher resolution (384 in the paper).
+
+
+rule finetune:
+    """Fine-tune a student at the higher resolution, distilled as in pre-training (paper, section 5.2)."""
+    input:
+        unpack(plan.needs),
+    output:
+        weights="results/{study}/finetuned/{name}-{digest}/weights.safetensors",
+        history="results/{study}/finetuned/{name}-{digest}/history.csv",
+        provenance="results/{study}/finetuned/{name}-{digest}/provenance.json",
+    log:
+        "results/{study}/logs/finetuned/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/finetuned/{name}-{digest}.tsv"
+    threads: plan.execution("threads")
+    resources:
+        gpu=plan.execution("gpus"),
+        nodes=plan.execution("nodes"),
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output=plan.folder,
+        launcher=plan.launcher,
+        resume="results/{study}/resume/{digest}",
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec {params.launcher} -m deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"

@@ -1,0 +1,30 @@
+# Students: Ti, S, B x labels, soft, hard, token.
+
+
+rule distil_student:
+    """Train a DeiT from labels, or from a teacher: soft, hard or through the distillation token (paper, equations 2 and 3)."""
+    input:
+        unpack(plan.needs),
+    output:
+        weights="results/{study}/students/{name}-{digest}/weights.safetensors",
+        history="results/{study}/students/{name}-{digest}/history.csv",
+        provenance="results/{study}/students/{name}-{digest}/provenance.json",
+    log:
+        "results/{study}/logs/students/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/students/{name}-{digest}.tsv"
+    threads: plan.execution("threads")
+    resources:
+        gpu=plan.execution("gpus"),
+        nodes=plan.execution("nodes"),
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output=plan.folder,
+        launcher=plan.launcher,
+        resume="results/{study}/resume/{digest}",
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec {params.launcher} -m deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"

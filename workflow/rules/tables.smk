@@ -1,0 +1,72 @@
+# Tables: papermill renders a notebook a table; the report gathers them on one page.
+
+
+rule render_table:
+    """One table or figure of the paper, ours beside theirs: executed notebook, HTML, CSV, LaTeX."""
+    input:
+        unpack(plan.needs),
+    output:
+        provenance="results/{study}/tables/{name}-{digest}/provenance.json",
+    log:
+        "results/{study}/logs/tables/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/tables/{name}-{digest}.tsv"
+    threads: plan.execution("threads")
+    resources:
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output=plan.folder,
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec python workflow/render.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+
+
+rule publish_report:
+    """The page of all tables with findings, curves, cost and provenance; the provenance's name is the plan's digest."""
+    input:
+        unpack(plan.needs),
+    output:
+        provenance="reports/{study}/provenance-{digest}.json",
+    log:
+        "results/{study}/logs/report-{digest}.log",
+    resources:
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output="reports/{study}",
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec python workflow/report.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+
+
+# The phases, for DVC's stages and for those who want a part: `snakemake teachers`.
+
+
+rule teachers:
+    input:
+        plan.targets("data", "teachers", "adapted"),
+
+
+rule teacher_logits:
+    input:
+        plan.targets("teacher_logits"),
+
+
+rule students:
+    input:
+        plan.targets("students"),
+
+
+rule finetuned:
+    input:
+        plan.targets("finetuned"),
+
+
+rule evaluation:
+    input:
+        plan.targets("predictions", "throughput", "tokens"),

@@ -1,0 +1,27 @@
+# Teacher logits: every view is shown to a teacher once, whoever learns from it.
+
+
+rule cache_teacher_logits:
+    """Record what a teacher says of every view of some epochs: y_t = argmax Z_t, and Z_t for soft distillation (paper, section 4)."""
+    input:
+        unpack(plan.needs),
+    output:
+        manifest="results/{study}/teacher_logits/{name}-{digest}/manifest.json",
+        provenance="results/{study}/teacher_logits/{name}-{digest}/provenance.json",
+    log:
+        "results/{study}/logs/teacher_logits/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/teacher_logits/{name}-{digest}.tsv"
+    threads: plan.execution("threads")
+    resources:
+        gpu=plan.execution("gpus"),
+        nodes=plan.execution("nodes"),
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output=plan.folder,
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec python -m deit.commands.cache_teacher_logits --recipe {params.recipe:q} {params.folders} --output {params.output:q}"

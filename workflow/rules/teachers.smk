@@ -1,0 +1,59 @@
+# Teachers: what students learn from, at both resolutions.
+
+
+rule train_teacher:
+    """Train a network that others learn from: the RegNetYs with SGD, DeiT-B with labels only (paper, section 5.1)."""
+    input:
+        unpack(plan.needs),
+    output:
+        weights="results/{study}/teachers/{name}-{digest}/weights.safetensors",
+        history="results/{study}/teachers/{name}-{digest}/history.csv",
+        provenance="results/{study}/teachers/{name}-{digest}/provenance.json",
+    log:
+        "results/{study}/logs/teachers/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/teachers/{name}-{digest}.tsv"
+    threads: plan.execution("threads")
+    resources:
+        gpu=plan.execution("gpus"),
+        nodes=plan.execution("nodes"),
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output=plan.folder,
+        launcher=plan.launcher,
+        resume="results/{study}/resume/{digest}",
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec {params.launcher} -m deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"
+
+
+rule adapt_teacher:
+    """Bring a teacher to the higher resolution, as FixRes does, for the distilled fine-tunings (paper, section 5.2)."""
+    input:
+        unpack(plan.needs),
+    output:
+        weights="results/{study}/adapted/{name}-{digest}/weights.safetensors",
+        history="results/{study}/adapted/{name}-{digest}/history.csv",
+        provenance="results/{study}/adapted/{name}-{digest}/provenance.json",
+    log:
+        "results/{study}/logs/adapted/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/adapted/{name}-{digest}.tsv"
+    threads: plan.execution("threads")
+    resources:
+        gpu=plan.execution("gpus"),
+        nodes=plan.execution("nodes"),
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output=plan.folder,
+        launcher=plan.launcher,
+        resume="results/{study}/resume/{digest}",
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec {params.launcher} -m deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"

@@ -1,0 +1,249 @@
+"""What a params file may say: every key of a study, its type and its bounds.
+
+`params.py` reads files into these types, `checks.py` holds the rules between keys, `plan.py` makes runs of them.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from deit.recipes import (
+    Count,
+    EvaluationSet,
+    Execution,
+    NonNegative,
+    Objective,
+    Optimisation,
+    Positive,
+    Probability,
+    Recipe,
+    Split,
+)
+
+TRAINING_PHASES = ("teachers", "students", "adaptation", "finetuning")
+
+
+class EvaluationParams(EvaluationSet):
+    title: str
+    """How tables call it."""
+    paper: Literal["imagenet", "real", "v2", ""] = ""
+    """The column of the paper's Table 5 that stands beside it."""
+
+
+class DataParams(Recipe):
+    """The images: training split and evaluation sets."""
+
+    name: str
+    root: str
+    """Folder of the files below; `~` and environment variables are expanded. Not part of any digest."""
+    reader: Literal["idx", "timm"]
+    classes: Annotated[int, Field(ge=2, le=65536)]
+    channels: Literal[1, 3]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    training: Split
+    held_out: Annotated[int, Field(ge=0)] = 0
+    """Training images kept apart for choosing hyper-parameters."""
+    evaluation: Annotated[dict[str, EvaluationParams], Field(min_length=1)]
+    primary: str
+    """The evaluation set of Tables 2-4."""
+
+
+class ModelParams(Recipe):
+    """An architecture."""
+
+    kind: Literal["convnet", "transformer"]
+    timm: str
+    """timm's name."""
+    timm_distilled: str = ""
+    """timm's name of the variant with a distillation token."""
+    arguments: dict[str, int | float | bool | str] = {}
+    """Arguments over timm's own for that name."""
+    stochastic_depth: Probability = 0.1
+
+
+class Resolutions(Recipe):
+    pretraining: Count
+    """Pixels a side."""
+    finetuning: Count
+    """Pixels a side; the paper's 384."""
+
+
+class ViewParams(Recipe):
+    """Augmentation, the same for teachers and students (paper, Table 9)."""
+
+    repeats: Count
+    scale: tuple[Positive, Positive]
+    ratio: tuple[Positive, Positive]
+    flip: Probability
+    randaugment: str
+    erasing: Probability
+    mixup: NonNegative
+    cutmix: NonNegative
+    mix_probability: Probability
+    switch_probability: Probability
+    label_smoothing: Probability
+
+
+class Phase(Optimisation):
+    """How the runs of one phase are trained."""
+
+    batch: Count
+    """Views per optimiser step over all GPUs."""
+    mix_group: Count
+    """Views that share one mixing draw."""
+    runs: dict[str, dict[str, int | float | bool | str]] = {}
+    """What single runs do differently: `model` or `model/supervision` -> keys of this phase."""
+
+
+class LogitsParams(Recipe):
+    """The teacher cache."""
+
+    chunk_epochs: Count
+    """Epochs a caching job; chunks are filled side by side."""
+    soft: Literal["dense", "top-k"]
+    """What is kept for soft distillation."""
+    k: Annotated[int, Field(ge=0)] = 0
+    precision: Literal["fp32", "bf16"]
+
+
+class EvaluationRecipe(Recipe):
+    crop: Annotated[float, Field(gt=0, le=1)]
+    """Resize to resolution / crop, then crop the centre."""
+    precision: Literal["fp32", "bf16"]
+
+
+class ThroughputParams(Recipe):
+    batch: Annotated[int, Field(ge=0)]
+    """0 = the largest power of two that fits."""
+    repeats: Count
+
+
+class Seeds(Recipe):
+    default: Annotated[list[int], Field(min_length=1)]
+    """Seeds of every student."""
+    models: dict[str, Annotated[list[int], Field(min_length=1)]] = {}
+    """Other seeds for single students."""
+    streams: Literal["shared", "per-seed"]
+    """shared: all seeds see the same views, so one teacher cache serves them and the seed varies initialisation and
+    stochastic depth only; per-seed: each seed has views, and caches, of its own."""
+
+
+class TableParams(Recipe):
+    caption: str = ""
+    decimals: Annotated[int, Field(ge=0, le=4)] = 1
+
+
+class Table1(TableParams):
+    """Variants of the architecture."""
+
+    models: list[str]
+
+
+class Table2(TableParams):
+    """The teacher matters."""
+
+    student: str
+    supervision: str
+    teachers: list[str]
+
+
+class Table3(TableParams):
+    """The distillation method."""
+
+    teacher: str
+    students: list[str]
+    finetuned: list[str]
+    rows: dict[Literal["labels", "soft", "soft_mean", "hard", "token"], str]
+    """Method -> name of the supervision."""
+
+
+class Table4(TableParams):
+    """Disagreement."""
+
+    teacher: str
+    student: str
+
+
+class Table5(TableParams):
+    """Throughput and accuracy."""
+
+    convnets: list[str]
+    students: list[str]
+    finetuned: list[str]
+
+
+class TokenAnalysis(TableParams):
+    """Cosines of the class and the distillation token."""
+
+    students: list[str]
+    control: list[str] = []
+    """Students also trained with two class tokens."""
+    images: Count
+
+
+class Tables(Recipe):
+    """The tables decide which runs exist."""
+
+    table_1: Table1 | None = None
+    table_2: Table2 | None = None
+    table_3: Table3 | None = None
+    table_4: Table4 | None = None
+    table_5: Table5 | None = None
+    token_analysis: TokenAnalysis | None = None
+    accuracy_throughput: TableParams | None = None
+
+
+class ExecutionParams(Recipe):
+    """Changes no result; may be edited at any time."""
+
+    default: dict[str, int | float | bool] = {}
+    data: dict[str, int | float | bool] = {}
+    teachers: dict[str, int | float | bool] = {}
+    adaptation: dict[str, int | float | bool] = {}
+    teacher_logits: dict[str, int | float | bool] = {}
+    students: dict[str, int | float | bool] = {}
+    finetuning: dict[str, int | float | bool] = {}
+    evaluation: dict[str, int | float | bool] = {}
+    throughput: dict[str, int | float | bool] = {}
+    tables: dict[str, int | float | bool] = {}
+    models: dict[str, dict[str, int | float | bool]] = {}
+    """Model -> what its trainings need beyond their phase."""
+
+
+class Study(Recipe):
+    """One params file and all that comes from it."""
+
+    title: str
+    description: str
+    data: DataParams
+    resolutions: Resolutions
+    models: Annotated[dict[str, ModelParams], Field(min_length=1)]
+    views: ViewParams
+    supervision: dict[str, Objective]
+    teachers: Phase
+    students: Phase
+    adaptation: Phase
+    """Teachers brought to the higher resolution."""
+    finetuning: Phase
+    teacher_logits: LogitsParams
+    evaluation: EvaluationRecipe
+    throughput: ThroughputParams
+    seeds: Seeds
+    tables: Tables
+    execution: ExecutionParams = ExecutionParams()
+
+    def phase(self, name: str, run: str, supervision: str) -> Phase:
+        """The settings of a phase for one run: the phase's, the model's, the run's; the last one wins."""
+        phase = getattr(self, name)
+        merged = phase.model_dump(exclude={"runs"})
+        for key in (run, f"{run}/{supervision}"):
+            merged |= phase.runs.get(key, {})
+        return Phase.model_validate(merged)
+
+    def resources(self, phase: str, model: str = "") -> Execution:
+        """How a job of this phase is run."""
+        settings = self.execution.default | getattr(self.execution, phase)
+        if phase in TRAINING_PHASES:
+            settings |= self.execution.models.get(model, {})
+        return Execution.model_validate(settings)
