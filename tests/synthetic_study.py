@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from deit import recipes
 from deit.recipes import Cell, Job, Recipe, Table
+from deit.tables.titles import family
 
 IMAGES = 1000
 TEACHERS = {"regnety-4gf": 85.0, "regnety-8gf": 86.1, "regnety-12gf": 86.9, "regnety-16gf": 87.4}
@@ -165,7 +166,8 @@ def trained(root: Path, run: str) -> Path:
     objective = recipes.Objective(loss=supervised.partition("-from-")[0])
     views = recipes.Views(
         resolution=int(resolution), batch=240, mix_group=60, repeats=3, scale=(0.1, 1), ratio=(0.7, 1.3), flip=0.5,
-        randaugment="", erasing=0.2, mixup=0.8, cutmix=1, mix_probability=1, switch_probability=0.5, label_smoothing=0.1,
+        randaugment="", erasing=0.2, mixup=0.8, cutmix=1, mix_probability=1, switch_probability=0.5,
+        label_smoothing=0.1,
     )  # fmt: skip
     optimisation = recipes.Optimisation(
         optimizer="adamw", epochs=4, learning_rate=1e-3, schedule="cosine", warmup_epochs=1, warmup_learning_rate=0,
@@ -216,13 +218,24 @@ def tables() -> dict[str, Table]:
         "table_4": table_recipe("table_4", table_4_cells(), decimals=3),
         "table_5": table_recipe(
             "table_5",
-            [Cell(row=r, column=s, runs=runs, read=h, evaluation_set=s) for r, h, runs in networks() for s in ("test", "corrupted")],
+            [
+                Cell(row=row, column=name, runs=runs, read=head, evaluation_set=name)
+                for row, head, runs in networks()
+                for name in ("test", "corrupted")
+            ],
             paper_columns={"test": "imagenet", "corrupted": "v2"},
         ),
-        "token_analysis": table_recipe("token_analysis", [], students=["deit-ti"], control=["deit-ti"], decimals=2),
+        "token_analysis": table_recipe(
+            "token_analysis",
+            [
+                Cell(row="deit-ti", column="token", runs=seeds("deit-ti", "token")),
+                Cell(row="deit-ti", column="two_class_tokens", runs=("deit-ti/two-class-tokens/16/seed0",)),
+            ],
+            decimals=2,
+        ),
         "accuracy_throughput": table_recipe(
             "accuracy_throughput",
-            [Cell(row=r, column="test", runs=runs, read=h, evaluation_set="test") for r, h, runs in networks()],
+            [Cell(row=r, column=family(r), runs=runs, read=h, evaluation_set="test") for r, h, runs in networks()],
         ),
     }  # fmt: skip
 

@@ -1,11 +1,12 @@
 """Every mistake in a params file ends in one message that names file, key and remedy."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
-
 from params import ParamsError, load_study
+from schema import schema
 
 # dotted key -> new value (None takes the key away), the key that the message names, a part of what it says
 MISTAKES = [
@@ -20,8 +21,9 @@ MISTAKES = [
     ("students.batch", 63, "students.batch", "not divisible by mix_group"),
     ("students.mix_group", 120, "students.mix_group", "repeats of one image mix"),
     ("students.mix_group", 1, "students.mix_group", "must be even"),
-    ("students.batch", 6_000_000, "students.batch", "larger than the 60000 training images"),
-    ("students.warmup_epochs", 9, "students.warmup_epochs", "longer than the training"),
+    ("students.batch", 6_000_000, "students.batch", "larger than the 60000 views of an epoch"),
+    ("students.epoch_views", 200_000, "students.epoch_views", "more than 60000 training images"),
+    ("students.warmup_epochs", 99, "students.warmup_epochs", "longer than the training"),
     ("students.runs", {"deit-x": {}}, "students.runs.deit-x", "did you mean 'deit-"),
     ("students.runs", {"deit-ti/herd": {}}, "students.runs.deit-ti/herd", "did you mean 'hard'?"),
     ("students.runs", {"deit-ti": {"batch": 8}}, "students.runs.deit-ti.batch", "may change"),
@@ -115,3 +117,7 @@ def test_a_changed_image_file_is_named(tmp_path):
     labels.write_bytes(labels.read_bytes()[:-1] + b"?")
     with pytest.raises(ParamsError, match=r"data.training.md5.labels.*made anew"):
         load_study("edited", edited(tmp_path, "data.root", str(root)))
+
+
+def test_the_editors_schema_is_up_to_date():
+    assert Path("params/schema.json").read_text() == schema(), "run: python workflow/schema.py"

@@ -14,6 +14,7 @@ from tiny_runs import BATCH, CPU, DEIT, IMAGES, PIXELS, REGNETY, STEPS, images_o
 
 from deit import checkpoints, models, training
 from deit.checkpoints import ResumeState
+from deit.commands.train import check_planned, teacher_of
 from deit.distributed import Place
 from deit.recipes import Job
 from deit.results import new_folder
@@ -30,7 +31,8 @@ def root(tmp_path) -> Path:
 
 
 def close(left: dict, right: dict) -> bool:
-    return all(torch.allclose(left[name], right[name], rtol=1e-4, atol=1e-5) for name in left)
+    numbers = [name for name in left if left[name].is_floating_point()]  # batch norms also count their passes
+    return all(torch.allclose(left[name], right[name], rtol=1e-4, atol=1e-5) for name in numbers)
 
 
 def stop_at(monkeypatch, step: int, action) -> None:
@@ -207,6 +209,18 @@ def test_a_loss_that_is_not_finite_names_the_epoch(tmp_path, root):
     assert not (tmp_path / "run").exists()
 
 
+def test_running_statistics_move_once_a_step_towards_the_mean_of_the_groups(tmp_path, root):
+    optimisation = SGD | {"epochs": 1, "learning_rate": 1e-30, "warmup_learning_rate": 0.0}
+    job = training_job(root, model=REGNETY, views={"batch": 80}, optimisation=optimisation)  # one step of ten groups
+    trained, stream = run(job, tmp_path / "run"), stream_of(job)
+    shown, stem = [stream[0, 0, group].views for group in range(10)], trained["stem.conv.weight"]
+    outputs = [torch.nn.functional.conv2d(views, stem, stride=2, padding=1) for views in shown]
+    mean = torch.stack([output.mean((0, 2, 3)) for output in outputs]).mean(0)
+    variance = torch.stack([output.transpose(0, 1).flatten(1).var(1) for output in outputs]).mean(0)
+    torch.testing.assert_close(trained["stem.bn.running_mean"], 0.1 * mean)
+    torch.testing.assert_close(trained["stem.bn.running_var"], 0.9 + 0.1 * variance)
+
+
 def test_ranks_that_cannot_share_a_batch_are_refused(tmp_path, root):
     with pytest.raises(SystemExit, match="3 processes cannot share the 4 mix groups"):
         run(training_job(root), tmp_path / "run", place=Place(torch.device("cpu"), 0, 3))
@@ -249,7 +263,7 @@ def test_kill_9_and_the_same_command_again(tmp_path, root):
 
 
 def test_two_ranks_learn_what_one_does(tmp_path, root):
-    job = with_data(training_job(root, model=NO_DROP, optimisation=SGD), tmp_path)
+    job = with_data(training_job(root, model=REGNETY, optimisation=SGD), tmp_path)
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     ended = subprocess.run(
         command(job, tmp_path, torchrun), env=ENVIRONMENT, capture_output=True, text=True, timeout=120
@@ -263,3 +277,24 @@ def test_two_ranks_learn_what_one_does(tmp_path, root):
 
 def test_images_that_do_not_fill_a_batch_are_left_out(root):
     assert stream_of(training_job(root)).views_per_epoch == STEPS * BATCH < IMAGES
+
+
+def test_what_the_run_was_not_planned_with_is_refused(tmp_path, root):
+    job = with_data(training_job(root, "hard"), tmp_path)
+    tuned = job.model_copy(update={"inputs": {**job.inputs, "initial": "i" * 10}})
+    check_planned(tmp_path / "prepared", job, "data")
+    check_planned(None, job, "teacher")
+    with pytest.raises(SystemExit, match="planned without any --initial"):
+        check_planned(tmp_path / "prepared", job, "initial")
+    with pytest.raises(SystemExit, match="--initial iiiiiiiiii, which is not given"):
+        check_planned(None, tuned, "initial")
+    with pytest.raises(SystemExit, match="needs --teacher-logits or --teacher"):
+        teacher_of(job, CPU, None, [])
+
+
+def test_logits_of_another_teacher_run_are_refused(tmp_path, root):
+    foreign = Job(kind="cache", name="cache", recipe={}, inputs={"teacher": "f" * 10}, behaviour="b")
+    with new_folder(tmp_path / "cache", foreign):
+        pass
+    with pytest.raises(SystemExit, match="teacher run ffffffffff, but hard learns from tttttttttt"):
+        teacher_of(training_job(root, "hard"), CPU, None, [tmp_path / "cache"])

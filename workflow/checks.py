@@ -90,8 +90,10 @@ def phase_problems(study: Study, name: str) -> Iterator[Problem]:
     if phase.mix_group % 2 and (study.views.mixup or study.views.cutmix):
         yield f"{name}.mix_group", "must be even: views are mixed in pairs."
     images = study.data.training.images - study.data.held_out
-    if phase.batch > images:
-        yield f"{name}.batch", f"is larger than the {images} training images."
+    if phase.batch > (phase.epoch_views or images):
+        yield f"{name}.batch", f"is larger than the {phase.epoch_views or images} views of an epoch."
+    if phase.epoch_views > images * study.views.repeats:
+        yield f"{name}.epoch_views", f"is more than {images} training images x {study.views.repeats} repeats."
     for run, override in phase.runs.items():
         yield from override_problems(study, name, run, override)
     yield from schedule_problems(name, phase)

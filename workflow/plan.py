@@ -155,7 +155,11 @@ class Plan:
         """The views of a run and the seed of their stream."""
         phase = self.study.phase(self.phase_of(run), run.model, run.supervision)
         views = recipes.Views(
-            resolution=run.resolution, batch=phase.batch, mix_group=phase.mix_group, **self.study.views.model_dump()
+            resolution=run.resolution,
+            batch=phase.batch,
+            mix_group=phase.mix_group,
+            epoch_views=phase.epoch_views,
+            **self.study.views.model_dump(),
         )
         return views, run.seed if self.study.seeds.streams == "per-seed" else 0
 

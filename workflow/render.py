@@ -24,9 +24,10 @@ PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>
-body{{font:17px/1.5 Charter,"Bitstream Charter","Iowan Old Style",Palatino,Georgia,"Liberation Serif",serif;color:#1a1a1a;
- max-width:60em;margin:2.5em auto;padding:0 1.2em}}
-h1{{font-weight:500;font-size:1.6em}} pre{{font-size:12.5px;line-height:1.45;background:#f7f7f5;padding:.7em .9em;overflow-x:auto}}
+body{{font:17px/1.5 Charter,"Bitstream Charter","Iowan Old Style",Palatino,Georgia,"Liberation Serif",serif;
+ color:#1a1a1a;max-width:60em;margin:2.5em auto;padding:0 1.2em}}
+h1{{font-weight:500;font-size:1.6em}} pre{{font-size:12.5px;line-height:1.45;background:#f7f7f5;padding:.7em .9em;
+ overflow-x:auto}}
 .prompt,.anchor-link{{display:none}} img{{max-width:100%}} table.dataframe{{border-collapse:collapse;font-size:.8em}}
 .dataframe td,.dataframe th{{border:0;padding:.15em .7em;text-align:right}}
 </style>
@@ -75,7 +76,8 @@ def render(job: Job, recipe: Path, inputs: list[Path], output: Path) -> None:
 
 def execute(notebook: Path, output: Path, parameters: dict) -> nbformat.NotebookNode:
     """The executed notebook; its kernel runs in the current directory and leaves nothing in the user's home."""
-    with tempfile.TemporaryDirectory(prefix="kernel-") as home:
+    # The path of a socket holds a hundred characters, which a cluster's TMPDIR may fill alone.
+    with tempfile.TemporaryDirectory(prefix="kernel-", dir="/tmp") as home:
         os.environ |= {"JUPYTER_RUNTIME_DIR": home, "IPYTHONDIR": home}
         return papermill.execute_notebook(
             notebook, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=KERNEL
@@ -83,7 +85,7 @@ def execute(notebook: Path, output: Path, parameters: dict) -> nbformat.Notebook
 
 
 def settle(notebook: nbformat.NotebookNode, folder: Path, output: Path) -> None:
-    """Takes out what differs between two runs: times, random names, the temporary folder; so equal tables are equal files."""
+    """Takes out what differs between two runs: times, random names, the temporary folder."""
     notebook.metadata.pop("papermill", None)
     for number, cell in enumerate(notebook.cells):
         cell.metadata.pop("papermill", None)

@@ -2,9 +2,9 @@
 
 python workflow/report.py --recipe R --tables DIR ... --runs DIR ... --output reports/<study>
 
-R is results/<study>/recipes/<digest>.json. Two folders above it lies plan.csv with a row a job: phase, kind, name, digest,
-folder; each finished folder's provenance.json tells how long it took. The page, the tables' files and metrics.json are
-written first and provenance-<digest>.json last: where that file is, the rest is complete and of this plan.
+R is results/<study>/recipes/<digest>.json. Two folders above it lies plan.csv with a row a job: phase, kind, name,
+digest, folder; each finished folder's provenance.json tells how long it took. The page, the tables' files and
+metrics.json are written first and provenance-<digest>.json last: where it is, the rest is complete and of this plan.
 """
 
 import argparse

@@ -92,6 +92,8 @@ class Phase(Optimisation):
     """Views per optimiser step over all GPUs."""
     mix_group: Count
     """Views that share one mixing draw."""
+    epoch_views: Annotated[int, Field(ge=0)] = 0
+    """Views an epoch; 0 = as many as there are training images."""
     runs: dict[str, dict[str, int | float | bool | str]] = {}
     """What single runs do differently: `model` or `model/supervision` -> keys of this phase."""
 

@@ -94,6 +94,8 @@ class Views(Recipe):
     """Views per optimiser step over all GPUs, repeats included."""
     mix_group: Count
     """Views that share one mixing draw (lambda, kind); the released code's batch of one GPU."""
+    epoch_views: Annotated[int, Field(ge=0)] = 0
+    """Views an epoch, the incomplete last batch dropped; 0 = as many as there are training images."""
     repeats: Count
     """Repeated augmentation: views of one image in an epoch."""
     scale: tuple[Positive, Positive]
@@ -116,6 +118,10 @@ class Views(Recipe):
     """Probability of cutmix rather than mixup in a group that is mixed, when both are on."""
     label_smoothing: Probability
     """Smoothing of the true labels; teacher labels are never smoothed."""
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Optimiser steps an epoch, of a data set of so many images."""
+        return (self.epoch_views or images) // self.batch
 
 
 class EvaluationView(Recipe):
@@ -167,7 +173,7 @@ class Optimisation(Recipe):
 
     optimizer: Literal["adamw", "sgd"]
     epochs: Count
-    """An epoch shows as many views as there are training images."""
+    """Of `views.epoch_views` views each."""
     learning_rate: Positive
     """For a batch of 512; multiplied by batch / 512."""
     schedule: Literal["cosine", "constant"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from . import models
 from .checkpoints import ResumeState
@@ -45,8 +46,11 @@ class Run:
     """One row an epoch."""
 
     def __post_init__(self) -> None:
+        layers = [layer for layer in self.net.modules() if isinstance(layer, _BatchNorm) and layer.training]
+        self.batch_norms = [(layer, layer.momentum) for layer in layers]
         heads = models.TokenHeads(self.net)
-        self.forward = torch.compile(heads) if self.execution.compile else heads
+        # A batch norm's momentum changes from pass to pass, and torch.compile would compile each anew.
+        self.forward = torch.compile(heads) if self.execution.compile and not layers else heads
         self.stop_signal = 0
         self.started = self.saved = time.perf_counter()
 

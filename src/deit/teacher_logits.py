@@ -166,7 +166,7 @@ class CachedTeacher:
         does not hold what the objective asks for, or is incomplete; says what differs.
         """
         self.says, self.classes = recipe.objective.teacher_says, recipe.data.classes
-        self.views_per_epoch = recipe.data.images // recipe.views.batch * recipe.views.batch
+        self.views_per_epoch = recipe.views.steps_per_epoch(recipe.data.images) * recipe.views.batch
         self.shards: dict[int, tuple[Path, str]] = {}
         self.epoch, self.records = -1, np.empty(0)
         for folder in map(Path, folders):

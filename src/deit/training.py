@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from . import checkpoints, models
@@ -121,6 +120,7 @@ def train_one_epoch(run: Run, epoch: int, groups: Iterator[MixGroup]) -> None:
         for part, size in enumerate(sizes):
             views, targets, answers = next_forward(run, epoch, list(islice(groups, size)))
             seed_stochastic_depth(recipe.seed, step, place.rank, part)
+            share_batch_statistics(run, part, len(sizes))
             with torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
                 logits = run.forward(views)
             loss = objective_loss(recipe.objective, logits, targets, answers) * (len(views) / recipe.views.batch)
@@ -142,8 +142,7 @@ def forward_sizes(run: Run) -> list[int]:
     would depend on how many GPUs there are.
     """
     share = run.stream.groups_per_batch // run.place.world
-    batch_statistics = run.net.training and any(isinstance(layer, _BatchNorm) for layer in run.net.modules())
-    size = 1 if batch_statistics else run.execution.groups_per_forward or share
+    size = 1 if run.batch_norms else run.execution.groups_per_forward or share
     return [min(size, share - first) for first in range(0, share, size)]
 
 
@@ -162,6 +161,17 @@ def next_forward(run: Run, epoch: int, groups: list[MixGroup]) -> tuple[Tensor, 
 def seed_stochastic_depth(seed: int, step: int, rank: int, part: int) -> None:
     """Makes the paths that a forward pass drops a function of these four, and not of what was computed before."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank, part)).generate_state(1, np.uint64)[0]))
+
+
+def share_batch_statistics(run: Run, part: int, parts: int) -> None:
+    """Sets the momenta of batch norms so that a step moves their running statistics once, towards its groups' mean.
+
+    With rate r = momentum / parts, pass i of n weighs r / (1 - (n - 1 - i) r): by the end each pass has the weight r
+    and the statistics before the step have 1 - momentum, however many passes and (by their mean) ranks there are.
+    """
+    for layer, momentum in run.batch_norms:
+        rate = momentum / parts
+        layer.momentum = rate / (1 - (parts - 1 - part) * rate)
 
 
 def found(logits: Tensor, targets: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class ViewStream(Dataset):
 
     def __init__(self, images: ImageSet, data: TrainingData, views: Views, stream_seed: int):
         self.images, self.data, self.recipe, self.seed = images, data, views, stream_seed
-        self.steps_per_epoch = len(images) // views.batch
+        self.steps_per_epoch = views.steps_per_epoch(len(images))
         self.groups_per_batch = views.batch // views.mix_group
         self.views_per_epoch = self.steps_per_epoch * views.batch
         self.render = Renderer(data, views)

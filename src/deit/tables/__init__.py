@@ -1,10 +1,10 @@
 """Predictions -> the paper's tables, ours beside the paper's; numbers as the paper gives them (accuracy in percent).
 
-A table's *frame* is tidy, one row a cell: row, column, ours (mean over seeds), std (sample standard deviation over seeds),
-n (seeds), images (evaluated), paper, difference (ours - paper); what does not exist is empty.
+A table's *frame* is tidy, one row a cell: row, column, ours (mean over seeds), std (sample standard deviation over
+them), n (seeds), images (evaluated), paper, difference (ours - paper); what does not exist is empty.
 
-The recipe's `options`: `decimals` that are shown; `titles`, key of a row, column or evaluation set -> how the table calls
-it; `paper_columns` (Table 5), evaluation set -> column of paper/table_5.csv; `students`, `control` (token analysis).
+The recipe's `options`: `decimals` that are shown; `titles`, key of a row, column or evaluation set -> how the table
+calls it; `paper_columns` (Table 5), evaluation set -> column of paper/table_5.csv.
 """
 
 import json
@@ -18,9 +18,11 @@ import pandas as pd
 from ..recipes import Table
 from ..results import made_by, read_job
 from .cells import BUILDERS
-from .findings import Finding, findings
 from .layout import STYLE, notes, table_html, table_latex
+from .paper_findings import findings
 from .predictions import Inputs
+
+__all__ = ["PaperTable", "compute", "draw", "findings", "load", "metrics", "save"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def draw(table: PaperTable, folder: str | Path) -> Path:
 
 
 def metrics(tables: Iterable[PaperTable]) -> dict[str, dict]:
-    """Table -> row -> column -> ours, the mean over seeds; in percent (Table 4 too), except counts, im/s and cosines."""
+    """Table -> row -> column -> ours, the mean over seeds; in percent (Table 4 too), but for counts, im/s, cosines."""
     found: dict[str, dict] = {}
     for table in tables:
         scale = 100 if table.name == "table_4" else 1

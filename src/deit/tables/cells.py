@@ -1,7 +1,7 @@
 """The cells of each table, computed from its inputs: ours, spread, the paper's and the difference."""
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import product
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def cell(
 ) -> dict:
     """One row of a frame. `values` has one number a seed, none where the study lacks the cell.
 
-    `beside` holds the paper's numbers, at the same row and column or, where they are given, `row_there` and `column_there`.
+    `beside` holds the paper's numbers, at the same row and column, or at `row_there` and `column_there`.
     """
     values = [float(value) for value in values]
     ours = statistics.fmean(values) if values else np.nan
@@ -96,11 +96,8 @@ def throughput_facts(inputs: Inputs) -> list[str]:
     ):
         batches = " and ".join(f"{batch:,}" for batch in sorted(rows["batch"].unique()))
         spread = 100 * (rows["std"] / rows["images_per_second"]).median()
-        facts.append(
-            f"Throughput: inference in {precision} on {device}, batch {batches}; a single pass varies by {spread:.0f} % (median)."
-            if spread == spread
-            else f"Throughput: inference in {precision} on {device}, batch {batches}; a single pass each."
-        )
+        passes = "a single pass each" if np.isnan(spread) else f"a single pass varies by {spread:.0f} % (median)"
+        facts.append(f"Throughput: inference in {precision} on {device}, batch {batches}; {passes}.")
     return facts + ["The paper’s throughput: fp32 on one V100 (16 GB), largest batch that fits, mean of 30 runs."]
 
 
@@ -171,7 +168,7 @@ def rate_cell(row: str, inputs: Inputs, beside: pd.DataFrame) -> dict:
 
 
 def accuracy_over_throughput(recipe: Table, inputs: Inputs) -> Computed:
-    """The figure's points: an accuracy and images per second for each model (a cell's row)."""
+    """The figure's points: a model's (a cell's row) accuracy and images per second; the cell's column is its family."""
     beside = paper("table_5").rename(columns={"imagenet": "accuracy"})
     cells = []
     for wanted in recipe.cells:
@@ -183,35 +180,31 @@ def accuracy_over_throughput(recipe: Table, inputs: Inputs) -> Computed:
 def token_cosines(recipe: Table, inputs: Inputs) -> Computed:
     """Token analysis: cosine of the two input tokens and of their embeddings after each layer, averaged over seeds.
 
-    A frame's row is `input` or `layer_<n>`, its column `<student>/token`, or `<student>/two_class_tokens` for the control.
-    The paper gives one number for the input and one for the last layer, not saying for which size.
+    A cell's row is the student, its column `token` or the control `two_class_tokens`. A frame's row is `input` or
+    `layer_<n>`, its column `<student>/token` or `<student>/two_class_tokens`. The paper gives one number for the input
+    and one for the last layer, not saying for which size.
     """
     beside = paper("token_analysis")
     cells, images = [], set()
-    for student, kind, comparisons in token_groups(recipe, inputs):
-        column, layers = f"{student}/{kind}", list(zip(*(c["layers"] for c in comparisons), strict=True))
-        images |= {comparison["images"] for comparison in comparisons}
-        inputs_of = [c["input_cosine"] for c in comparisons]
-        cells.append(cell("input", column, inputs_of, beside, row_there=kind, column_there="input"))
-        for depth, values in enumerate(layers, 1):
+    for wanted in recipe.cells:
+        column, kind = f"{wanted.row}/{wanted.column}", wanted.column
+        compared = [token_comparison(inputs, run) for run in wanted.runs]
+        images |= {comparison["images"] for comparison in compared}
+        cosines = [comparison["input_cosine"] for comparison in compared]
+        cells.append(cell("input", column, cosines, beside, row_there=kind, column_there="input"))
+        layers = list(zip(*(comparison["layers"] for comparison in compared), strict=True))
+        for depth, cosines in enumerate(layers, 1):
             there = "last" if depth == len(layers) else ""
-            cells.append(cell(f"layer_{depth}", column, values, beside, row_there=kind, column_there=there))
+            cells.append(cell(f"layer_{depth}", column, cosines, beside, row_there=kind, column_there=there))
     averaged = " or ".join(f"{count:,}" for count in sorted(images))
     return frame(cells), [f"Embeddings: average over {averaged or 'no'} evaluation images."]
 
 
-def token_groups(recipe: Table, inputs: Inputs) -> Iterator[tuple[str, str, list[dict]]]:
-    """(student, token or two_class_tokens, its comparisons by seed), in the order of the recipe.
-
-    A run of two class tokens has no teacher, and so no "-from-" in its name.
-    """
-    for option, kind in (("students", "token"), ("control", "two_class_tokens")):
-        for student in recipe.options.get(option, []):
-            runs = [run.split("/") for run in sorted(inputs.tokens)]
-            runs = [run for run in runs if run[0] == student and ("-from-" in run[1]) == (kind == "token")]
-            if not runs:
-                raise SystemExit(f"token_analysis: none of the inputs compares the tokens of {student} ({option}).")
-            yield student, kind, [inputs.tokens["/".join(run)] for run in runs]
+def token_comparison(inputs: Inputs, run: str) -> dict:
+    """What the `tokens` job said of a run."""
+    if run not in inputs.tokens:
+        raise SystemExit(f"{run}: none of the table's inputs compares the tokens of this run.")
+    return inputs.tokens[run]
 
 
 BUILDERS: dict[str, Callable[[Table, Inputs], Computed]] = {

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..recipes import Table
-from .titles import family, title
+from .titles import title
 
 STYLE = {
     "font.family": ["STIXGeneral", "DejaVu Sans"],  # the second one has the alembic
@@ -29,7 +29,7 @@ STYLE = {
     "savefig.dpi": 200,
     "svg.hashsalt": "deit",  # the same figure makes the same bytes
 }
-# Colour, marker, and where the name stands (points right and up), so that neighbouring families keep clear of each other.
+# Colour, marker, and where the name stands (points right and up), so that families keep clear of each other.
 FAMILIES = {
     "convnet": ("#6b6b6b", "s", (6, 2)),
     "deit": ("#c8701a", "o", (-5, -10)),
@@ -55,7 +55,7 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
 
 def accuracy_throughput(recipe: Table, frame: pd.DataFrame) -> Figure:
     """Accuracy over images per second, ours at the left, the paper's at the right; a line a family."""
-    families = {cell.row: family(cell.row) for cell in recipe.cells}
+    families = {cell.row: cell.column for cell in recipe.cells}
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 3.5), layout="constrained")
         for axes, (source, heading) in zip(

@@ -12,8 +12,8 @@ from .titles import caption, family, title
 
 DASH = "—"
 GUIDE = (
-    "Each cell: ours, the mean over seeds ± their sample standard deviation; below it in grey the paper’s, and ours − paper "
-    "(× for images/s and parameters). Bold: the best of its column."
+    "Each cell: ours, the mean over seeds ± their sample standard deviation; below it in grey the paper’s, and "
+    "ours − paper (× for images/s and parameters). Bold: the best of its column."
 )
 KINDS = {
     **dict.fromkeys(("embedding_dimension", "heads", "layers", "resolution"), "dimension"),
@@ -28,7 +28,8 @@ STYLE = """
 .paper-table table{border-collapse:collapse;border:0;border-top:1.5px solid;border-bottom:1.5px solid;margin:.5em 0;
  font-variant-numeric:tabular-nums lining-nums;line-height:1.3;background:none}
 .paper-table tr{background:none!important}
-.paper-table th,.paper-table td{padding:.3em .75em;border:0;text-align:right;vertical-align:top;white-space:nowrap;font-weight:400}
+.paper-table th,.paper-table td{padding:.3em .75em;border:0;text-align:right;vertical-align:top;white-space:nowrap;
+ font-weight:400}
 .paper-table th:first-child{text-align:left;padding-left:.2em}
 .paper-table thead th{border-bottom:.75px solid;vertical-align:bottom;white-space:normal;max-width:9.5em}
 .paper-table tr.family>*{border-top:.75px solid #b9b9b9}

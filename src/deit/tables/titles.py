@@ -56,7 +56,7 @@ def title(key: str, titles: Mapping[str, str] | None = None) -> str:
 
 
 def family(row: str) -> str:
-    """What a row's model is: convnet, deit or deit-distilled (⚗), told by its name."""
+    """What a row's model is: convnet, deit or deit-distilled (⚗), told by its name (Tables 2 and 5)."""
     if "token" in row:
         return "deit-distilled"
     return "deit" if row.startswith("deit") else "convnet"

@@ -31,7 +31,7 @@ class Gain:
     what: str
     ours: float
     error: float
-    """Standard error of `ours`: seeds and test images, as if the two were independent (they share images: it is less)."""
+    """Standard error of `ours`: of seeds and test images, as if both sides were independent (they share images)."""
     paper: float
 
     def text(self) -> str:
@@ -181,7 +181,7 @@ def teacher_findings(table: Numbers) -> list[Finding]:
 
 def agreement_finding(table: Numbers) -> Finding:
     """Table 4."""
-    claim = "Distillation brings decisions nearer to the convnet’s, and the distillation head is nearer than the class head."
+    claim = "Distillation brings decisions nearer to the convnet’s, those of the distillation head most."
     rows = ("deit", "token_class", "token_distillation")
     far = [table.ours("convnet", row) for row in rows]
     if any(math.isnan(value) for value in far):

@@ -1,0 +1,93 @@
+"""The digest of code: blind to comments, docstrings and layout; awake to everything that runs."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from behaviour import behaviour_of_source, closure, module_behaviours, notebook_behaviour
+
+SOURCE = '''
+def loss(x: float, *, scale: float = 0.5) -> float:
+    """Half of x."""
+    return scale * x
+'''
+SAME = [
+    SOURCE.replace('"""Half of x."""', '"""Another docstring."""'),
+    SOURCE.replace('    """Half of x."""\n', ""),
+    SOURCE.replace("return", "# why\n    return"),
+    SOURCE.replace("scale * x", "(\n        scale * x\n    )"),
+    SOURCE.replace("0.5", "0.50"),
+]
+DIFFERENT = [
+    SOURCE.replace("0.5", "0.6"),
+    SOURCE.replace("scale * x", "x * scale"),
+    SOURCE.replace("*, ", ""),
+    SOURCE.replace("return scale", "return -scale"),
+    SOURCE.replace("loss", "lose"),
+    SOURCE.replace("0.5", '"0.5"'),
+    SOURCE.replace("-> float", "-> int"),
+]
+# The same under every version of Python and on every machine.
+GOLDEN = "309e2a92b721da4b787f5032800f78aac406e1a7ee91a521ad766ae42f1ee6e0"
+
+
+@pytest.mark.parametrize("source", SAME)
+def test_what_does_not_run_does_not_count(source):
+    assert source != SOURCE
+    assert behaviour_of_source(source) == behaviour_of_source(SOURCE)
+
+
+@pytest.mark.parametrize("source", DIFFERENT)
+def test_what_runs_counts(source):
+    assert source != SOURCE
+    assert behaviour_of_source(source) != behaviour_of_source(SOURCE)
+
+
+def test_field_descriptions_are_docstrings_and_do_not_count():
+    one = "class A:\n    x: int = 1\n    '''Pixels.'''\n"
+    assert behaviour_of_source(one) == behaviour_of_source(one.replace("Pixels", "Pixels a side"))
+    assert behaviour_of_source(one) != behaviour_of_source(one.replace("= 1", "= 2"))
+
+
+def other_pythons() -> list[str]:
+    found = {shutil.which(f"python3.{minor}") for minor in range(10, 16)} - {None}
+    roots = Path(sys.base_prefix).parent.glob("3.1[0-9]*/bin/python3")  # where several versions lie side by side
+    return sorted(found | {str(path) for path in roots})
+
+
+def test_digests_are_the_same_under_other_versions_of_python():
+    ours = json.dumps(module_behaviours("deit.commands.train"), sort_keys=True)
+    code = "import json; from behaviour import *; print(json.dumps(module_behaviours('deit.commands.train'), sort_keys=True))"
+    for python in other_pythons():
+        run = subprocess.run([python, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": "workflow"})
+        if run.returncode == 0:
+            assert run.stdout.strip() == ours, python
+
+
+def test_the_golden_digest_holds():
+    assert behaviour_of_source(SOURCE) == GOLDEN
+
+
+def test_a_command_is_made_of_the_modules_that_it_reaches():
+    trained = closure("deit.commands.train")
+    assert {"deit.losses", "deit.views", "deit.mixing", "deit.models", "deit.recipes"} <= set(trained)
+    assert not {"deit.tables", "deit.evaluation", "deit.throughput"} & set(trained)
+    assert "deit.losses" not in closure("deit.commands.predict")
+
+
+def test_a_notebook_is_its_cells(tmp_path):
+    def written(code: str, text: str = "A table.", outputs: list | None = None) -> str:
+        path = tmp_path / f"{abs(hash((code, text, str(outputs))))}.ipynb"
+        cells = [
+            {"cell_type": "markdown", "source": [text]},
+            {"cell_type": "code", "source": [code], "outputs": outputs or [], "execution_count": 1},
+        ]
+        path.write_text(json.dumps({"cells": cells}))
+        return notebook_behaviour(path)
+
+    assert written("x = 1") == written("x = 1  # one", outputs=[{"text": "2"}])
+    assert written("x = 1") != written("x = 2")
+    assert written("x = 1") != written("x = 1", text="Another table.")

@@ -1,0 +1,194 @@
+"""The plan: exactly the runs of the tables, and digests that change where, and only where, something changed."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import plan as planning
+import pytest
+import yaml
+from behaviour import module_behaviours
+from plan import Run, plan_study
+
+from deit.recipes import Job
+
+STUDIES = ("fashion", "smoke", "imagenet")
+
+
+def names(plan, *sections: str) -> set[str]:
+    return {job.name for job in plan.of_section(*sections)}
+
+
+def edited(tmp_path: Path, study: str, layer: dict):
+    """The plan of a study with some keys changed, under the study's own name."""
+    shutil.copytree("params", tmp_path / "params")
+    (tmp_path / "params" / f"{study}.yaml").rename(tmp_path / "params" / "before.yaml")
+    (tmp_path / "params" / f"{study}.yaml").write_text(yaml.safe_dump({"extends": "before"} | layer))
+    return plan_study(study, tmp_path / "params")
+
+
+def changed(before, after) -> Counter:
+    """Section/model of the jobs that are new in `after`."""
+    return Counter("/".join(job.name.split("/")[:2]) for digest, job in after.jobs.items() if digest not in before.jobs)
+
+
+@pytest.fixture(scope="module")
+def fashion():
+    return plan_study("fashion")
+
+
+def test_imagenet_is_exactly_the_papers_runs():
+    """Table 3: 12 trainings + 4 fine-tunings; Table 2: 4 more teachers, 4 students, 4 fine-tunings; each once."""
+    plan = plan_study("imagenet")
+    convnets = {f"regnety-{size}gf" for size in (4, 8, 12, 16)}
+    assert {run.model for run in plan.runs if run.model.startswith("regnety") and run.resolution == 224} == convnets
+    pretrained = {run for run in plan.runs if run.model.startswith("deit") and run.resolution == 224}
+    teacher = "regnety-16gf"
+    table_3 = {
+        Run(model, method, "" if method == "labels" else teacher, 224, 0)
+        for model in ("deit-ti", "deit-s", "deit-b")
+        for method in ("labels", "soft", "hard", "token")
+    }
+    table_2 = {Run("deit-b", "hard", name, 224, 0) for name in (convnets | {"deit-b"})}
+    assert pretrained == table_3 | table_2
+    assert len(table_3) == 12 and len(table_3 | table_2) == 16
+    finetuned = {run for run in plan.runs if run.model == "deit-b" and run.resolution == 384}
+    assert finetuned == {Run(r.model, r.supervision, r.teacher, 384, 0) for r in pretrained if r.model == "deit-b"}
+    assert len(finetuned) == 8
+    assert len(plan.runs) == 16 + 8 + 4 + 4, "nothing but the four convnets at two resolutions beside these"
+
+
+def test_imagenets_cache_covers_all_epochs_once():
+    plan = plan_study("imagenet")
+    chunks: dict[str, list] = {}
+    for job in plan.of_section("teacher_logits"):
+        recipe = job.resolved()
+        chunks.setdefault(job.name.rpartition("/")[0], []).append((recipe.first_epoch, recipe.last_epoch))
+    assert len(chunks) == 10, "five teachers, two resolutions"
+    for teacher, spans in chunks.items():
+        epochs = [epoch for first, last in sorted(spans) for epoch in range(first, last + 1)]
+        assert epochs == list(range(300 if "/224/" in teacher else 25)), teacher
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_recipes_survive_json_and_name_their_inputs(study):
+    plan = plan_study(study)
+    made = {job.execution.output for job in plan.jobs.values()}
+    for digest, job in plan.jobs.items():
+        again = Job.model_validate_json(job.model_dump_json())
+        assert again.digest == digest == job.execution.output[-10:] and again.resolved() == job.resolved()
+        assert set(job.inputs.values()) <= set(plan.jobs)
+        assert {folder for folders in job.execution.folders.values() for folder in folders} <= made
+
+
+def test_the_three_token_rows_are_one_run(fashion):
+    table = next(job.resolved() for job in fashion.of_section("tables") if job.name == "tables/table_3")
+    rows = {cell.row: cell.runs for cell in table.cells if cell.column == "deit-ti" and cell.row.startswith("token")}
+    assert len(rows) == 4 and len(set(rows.values())) == 1
+
+
+def test_a_finetuning_learns_from_the_teacher_of_its_resolution(fashion):
+    high = fashion.study.resolutions.finetuning
+    for run, digest in fashion.runs.items():
+        if run.teacher:
+            teacher = fashion.jobs[fashion.jobs[digest].inputs["teacher"]]
+            assert teacher.resolved().views.resolution == run.resolution
+            assert ("initial" in teacher.inputs) == (run.resolution == high)
+
+
+def test_nothing_changes_without_an_edit(fashion, tmp_path):
+    assert plan_study("fashion").jobs.keys() == fashion.jobs.keys()
+    assert edited(tmp_path, "fashion", {}).jobs.keys() == fashion.jobs.keys()
+
+
+# What is edited -> the jobs that are new, by section and model.
+ALL_TABLES = {"tables/table_3", "tables/table_5", "tables/accuracy_throughput"}
+EDITS = [
+    (
+        {"students": {"runs": {"deit-s/hard": {"learning_rate": 1e-3}}}},
+        {
+            "students/deit-s": 1,
+            "predictions/deit-s": 1,
+            "tables/table_3": 1,
+            "tables/table_5": 1,
+            "tables/accuracy_throughput": 1,
+            "report": 1,
+        },
+    ),
+    ({"tables": {"table_3": {"caption": "Another."}}}, {"tables/table_3": 1, "report": 1}),
+    ({"title": "Another"}, {"report": 1}),
+    ({"execution": {"students": {"threads": 2, "minutes": 99}}}, {}),
+    ({"data": {"root": "workflow/../workflow/resources/fashion-mnist"}}, {}),
+    (
+        {"throughput": {"repeats": 7}},
+        {"throughput/all": 1, "tables/table_1": 1, "tables/table_5": 1, "tables/accuracy_throughput": 1, "report": 1},
+    ),
+    ({"tables": {"token_analysis": {"images": 11}}}, {"tokens": "all", "tables/token_analysis": 1, "report": 1}),
+]
+
+
+@pytest.mark.parametrize(("layer", "expected"), EDITS, ids=[next(iter(layer)) for layer, _ in EDITS])
+def test_an_edit_changes_what_follows_from_it_and_nothing_else(fashion, tmp_path, layer, expected):
+    found = changed(fashion, edited(tmp_path, "fashion", layer))
+    if "tokens" in expected:
+        assert {name for name in found if not name.startswith("tokens/")} == set(expected) - {"tokens"}
+        assert sum(count for name, count in found.items() if name.startswith("tokens/")) == len(
+            fashion.of_section("tokens")
+        )
+    else:
+        assert found == expected
+
+
+def test_a_teachers_edit_reaches_its_cache_students_and_finetunings(fashion, tmp_path):
+    after = edited(tmp_path, "fashion", {"teachers": {"runs": {"regnety-4gf": {"learning_rate": 0.01}}}})
+    found = {job.name for digest, job in after.jobs.items() if digest not in fashion.jobs}
+    trained = {name for name in found if name.split("/")[0] in ("teachers", "adapted", "students", "finetuned")}
+    assert trained == {job.name for job in fashion.jobs.values() if job.kind == "train" and ("regnety-4gf" in job.name)}
+    assert {name for name in found if name.startswith("teacher_logits")} == {
+        job.name for job in fashion.of_section("teacher_logits") if "regnety-4gf" in job.name
+    }
+
+
+def test_a_cache_is_no_part_of_a_students_digest(fashion, tmp_path):
+    """Caching in other chunks, or keeping more of the logits, changes no student."""
+    after = edited(tmp_path, "fashion", {"teacher_logits": {"chunk_epochs": 1, "soft": "top-k", "k": 3}})
+    assert {name.split("/")[0] for name in changed(fashion, after)} == {"teacher_logits"}
+
+
+def test_code_changes_what_it_makes(fashion, monkeypatch):
+    """Another behaviour of losses.py gives every training a new name, and no throughput."""
+
+    def other(command: str) -> dict[str, str]:
+        behaviours = dict(module_behaviours(command))
+        return behaviours | {"deit.losses": "another"} if "deit.losses" in behaviours else behaviours
+
+    monkeypatch.setattr(planning, "module_behaviours", other)
+    after = plan_study("fashion")
+    new = {job.kind for digest, job in after.jobs.items() if digest not in fashion.jobs}
+    assert new == {"train", "cache", "predict", "tokens", "table", "report"}
+    assert not any(digest in fashion.jobs for digest, job in after.jobs.items() if job.kind == "train")
+    assert json.dumps(sorted(names(after, "throughput"))) == json.dumps(sorted(names(fashion, "throughput")))
+
+
+def test_seeds_share_a_stream_or_have_their_own(tmp_path):
+    shared = plan_study("fashion")
+    own = edited(tmp_path, "fashion", {"seeds": {"streams": "per-seed"}})
+
+    def streams(plan):
+        return {(run.seed, plan.jobs[digest].resolved().stream_seed) for run, digest in plan.runs.items()}
+
+    assert streams(shared) == {(seed, 0) for seed in {run.seed for run in shared.runs}}
+    assert streams(own) == {(run.seed, run.seed) for run in own.runs}
+    assert len(own.of_section("teacher_logits")) > len(shared.of_section("teacher_logits"))
+
+
+def test_recipes_are_written_once_and_listed(tmp_path, monkeypatch):
+    plan = plan_study("smoke")
+    monkeypatch.chdir(tmp_path)
+    plan.write()
+    files = {path.stem: path.stat().st_mtime_ns for path in (tmp_path / "results/smoke/recipes").iterdir()}
+    assert set(files) == set(plan.jobs)
+    plan.write()
+    assert files == {path.stem: path.stat().st_mtime_ns for path in (tmp_path / "results/smoke/recipes").iterdir()}
+    assert len((tmp_path / "results/smoke/plan.csv").read_text().splitlines()) == len(plan.jobs) + 1

@@ -1,0 +1,204 @@
+"""Tables and the page, rendered for real from a study that nobody trained."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import report
+import synthetic_study as study
+
+from deit import recipes
+from deit.recipes import Job
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "workflow" / "notebooks").glob("*.ipynb"))
+RENDERED = ("table_3", "token_analysis")
+"""Two of the seven kinds; each costs a kernel. The page shows the others as tables.save leaves them."""
+
+
+def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, ROOT / "workflow" / script, *arguments]
+    return subprocess.run(list(map(str, command)), env=environment, cwd=ROOT, capture_output=True, text=True)
+
+
+class Published:
+    """A study with its tables rendered and its report published."""
+
+    def __init__(self, root: Path):
+        self.root = root / "results" / "demo"
+        self.output = root / "reports" / "demo"
+        self.results = study.build(self.root)
+        self.tables = [self.table(name, recipe) for name, recipe in study.tables().items()]
+        self.plan()
+        self.recipe = self.report_recipe()
+        self.output.mkdir(parents=True)
+        for stale in ("provenance-0000000000.json", "table_9.csv"):
+            (self.output / stale).write_text("old")
+        (self.output / "notes.txt").write_text("somebody's")
+        self.publish(self.tables)
+
+    def table(self, name: str, recipe: recipes.Table) -> Path:
+        sections = {"token_analysis": ["tokens"], "table_1": ["throughput"]}.get(name, ["predictions"])
+        sections = ["predictions", "throughput"] if name in ("table_5", "accuracy_throughput") else sections
+        folders = [folder for section in sections for folder in self.results[section]]
+        path, job = study.write_recipe(self.root, "table", f"tables/{name}", recipe, folders)
+        output = self.root / f"tables/{name}-{job.digest}"
+        if name in RENDERED:
+            flags = [part for section in sections for part in (f"--{section}", *self.results[section])]
+            done = run("render.py", "--recipe", path, *flags, "--output", output)
+            assert done.returncode == 0, done.stderr
+        else:
+            self.save_only(path, folders, output, job)
+        return output
+
+    def save_only(self, path: Path, folders: list[Path], output: Path, job: Job) -> None:
+        from deit import tables
+        from deit.results import new_folder
+
+        with new_folder(output, job) as folder:
+            table = tables.compute(path, folders)
+            tables.save(table, folder)
+            if table.name == "accuracy_throughput":
+                tables.draw(table, folder)
+
+    def plan(self) -> None:
+        lines = ["phase,kind,name,digest,folder"]
+        for folder in [*(f for section in self.results.values() for f in section), *self.tables]:
+            job = Job.model_validate_json((folder / "recipe.json").read_text())
+            section, _, name = job.name.partition("/")
+            lines.append(f"{section},{job.kind},{name},{job.digest},{folder}")
+        lines.append(f"teacher_logits,cache,pruned,ffffffffff,{self.root}/teacher_logits/pruned-ffffffffff")
+        (self.root / "plan.csv").write_text("\n".join(lines) + "\n")
+
+    def report_recipe(self) -> Path:
+        page = recipes.Report(
+            study="demo", title="A <demo>", description="Nothing was trained.", data="synthetic",
+            evaluation_sets={"test": "test images"}, seeds={"deit-ti": [0, 1]}, streams="shared",
+        )  # fmt: skip
+        path, job = study.write_recipe(self.root, "report", "report", page, self.tables)
+        self.job = job
+        return path
+
+    def publish(self, tables: list[Path]) -> None:
+        runs = self.results["runs"]
+        done = run("report.py", "--recipe", self.recipe, "--tables", *tables, "--runs", *runs, "--output", self.output)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Published:
+    return Published(tmp_path_factory.mktemp("project"))
+
+
+def test_a_rendered_table_has_all_its_files(published):
+    for name, extra in (("table_3", set()), ("token_analysis", {".png", ".svg"})):
+        (folder,) = published.root.glob(f"tables/{name}-*")
+        found = {path.suffix for path in folder.glob(f"{name}.*")}
+        assert found == {".ipynb", ".html", ".csv", ".tex"} | extra
+        assert (folder / "provenance.json").exists()
+
+
+def test_an_executed_notebook_shows_the_table_and_no_temporary_folder(published):
+    (path,) = published.root.glob("tables/table_3-*/table_3.ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    text = path.read_text()
+    assert "74.5" in text and ".partial" not in text and "papermill" not in notebook.metadata
+    assert "± 0.3" in path.with_suffix(".html").read_text()
+
+
+def test_a_table_rendered_twice_is_the_same_files(published, tmp_path):
+    (first,) = published.root.glob("tables/token_analysis-*")
+    recipe = published.root / "recipes" / f"{first.name.rpartition('-')[2]}.json"
+    second = tmp_path / first.name
+    done = run("render.py", "--recipe", recipe, "--tokens", *published.results["tokens"], "--output", second)
+    assert done.returncode == 0, done.stderr
+    for path in first.glob("token_analysis.*"):
+        ours = path.read_bytes().replace(str(first).encode(), str(second).encode())
+        assert ours == (second / path.name).read_bytes(), path.name
+
+
+def test_render_refuses_inputs_that_were_not_planned(published):
+    (table,) = published.root.glob("tables/token_analysis-*")
+    recipe = published.root / "recipes" / f"{table.name.rpartition('-')[2]}.json"
+    sheets, tokens = published.results["predictions"], published.results["tokens"]
+    stranger = run("render.py", "--recipe", recipe, "--tokens", *tokens, "--predictions", sheets[0], "--output", table)
+    assert stranger.returncode and "was not planned with this result" in stranger.stderr
+    missing = run("render.py", "--recipe", recipe, "--tokens", tokens[0], "--output", table)
+    assert missing.returncode and "is missing" in missing.stderr
+    assert (table / "token_analysis.csv").exists()
+
+
+def test_the_page_is_complete_and_stands_alone(published):
+    page = (published.output / "index.html").read_text()
+    assert "A &lt;demo&gt;" in page
+    for table in study.tables():
+        assert f'id="{table}"' in page
+    assert page.count("data:image/svg+xml;base64,") == 3  # tokens, accuracy over throughput, training curves
+    assert "<script" not in page and 'src="http' not in page and "<link" not in page
+    assert "All seeds of a run see the same views" in page
+    assert "not shown" in page and "abc123" in page
+    assert "secret-host" not in page
+
+
+def test_every_link_of_the_page_leads_to_a_file(published):
+    import re
+
+    links = re.findall(r'href="([^"]+)"', (published.output / "index.html").read_text())
+    assert len(links) > 20
+    assert [link for link in links if not (published.output / link).exists()] == []
+
+
+def test_old_files_go_and_foreign_files_stay(published):
+    names = {path.name for path in published.output.iterdir()}
+    assert "table_9.csv" not in names and "notes.txt" in names
+    assert [name for name in names if name.startswith("provenance-")] == [f"provenance-{published.job.digest}.json"]
+    assert "secret-host" not in "".join(path.read_text() for path in published.output.glob("*.json"))
+
+
+def test_provenance_sums_the_time_of_each_phase(published):
+    made = json.loads((published.output / f"provenance-{published.job.digest}.json").read_text())
+    phases = {phase["phase"]: phase for phase in made["phases"]}
+    assert phases["teachers"] == {"phase": "teachers", "jobs": 4, "seconds": 4 * 12.5}
+    assert phases["teacher_logits"]["seconds"] == 0  # pruned
+    assert made["streams"] == "shared" and made["runs"] == len(published.results["runs"])
+    assert "2.0" in made["versions"]["torch"]
+
+
+def test_metrics_stand_beside_the_page(published):
+    metrics = json.loads((published.output / "metrics.json").read_text())
+    assert metrics["table_3"]["token_fusion"]["deit-b-finetuned"] == 84.2
+    assert metrics["table_2"]["deit-b"]["teacher"] == 77.0
+    assert metrics["token_analysis"]["layer_4"]["deit-ti/token"] == 0.9
+
+
+def test_the_report_refuses_a_table_of_another_plan(published):
+    stranger = published.results["tokens"][0]
+    done = run("report.py", "--recipe", published.recipe, "--tables", stranger, "--output", published.output)
+    assert done.returncode and "not a table of this report" in done.stderr
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (119.6, "2 min 00 s"), (3900, "1 h 05 min")])
+def test_durations(seconds, text):
+    assert report.duration(seconds) == text
+
+
+def test_there_is_a_notebook_for_every_table():
+    from deit.tables.cells import BUILDERS
+
+    assert {path.stem for path in NOTEBOOKS} == set(BUILDERS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_short_and_stripped(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(notebook.cells) <= 12
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1

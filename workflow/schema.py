@@ -1,0 +1,23 @@
+"""params/schema.json, from which editors complete and check params files: python workflow/schema.py"""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "workflow")]
+
+from study import Study  # noqa: E402
+
+
+def schema() -> str:
+    """JSON schema of a params file; a file that extends another leaves most keys out, so none is required."""
+    content = Study.model_json_schema()
+    for part in (content, *content["$defs"].values()):
+        part.pop("required", None)
+    content["properties"]["extends"] = {"type": "string", "description": "The study that this file builds on."}
+    return json.dumps(content, indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    (ROOT / "params" / "schema.json").write_text(schema())
