@@ -1,0 +1,158 @@
+"""What a cached teacher costs: a hard-distilled student that reads the cache, beside the same student on labels alone
+and beside the teacher in the loop; and what a view of the stream costs, beside timm's bare transform.
+
+    PYTHONPATH=src:workflow python benchmarks/cached_teacher.py [--repetitions 7] [--steps 24]
+
+The student, teacher, images and views are those of params/fashion.yaml; their weights are random, which costs the same.
+Every repetition runs all variants one after another, in an order of its own, so that what else the machine does meets
+all of them; a ratio is the median of the repetitions' ratios. The time is the CPU time of this process, one thread.
+"""
+
+import argparse
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from plan import Plan, plan_study
+
+from deit.checkpoints import ResumeState, save_weights
+from deit.datasets import ImageSet, training_images
+from deit.distributed import Place, set_up_torch
+from deit.loading import mix_groups
+from deit.models import create
+from deit.recipes import Caching, Execution, Job, Training
+from deit.run_state import Teacher
+from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher, weights_digest, write_epochs
+from deit.training import remaining_keys, set_up, train_one_epoch
+from deit.views import ViewStream, epoch_order, training_transform
+
+STUDENT, TEACHER = "deit-ti", "regnety-16gf"
+EXECUTION = Execution(threads=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=24, help="optimiser steps of one measurement")
+    arguments = parser.parse_args()
+    place = Place(set_up_torch(EXECUTION))
+    plan = plan_study("fashion")
+    labels, hard = (shortened(plan, supervision, arguments.steps) for supervision in ("labels", "hard"))
+    recipe = hard.resolved()
+    images = training_images(recipe.data, plan.study.data.root)
+    stream = ViewStream(images, recipe.data, recipe.views, recipe.stream_seed)
+    with tempfile.TemporaryDirectory() as folder:
+        caching, run = written_teacher(plan, hard, stream, Path(folder), place)
+        variants = {
+            "labels": lambda: trained(labels, images, place, None),
+            "again": lambda: trained(labels, images, place, None),
+            "cache": lambda: trained(hard, images, place, CachedTeacher([run], recipe, weights_digest(run))),
+            "loop": lambda: trained(
+                hard, images, place, TeacherInTheLoop(load_teacher(run, caching.model, place.device), recipe)
+            ),
+            "stream": lambda: streamed(stream),
+            "bare": lambda: transformed(stream),
+        }
+        seconds = interleaved(variants, arguments.repetitions)
+    print_table(seconds, recipe, arguments.steps)
+
+
+def shortened(plan: Plan, supervision: str, steps: int) -> Job:
+    """The job of the student at the lower resolution, with one epoch of so many steps."""
+    resolution = plan.study.resolutions.pretraining
+    wanted = plan.run(STUDENT, supervision, TEACHER, resolution, seed=0)
+    job = plan.jobs[plan.runs[wanted]]
+    recipe = job.resolved()
+    views = recipe.views.model_copy(update={"epoch_views": steps * recipe.views.batch})
+    optimisation = recipe.optimisation.model_copy(update={"epochs": 1})
+    recipe = recipe.model_copy(update={"views": views, "optimisation": optimisation})
+    return job.model_copy(update={"recipe": recipe.model_dump(mode="json"), "execution": EXECUTION})
+
+
+def written_teacher(plan: Plan, hard: Job, stream: ViewStream, folder: Path, place: Place) -> tuple[Caching, Path]:
+    """A teacher with random weights and its labels of the epoch, both in `folder`."""
+    views = hard.resolved().views
+    caches = [job.resolved() for job in plan.of_section("teacher_logits") if TEACHER in job.name]
+    planned = next(caching for caching in caches if caching.views.resolution == views.resolution)
+    changed = {"views": views, "first_epoch": 0, "last_epoch": 0, "keep": "labels", "k": 0}
+    caching = planned.model_copy(update=changed)
+    torch.manual_seed(0)
+    save_weights(folder / "weights.safetensors", create(caching.model).state_dict())
+    net = load_teacher(folder, caching.model, place.device)
+    write_epochs(folder, caching, net, weights_digest(folder), stream, EXECUTION)
+    return caching, folder
+
+
+def trained(job: Job, images: ImageSet, place: Place, teacher: Teacher | None) -> Callable[[], None]:
+    """One epoch of a run that is set up."""
+    run = set_up(job, images, ResumeState(Path("unused"), job.digest), place, teacher, None)
+    return lambda: train_one_epoch(run, 0, mix_groups(run.stream, remaining_keys(run), EXECUTION))
+
+
+def streamed(stream: ViewStream) -> Callable[[], None]:
+    """The epoch's mix groups, and nothing done with them."""
+
+    def make() -> None:
+        for step in range(stream.steps_per_epoch):
+            for group in range(stream.groups_per_batch):
+                stream[0, step, group]
+
+    return make
+
+
+def transformed(stream: ViewStream) -> Callable[[], None]:
+    """The same images through timm's training transform, one by one and unseeded, stacked into the same groups."""
+    transform = training_transform(stream.data, stream.recipe)
+    order = epoch_order(stream.seed, 0, len(stream.images))
+
+    def make() -> None:
+        for step in range(stream.steps_per_epoch):
+            for group in range(stream.groups_per_batch):
+                shown = order[stream.positions(step, group) // stream.recipe.repeats].tolist()
+                torch.stack([transform(stream.images.image(index)) for index in shown])
+
+    return make
+
+
+def interleaved(variants: dict[str, Callable[[], Callable[[], None]]], repetitions: int) -> dict[str, list[float]]:
+    """CPU seconds of every variant, one a repetition; a first round, which warms up, does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for repetition in range(repetitions + 1):
+        for name in random.Random(repetition).sample(list(variants), len(variants)):
+            measured = variants[name]()
+            start = time.process_time()
+            measured()
+            if repetition:
+                seconds[name].append(time.process_time() - start)
+        print(f"repetition {repetition} of {repetitions}", file=sys.stderr)
+    return seconds
+
+
+def print_table(seconds: dict[str, list[float]], recipe: Training, steps: int) -> None:
+    views = steps * recipe.views.batch
+    print(f"{STUDENT} taught by {TEACHER}, fashion, {recipe.views.resolution} px, batch {recipe.views.batch}, CPU time")
+    print(f"{steps} steps a measurement, n = {len(seconds['labels'])} interleaved repetitions\n")
+    print(f"{'':44}{'median':>8}{'smallest':>10}{'largest':>9}")
+    for label, name, other in (
+        ("labels / labels, the noise", "again", "labels"),
+        ("hard distillation, cache / labels", "cache", "labels"),
+        ("hard distillation, cache / teacher in the loop", "cache", "loop"),
+        ("teacher in the loop / labels", "loop", "labels"),
+        ("view of the stream / timm's bare transform", "stream", "bare"),
+    ):
+        ratios = [one / two for one, two in zip(seconds[name], seconds[other], strict=True)]
+        print(f"{label:44}{statistics.median(ratios):8.3f}{min(ratios):10.3f}{max(ratios):9.3f}")
+    print()
+    for label, name in (("labels", "labels"), ("cache", "cache"), ("teacher in the loop", "loop")):
+        print(f"{label + ', ms a step':44}{1e3 * statistics.median(seconds[name]) / steps:8.1f}")
+    for label, name in (("stream", "stream"), ("timm's bare transform", "bare")):
+        print(f"{label + ', us a view':44}{1e6 * statistics.median(seconds[name]) / views:8.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""What the Markdown files say is so: links, params, numbers, checksums, and the drawing of the DAG."""
+
+import json
+import re
+import shutil
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from plan import plan_study
+
+from deit.tables.titles import title
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+MARKDOWN = [
+    *ROOT.glob("*.md"),
+    *(path for part in ("workflow", "src", "tests") for path in (ROOT / part).rglob("*.md")),
+]
+REPORT = ROOT / "reports/fashion"
+PAPER = ROOT / "src/deit/paper/table_3.csv"
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(path):
+    links = re.findall(r"\[[^\]\n]*\]\(([^)\s]+)\)", path.read_text())
+    files = [link.partition("#")[0] for link in links if not re.match(r"\w+:|#", link)]
+    assert files
+    assert [file for file in files if not (path.parent / file).exists()] == []
+
+
+# Params ---------------------------------------------------------------------------------------------------------------
+
+SNIPPETS = dict(re.findall(r"```yaml\n# params/(\w+)\.yaml.*?\n(.*?)```", README, re.DOTALL))
+
+
+@pytest.fixture(scope="module")
+def fashion():
+    return plan_study("fashion", ROOT / "params")
+
+
+def test_there_are_snippets_for_a_student_a_teacher_a_data_set_and_a_single_run():
+    keys = {name: set(yaml.safe_load(text)) for name, text in SNIPPETS.items()}
+    assert keys.keys() == {"medium", "resnet", "cifar10", "variant"}
+
+
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_a_snippet_is_a_valid_study_with_runs_of_its_own(name, fashion, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shutil.copy("params/fashion.yaml", tmp_path)
+    (tmp_path / f"{name}.yaml").write_text(SNIPPETS[name])
+    assert yaml.safe_load(SNIPPETS[name])["extends"] == "fashion"
+    assert set(plan_study(name, tmp_path).runs.values()) - set(fashion.runs.values())
+
+
+def test_a_new_student_written_into_the_study_trains_nothing_but_itself(fashion, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shutil.copy("params/fashion.yaml", tmp_path)
+    (tmp_path / "medium.yaml").write_text(SNIPPETS["medium"])
+    after = plan_study("medium", tmp_path)
+    trained = {job.name for digest, job in after.jobs.items() if digest not in fashion.jobs and job.kind == "train"}
+    assert len(trained) == 4 and all(name.startswith("students/deit-m/") for name in trained)
+    assert not any(job.kind == "cache" for digest, job in after.jobs.items() if digest not in fashion.jobs)
+
+
+def test_the_checksums_are_those_that_the_study_declares():
+    declared = yaml.safe_load((ROOT / "params/fashion.yaml").read_text())["data"]
+    splits = [declared["training"], declared["evaluation"]["test"]["split"]]
+    expected = {(split["files"][part], split["md5"][part]) for split in splits for part in ("images", "labels")}
+    text = (ROOT / "workflow/resources/fashion-mnist/README.md").read_text()
+    assert set(re.findall(r"^\| \[([\w.-]+)\].*`([0-9a-f]{32})` \|$", text, re.MULTILINE)) == expected
+
+
+# The drawing ----------------------------------------------------------------------------------------------------------
+
+
+def closure(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """All pairs (before, after) that a set of edges implies."""
+    while more := {(a, d) for (a, b), (c, d) in product(edges, edges) if b == c} - edges:
+        edges = edges | more
+    return edges
+
+
+def test_the_drawing_is_the_plan(fashion):
+    """Every rule that makes something, and the same order of rules as in the plan: no more, no less."""
+    texts = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    made = r'^rule (\w+):\n(?:    .*\n)*?    output:\n +\w+="(?:results/\{study\}/(\w+)|(report)s)/'
+    rules = {section or report: name for name, section, report in re.findall(made, texts, re.MULTILINE)}
+    assert len(rules) == texts.count("    shell:")
+    planned = set()
+    for job in fashion.jobs.values():
+        for folder in (folder for folders in job.execution.folders.values() for folder in folders):
+            planned.add((rules[folder.split("/")[2]], rules[job.name.split("/")[0]]))
+    drawing = re.search(r"```mermaid\n(.*?)```", README, re.DOTALL)[1]
+    chains = [line.split(" --> ") for line in drawing.splitlines() if "-->" in line]
+    drawn = {(a.strip(), b.strip()) for chain in chains for a, b in zip(chain, chain[1:], strict=False)}
+    assert closure(drawn) == closure(planned)
+
+
+# Ours beside the paper ------------------------------------------------------------------------------------------------
+
+CELL = re.compile(r"(?P<ours>\d+\.\d+)(?: ± (?P<std>\d+\.\d+))? \((?P<paper>\d+\.\d+)\)")
+"""72.1 (72.2), or with several seeds 72.1 ± 0.3 (72.2)."""
+
+
+def table_3() -> list[list[str]]:
+    """The cells of the table between the markers, without bold, head and rule included."""
+    block = re.search(r"<!-- table 3: begin -->\n(.*?)<!-- table 3: end -->", README, re.DOTALL)[1]
+    return [
+        [text.strip() for text in line.replace("*", "").strip("|").split("|")] for line in block.strip().splitlines()
+    ]
+
+
+def assert_rounds(text: str, value: float, what: str) -> None:
+    decimals = len(text.partition(".")[2])
+    assert abs(float(text) - value) <= 0.50001 * 10**-decimals, f"{what}: {text} in README.md, {value} in the report"
+
+
+@pytest.mark.skipif(not table_3(), reason="README.md shows no numbers yet")
+def test_the_table_is_the_report_and_the_paper():
+    """Every cell of the paper's Table 3, none left out, as in metrics.json (std: table_3.csv)."""
+    ours = json.loads((REPORT / "metrics.json").read_text())["table_3"]
+    spread = pd.read_csv(REPORT / "table_3.csv").set_index(["row", "column"])["std"]
+    theirs = pd.read_csv(PAPER, index_col="row").astype(float)
+    (_, *head), _, *lines = table_3()
+    assert head == [title(column) for column in theirs.columns]
+    shown = {label: cells for label, *cells in lines}
+    for row in theirs.index:
+        assert title(row) in shown, f"the row {title(row)!r} is missing"
+        for column, text in zip(theirs.columns, shown[title(row)], strict=True):
+            what = f"{title(row)}, {title(column)}"
+            cell = CELL.fullmatch(text)
+            assert cell, f"{what}: write 72.1 (72.2) or 72.1 ± 0.3 (72.2), not {text!r}"
+            assert_rounds(cell["ours"], ours[row][column], what)
+            assert_rounds(cell["paper"], theirs.at[row, column], what)
+            assert bool(cell["std"]) == spread.notna()[row, column], f"{what}: ± exactly where there are several seeds"
+            if cell["std"]:
+                assert_rounds(cell["std"], spread[row, column], what)
+    assert set(shown) <= {title(row) for row in ours}, "rows that the report does not have"
