@@ -29,7 +29,6 @@ onstart:
 
 
 rule all_tables:
-    default_target: True
     """Every table and figure of the study, gathered in reports/<study>/index.html."""
     input:
         plan.report,

@@ -59,8 +59,8 @@ def other_pythons() -> list[str]:
 
 
 def test_digests_are_the_same_under_other_versions_of_python():
-    ours = json.dumps(module_behaviours("deit.commands.train"), sort_keys=True)
-    code = "import json; from behaviour import *; print(json.dumps(module_behaviours('deit.commands.train'), sort_keys=True))"
+    ours = str(sorted(module_behaviours("deit.commands.train").items()))
+    code = "from behaviour import *; print(sorted(module_behaviours('deit.commands.train').items()))"
     for python in other_pythons():
         run = subprocess.run([python, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": "workflow"})
         if run.returncode == 0:

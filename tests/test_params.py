@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from params import ParamsError, load_study
 from schema import schema
+
+from params import ParamsError, load_study
 
 # dotted key -> new value (None takes the key away), the key that the message names, a part of what it says
 MISTAKES = [
@@ -19,9 +20,9 @@ MISTAKES = [
     ("students.optimizer", "adam", "students.optimizer", "'adamw' or 'sgd'"),
     ("students.precision", "fp16", "students.precision", "'fp32' or 'bf16'"),
     ("students.batch", 63, "students.batch", "not divisible by mix_group"),
-    ("students.mix_group", 120, "students.mix_group", "repeats of one image mix"),
+    ("views.repeats", 3, "students.mix_group", "repeats of one image mix"),
     ("students.mix_group", 1, "students.mix_group", "must be even"),
-    ("students.batch", 6_000_000, "students.batch", "larger than the 60000 views of an epoch"),
+    ("students.batch", 6_000_000, "students.batch", "larger than the 20000 views of an epoch"),
     ("students.epoch_views", 200_000, "students.epoch_views", "more than 60000 training images"),
     ("students.warmup_epochs", 99, "students.warmup_epochs", "longer than the training"),
     ("students.runs", {"deit-x": {}}, "students.runs.deit-x", "did you mean 'deit-"),

@@ -169,7 +169,7 @@ def test_a_pruned_cache_is_not_missed(project, tmp_path):
 
 
 def test_a_job_reads_its_recipe_and_not_the_params(project):
-    """Params edited while a job waits, even to nonsense, do not reach it: it parses the Snakefile in a later process."""
+    """Params edited while a job waits, even to nonsense, do not reach it, although it parses the Snakefile then."""
     sheet = next(iter(project.glob("results/smoke/tokens/deit-ti/token*/*/*-*")))
     shutil.rmtree(sheet)
     plan = [line for line in (project / "results/smoke/plan.csv").read_text().splitlines() if sheet.name[-10:] in line]
@@ -209,7 +209,7 @@ def test_the_same_command_gives_the_same_weights(project, tmp_path):
 
 
 def test_the_workflow_passes_snakemakes_lint(project):
-    """One remark stands: rules name no conda environment, because the whole workflow runs in the one of environment.yml."""
+    """One remark stands: rules name no conda environment, as the whole workflow runs in one, environment.yml."""
     output = snakemake(project, "--lint", check=False)
     remarks = set(re.findall(r"^    \* (.*?):?$", output, re.MULTILINE))
     assert remarks <= {"Specify a conda environment or container for each rule."}, output

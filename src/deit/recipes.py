@@ -62,7 +62,7 @@ class TrainingData(Recipe):
 
 
 class Corruption(Recipe):
-    """A seeded corruption of the evaluation images, a stand-in for a data set with a shift (ImageNet-V2's part)."""
+    """A seeded corruption of evaluation images: a data set with a shift, as ImageNet-V2 is in the paper."""
 
     noise: NonNegative
     """Standard deviation of Gaussian pixel noise; pixel values are in [0, 1]."""
@@ -149,7 +149,7 @@ class Objective(Recipe):
     """A training objective (paper, section 4)."""
 
     loss: Literal["labels", "soft", "hard", "token", "two-class-tokens"]
-    """`two-class-tokens` is the control of the token analysis: a second class token with the true label as its target."""
+    """`two-class-tokens` is the control of the token analysis: a second class token with the true label too."""
     weight: Probability = 0.1
     """soft: lambda, the weight of the distillation term."""
     temperature: Positive = 3.0
