@@ -21,7 +21,7 @@ import torch
 from plan import Plan, plan_study
 
 from deit.checkpoints import ResumeState, save_weights
-from deit.datasets import ImageSet, training_images
+from deit.datasets import training_images
 from deit.distributed import Place, set_up_torch
 from deit.loading import mix_groups
 from deit.models import create
@@ -49,11 +49,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         caching, run = written_teacher(plan, hard, stream, Path(folder), place)
         variants = {
-            "labels": lambda: trained(labels, images, place, None),
-            "again": lambda: trained(labels, images, place, None),
-            "cache": lambda: trained(hard, images, place, CachedTeacher([run], recipe, weights_digest(run))),
+            "labels": lambda: trained(labels, stream, place, None),
+            "again": lambda: trained(labels, stream, place, None),
+            "cache": lambda: trained(hard, stream, place, CachedTeacher([run], recipe, weights_digest(run))),
             "loop": lambda: trained(
-                hard, images, place, TeacherInTheLoop(load_teacher(run, caching.model, place.device), recipe)
+                hard, stream, place, TeacherInTheLoop(load_teacher(run, caching.model, place.device), recipe)
             ),
             "stream": lambda: streamed(stream),
             "bare": lambda: transformed(stream),
@@ -88,9 +88,9 @@ def written_teacher(plan: Plan, hard: Job, stream: ViewStream, folder: Path, pla
     return caching, folder
 
 
-def trained(job: Job, images: ImageSet, place: Place, teacher: Teacher | None) -> Callable[[], None]:
+def trained(job: Job, stream: ViewStream, place: Place, teacher: Teacher | None) -> Callable[[], None]:
     """One epoch of a run that is set up."""
-    run = set_up(job, images, ResumeState(Path("unused"), job.digest), place, teacher, None)
+    run = set_up(job, stream, ResumeState(Path("unused"), job.digest), place, teacher, None)
     return lambda: train_one_epoch(run, 0, mix_groups(run.stream, remaining_keys(run), EXECUTION))
 
 

@@ -22,6 +22,7 @@ LAYERS = (
         "datasets",
         "distributed",
         "loading",
+        "stored_views",
         "results",
     },
     {"recipes"},

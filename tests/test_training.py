@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import BATCH, CPU, DEIT, IMAGES, PIXELS, REGNETY, STEPS, images_of, run, same, stream_of, training_job
+from tiny_runs import BATCH, CPU, DEIT, IMAGES, PIXELS, REGNETY, STEPS, run, same, stream_of, training_job
 
 from deit import checkpoints, models, training
 from deit.checkpoints import ResumeState
@@ -110,7 +110,7 @@ def test_the_seed_decides_the_initialisation_and_the_stream_seed_does_not(root):
     def initial(**seeds) -> dict:
         job = training_job(root, **seeds)
         resume = ResumeState(root, job.digest)
-        return training.set_up(job, images_of(job), resume, CPU, None, None).net.state_dict()
+        return training.set_up(job, stream_of(job), resume, CPU, None, None).net.state_dict()
 
     assert same(initial(seed=7, stream_seed=5), initial(seed=7, stream_seed=6))
     assert not same(initial(seed=7), initial(seed=8))

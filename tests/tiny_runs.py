@@ -21,6 +21,7 @@ from deit.views import ViewStream
 IMAGES, CLASSES, PIXELS, BATCH, GROUP = 100, 4, 14, 32, 8
 STEPS = IMAGES // BATCH  # an epoch; the last 4 positions are not shown
 CPU = Place(torch.device("cpu"))
+torch.set_num_threads(1)  # as the commands do by default: other threads add numbers in another order
 
 DEIT = {
     "timm": "deit_tiny_patch16_224",
@@ -124,7 +125,7 @@ def run(
     """Trains into `folder`, resuming from the folder beside it; returns the final weights (rank 0)."""
     resume = ResumeState(folder.with_name(folder.name + ".resume"), job.digest)
     with new_folder(folder, job) if place.writes else nullcontext() as partial:
-        train(job, images_of(job), partial, resume, place, teacher, initial)
+        train(job, stream_of(job), partial, resume, place, teacher, initial)
     return checkpoints.read_weights(folder / "weights.safetensors") if place.writes else {}
 
 

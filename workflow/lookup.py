@@ -19,6 +19,7 @@ from params import ParamsError
 # Section of results/<study>/ -> the file that stands for a finished result. Folders get their names when complete.
 PRODUCT = {
     "data": "manifest.json",
+    "views": "manifest.json",
     "teachers": "weights.safetensors",
     "adapted": "weights.safetensors",
     "teacher_logits": "manifest.json",

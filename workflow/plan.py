@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from behaviour import SOURCE, behaviour_of_source, combined, data_behaviour, module_behaviours, notebook_behaviour
-from study import Study
+from study import Phase, Study
 from table_cells import plan_tables
 
 from deit import recipes
@@ -19,6 +19,7 @@ from params import expanded, load_study
 
 COMMANDS = {
     "data": "deit.commands.prepare_data",
+    "views": "deit.commands.store_views",
     "train": "deit.commands.train",
     "cache": "deit.commands.cache_teacher_logits",
     "predict": "deit.commands.predict",
@@ -55,6 +56,8 @@ class Plan:
     """Digest -> job, makers before users."""
     runs: dict[Run, str] = field(default_factory=dict)
     """Run -> digest."""
+    epochs: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Stream (views as JSON, seed) -> the epochs of the run that sees most of it."""
 
     def add(
         self,
@@ -144,6 +147,10 @@ class Plan:
             return "teachers" if convnet else "students"
         return "adaptation" if convnet else "finetuning"
 
+    def settings(self, run: Run) -> Phase:
+        """How a run is trained."""
+        return self.study.phase(self.phase_of(run), run.model, run.supervision)
+
     def initial_of(self, run: Run) -> Run | None:
         """The run that a run at the higher resolution starts from."""
         pretraining = self.study.resolutions.pretraining
@@ -153,7 +160,7 @@ class Plan:
 
     def stream(self, run: Run) -> tuple[recipes.Views, int]:
         """The views of a run and the seed of their stream."""
-        phase = self.study.phase(self.phase_of(run), run.model, run.supervision)
+        phase = self.settings(run)
         views = recipes.Views(
             resolution=run.resolution,
             batch=phase.batch,
@@ -183,6 +190,10 @@ class Plan:
         needed: dict[Run, None] = {}
         for run in wanted:
             self.collect(run, needed)
+        for run in needed:
+            views, seed = self.stream(run)
+            key = (views.model_dump_json(), seed)
+            self.epochs[key] = max(self.epochs.get(key, 0), self.settings(run).epochs)
         teachers = {self.teacher_of(run) for run in needed} - {None}
         teachers |= {self.initial_of(run) for run in teachers} - {None}
         users: dict[tuple, list[Run]] = {}
@@ -202,8 +213,7 @@ class Plan:
         needed[run] = None
 
     def plan_run(self, run: Run, is_teacher: bool, users: list[Run]) -> None:
-        phase_name = self.phase_of(run)
-        phase = self.study.phase(phase_name, run.model, run.supervision)
+        phase = self.settings(run)
         views, stream_seed = self.stream(run)
         recipe = recipes.Training(
             data=self.training_data,
@@ -217,14 +227,25 @@ class Plan:
         inputs = {"data": self.training_digest}
         if initial := self.initial_of(run):
             inputs["initial"] = self.runs[initial]
-        reads = {role: [digest] for role, digest in inputs.items()}
+        reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(views, stream_seed)
         if run.teacher:
             inputs["teacher"] = self.runs[self.teacher_of(run)]
             reads["teacher-logits"] = self.plan_cache(run, users, phase.epochs)
         higher = run.resolution != self.study.resolutions.pretraining
         section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
-        execution = self.study.resources(phase_name, run.model)
+        execution = self.study.resources(self.phase_of(run), run.model)
         self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
+
+    def stored_views(self, views: recipes.Views, stream_seed: int) -> dict[str, list[str]]:
+        """The flag by which a job is given the views of its stream, where the study stores them."""
+        if not self.study.stored_views:
+            return {}
+        epochs = self.epochs[views.model_dump_json(), stream_seed]
+        recipe = recipes.StoringViews(data=self.training_data, views=views, stream_seed=stream_seed, epochs=epochs)
+        inputs = {"data": self.training_digest}
+        name = f"views/{views.resolution}/stream{stream_seed}-epochs{epochs}"
+        execution = self.study.resources("teacher_logits")
+        return {"views": [self.add("views", name, recipe, inputs, {"data": [self.training_digest]}, execution)]}
 
     def plan_cache(self, run: Run, users: list[Run], epochs: int) -> list[str]:
         """Caching jobs for the first `epochs` epochs of a run's stream, in chunks; digests."""
@@ -233,7 +254,7 @@ class Plan:
         soft = [self.study.supervision[user.supervision] for user in users]
         soft = [objective for objective in soft if objective.teacher_says == "logits"]
         keep = logits.soft if soft else "labels"
-        longest = max(self.study.phase(self.phase_of(user), user.model, user.supervision).epochs for user in users)
+        longest = max(self.settings(user).epochs for user in users)
         digests = []
         for first in range(0, epochs, logits.chunk_epochs):
             last = min(first + logits.chunk_epochs, longest) - 1
@@ -251,7 +272,7 @@ class Plan:
             )
             name = f"teacher_logits/{teacher.name}/stream{stream_seed}-epochs{first}-{last}"
             inputs = {"data": self.training_digest, "teacher": self.runs[teacher]}
-            reads = {role: [digest] for role, digest in inputs.items()}
+            reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(views, stream_seed)
             digests.append(self.add("cache", name, recipe, inputs, reads, self.study.resources("teacher_logits")))
         return digests
 

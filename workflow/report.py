@@ -31,6 +31,7 @@ OURS = (*PUBLISHED, ".json")
 """What a report folder holds; files of these kinds that this report did not write are of an older one."""
 PHASES = {
     "data": "data checked",
+    "views": "views stored",
     "teachers": "teachers trained",
     "adapted": "teachers adapted to the higher resolution",
     "teacher_logits": "teachers’ answers cached",

@@ -228,6 +228,8 @@ class Study(Recipe):
     adaptation: Phase
     """Teachers brought to the higher resolution."""
     finetuning: Phase
+    stored_views: bool = False
+    """Make every view once, on disk, for all runs that see it: views x pixels x 4 bytes."""
     teacher_logits: LogitsParams
     evaluation: EvaluationRecipe
     throughput: ThroughputParams

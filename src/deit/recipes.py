@@ -205,6 +205,15 @@ class Training(Recipe):
     optimisation: Optimisation
 
 
+class StoringViews(Recipe):
+    """The views of all epochs of a stream, on disk."""
+
+    data: TrainingData
+    views: Views
+    stream_seed: int
+    epochs: Count
+
+
 class Caching(Recipe):
     """What a teacher says of every view of some epochs of a stream."""
 
@@ -336,6 +345,7 @@ class Execution(Recipe):
 
 RECIPES: dict[str, type[Recipe]] = {
     "data": PreparingData,
+    "views": StoringViews,
     "train": Training,
     "cache": Caching,
     "predict": Predicting,
@@ -355,7 +365,7 @@ def canonical_digest(content: object) -> str:
 class Job(Recipe):
     """One step of the pipeline, as written to `recipes/<digest>.json`."""
 
-    kind: Literal["data", "train", "cache", "predict", "throughput", "tokens", "table", "report"]
+    kind: Literal["data", "views", "train", "cache", "predict", "throughput", "tokens", "table", "report"]
     name: str
     """For people; not part of the digest."""
     recipe: dict

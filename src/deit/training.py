@@ -20,7 +20,6 @@ from tqdm import tqdm
 
 from . import checkpoints, models
 from .checkpoints import ResumeState
-from .datasets import ImageSet
 from .distributed import Place
 from .loading import Keys, mix_groups
 from .losses import objective_loss
@@ -36,7 +35,7 @@ HISTORY = ("epoch", "step", "loss", "accuracy", "learning_rate", "images_per_sec
 
 def train(
     job: Job,
-    images: ImageSet,
+    stream: ViewStream,
     folder: Path | None,
     resume: ResumeState,
     place: Place,
@@ -50,7 +49,7 @@ def train(
     saved before the next optimiser step and SystemExit raised, with the status 128 + signal.
     Raises FloatingPointError, which names the epoch, when the loss is not finite.
     """
-    run = set_up(job, images, resume, place, teacher, initial)
+    run = set_up(job, stream, resume, place, teacher, initial)
     with log_file(folder), remembered_stop_signals(run):
         log.info("%s (%s): %d parameters, %s", job.name, job.digest, models.parameter_count(run.net), place)
         if state := resume.load():
@@ -69,11 +68,10 @@ def train(
 
 
 def set_up(
-    job: Job, images: ImageSet, resume: ResumeState, place: Place, teacher: Teacher | None, initial: Path | None
+    job: Job, stream: ViewStream, resume: ResumeState, place: Place, teacher: Teacher | None, initial: Path | None
 ) -> Run:
     """The run before its first step: initialised from its seed, or with the weights of the run folder `initial`."""
     recipe = job.resolved()
-    stream = ViewStream(images, recipe.data, recipe.views, recipe.stream_seed)
     if stream.groups_per_batch % place.world:
         raise SystemExit(
             f"{place.world} processes cannot share the {stream.groups_per_batch} mix groups of a batch evenly: "

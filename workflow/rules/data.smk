@@ -1,4 +1,4 @@
-# Data: checked once, before anything is trained on them.
+# Data: checked once, before anything is trained on them; small views are made once.
 
 
 rule prepare_data:
@@ -25,3 +25,29 @@ rule prepare_data:
     shell:
         "exec &> >(tee {log:q}); "
         "exec python -m deit.commands.prepare_data --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+
+
+rule store_views:
+    """Make the views of a stream once for all runs that see them, where the study says so (stored_views)."""
+    input:
+        unpack(plan.needs),
+    output:
+        manifest="results/{study}/views/{name}-{digest}/manifest.json",
+        provenance="results/{study}/views/{name}-{digest}/provenance.json",
+    log:
+        "results/{study}/logs/views/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/views/{name}-{digest}.tsv"
+    threads: plan.execution("threads")
+    resources:
+        gpu=plan.execution("gpus"),
+        nodes=plan.execution("nodes"),
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        folders=plan.flags,
+        output=plan.folder,
+    shell:
+        "exec &> >(tee {log:q}); "
+        "exec python -m deit.commands.store_views --recipe {params.recipe:q} {params.folders} --output {params.output:q}"

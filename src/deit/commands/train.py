@@ -7,11 +7,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from deit.checkpoints import ResumeState
-from deit.datasets import training_images
 from deit.distributed import Place, joined_ranks
 from deit.recipes import Job
 from deit.results import check_input, made_by, new_folder, read_job
 from deit.run_state import Teacher
+from deit.stored_views import open_stream
 from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher, weights_digest
 from deit.training import train
 
@@ -20,6 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--views", type=Path, help="folder of the stored views; without, they are made on the way")
     parser.add_argument("--initial", type=Path, help="run folder whose weights to start from")
     parser.add_argument("--teacher", type=Path, help="run folder, asked about every view")
     parser.add_argument("--teacher-logits", type=Path, nargs="+", default=[], help="asked instead of --teacher")
@@ -48,9 +49,9 @@ def train_run(job: Job, place: Place, arguments: argparse.Namespace) -> None:
     """Fills the output folder; the resume state is deleted once that folder has its name."""
     resume = ResumeState(arguments.resume, job.digest)
     teacher = teacher_of(job, place, arguments.teacher, arguments.teacher_logits)
-    images = training_images(job.resolved().data, job.execution.data_root)
+    stream = open_stream(job.resolved(), job.execution.data_root, arguments.views)
     with new_folder(arguments.output, job) if place.writes else nullcontext() as folder:
-        train(job, images, folder, resume, place, teacher, arguments.initial)
+        train(job, stream, folder, resume, place, teacher, arguments.initial)
     if place.writes:
         shutil.rmtree(arguments.resume, ignore_errors=True)
 
