@@ -3,9 +3,10 @@
 import pytest
 import tiny_runs
 import torch
+from tiny_runs import run, same, stream_of, training_job
+
 from deit.recipes import Execution, StoringViews
 from deit.stored_views import StoredViews, open_stream, store
-from tiny_runs import run, same, stream_of, training_job
 
 
 @pytest.fixture

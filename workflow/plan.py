@@ -279,10 +279,12 @@ class Plan:
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def sheet_name(self, run: Run) -> str:
-        return f"{run.model}/{run.resolution}"
+        """Runs on one sheet share the evaluation views: all of one transformer, and all convnets together."""
+        convnet = self.study.models[run.model].kind == "convnet"
+        return f"{'convnets' if convnet else run.model}/{run.resolution}"
 
     def plan_sheets(self, wanted: list[Run]) -> dict[str, str]:
-        """One predicting job a model and resolution, over all its runs; sheet name -> digest."""
+        """One predicting job a sheet, over all its runs; sheet name -> digest."""
         sheets: dict[str, list[Run]] = {}
         for run in sorted(set(wanted)):
             sheets.setdefault(self.sheet_name(run), []).append(run)

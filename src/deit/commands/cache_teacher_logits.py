@@ -4,6 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from deit.commands import run
 from deit.distributed import set_up_torch
 from deit.results import check_input, new_folder, read_job
 from deit.stored_views import open_stream
@@ -31,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

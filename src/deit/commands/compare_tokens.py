@@ -9,6 +9,7 @@ from torch.utils.data import Subset
 
 from deit.analysis import input_cosine, layer_cosines
 from deit.checkpoints import read_weights
+from deit.commands import run
 from deit.datasets import evaluation_images
 from deit.distributed import set_up_torch
 from deit.evaluation import EvaluationViews, batches
@@ -51,4 +52,4 @@ def compare_tokens(job: Job, run_folder: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -5,6 +5,7 @@ import csv
 import logging
 from pathlib import Path
 
+from deit.commands import run
 from deit.distributed import set_up_torch
 from deit.recipes import Job
 from deit.results import new_folder, read_job
@@ -36,4 +37,4 @@ def measure_throughput(job: Job, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from deit.checkpoints import read_weights
+from deit.commands import run
 from deit.datasets import evaluation_images
 from deit.distributed import set_up_torch
 from deit.evaluation import log_accuracy, predict, write_predictions
@@ -62,4 +63,4 @@ def trained_nets(job: Job, run_folders: list[Path], device: torch.device) -> dic
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

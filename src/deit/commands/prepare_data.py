@@ -5,6 +5,7 @@ import json
 import logging
 from pathlib import Path
 
+from deit.commands import run
 from deit.datasets import manifest_of
 from deit.recipes import Job
 from deit.results import new_folder, read_job
@@ -31,4 +32,4 @@ def prepare_data(job: Job, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

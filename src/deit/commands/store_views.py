@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from deit.commands import run
 from deit.results import check_input, new_folder, read_job
 from deit.stored_views import open_stream, store
 
@@ -21,4 +22,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from deit.checkpoints import ResumeState
+from deit.commands import run
 from deit.distributed import Place, joined_ranks
 from deit.recipes import Job
 from deit.results import check_input, made_by, new_folder, read_job
@@ -76,4 +77,4 @@ def teacher_of(job: Job, place: Place, run: Path | None, caches: list[Path]) -> 
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
