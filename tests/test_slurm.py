@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,12 +46,12 @@ def in_cluster(test: Callable) -> Callable:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory) -> Iterator[dict[str, str]]:
+def cluster() -> Iterator[dict[str, str]]:
     """The environment in which commands find the cluster."""
     if not shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin"):
         missing = "Slurm is not installed (Debian, Ubuntu: apt-get install slurm-wlm munge)"
         pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
-    folder = tmp_path_factory.mktemp("slurm")
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # not below pytest's folder, which is closed to munged
     up = subprocess.run([LAB / "up", folder], capture_output=True, text=True)
     try:
         assert up.returncode == 0, up.stderr
@@ -59,6 +60,7 @@ def cluster(tmp_path_factory) -> Iterator[dict[str, str]]:
         yield os.environ | {"SLURM_CONF": settings["SLURM_CONF"], "PATH": path, "PYTHONPATH": str(LAB / "fastpoll")}
     finally:
         subprocess.run([LAB / "down", folder], check=True)
+        shutil.rmtree(folder)
 
 
 def answer(cluster: dict, *command: str) -> str:
