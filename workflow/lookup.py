@@ -12,9 +12,10 @@ from shlex import quote
 
 from plan import Plan, plan_study
 from snakemake.io import ancient
+from snakemake_interface_common.exceptions import WorkflowError
 
 from deit.recipes import Job
-from params import ParamsError
+from params import ParamsError, expanded
 
 # Section of results/<study>/ -> the file that stands for a finished result. Folders get their names when complete.
 PRODUCT = {
@@ -53,8 +54,10 @@ class Lookup:
             os._exit(1)  # Snakemake would bury the message under the position in the Snakefile
 
     def write(self) -> None:
-        """Put every recipe where the jobs will look for it."""
+        """Put every recipe where the jobs will look for it; nothing starts where the images' folder has no name."""
         if self.plan:
+            if "$" in (root := expanded(self.plan.study.data.root)):
+                raise WorkflowError(f"data.root is {root}, and that variable is not set: export it first.")
             self.plan.write()
 
     def job(self, wildcards) -> Job:
