@@ -18,7 +18,7 @@ import pytest
 
 pytestmark = pytest.mark.pipeline
 ROOT = Path(__file__).resolve().parent.parent
-TREE = ("Snakefile", "local", "params", "src", "workflow", ".gitignore")
+TREE = ("Snakefile", "local", "slurm", "params", "src", "workflow", ".gitignore")
 
 
 def copy_of_project(folder: Path) -> Path:

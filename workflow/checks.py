@@ -142,13 +142,13 @@ def execution_problems(study: Study) -> Iterator[Problem]:
                 yield f"execution.{phase}.{detail['loc'][0]}", f"{detail['msg'].lower()}; see params/schema.json."
             continue
         if phase in TRAINING_PHASES:
-            yield from rank_problems(study, phase, resources.gpus * resources.nodes)
+            yield from rank_problems(study, phase, max(resources.gpus, 1) * resources.nodes)
 
 
 def rank_problems(study: Study, phase: str, ranks: int) -> Iterator[Problem]:
     groups = getattr(study, phase).batch // getattr(study, phase).mix_group
-    if ranks and groups % ranks:
-        yield f"execution.{phase}.gpus", f"{ranks} GPUs cannot share {groups} mix groups a batch evenly."
+    if groups % ranks:
+        yield f"execution.{phase}.gpus", f"{ranks} GPUs (or CPU nodes) cannot share {groups} mix groups a batch evenly."
 
 
 def table_problems(study: Study) -> Iterator[Problem]:

@@ -12,9 +12,10 @@ from shlex import quote
 
 from plan import Plan, plan_study
 from snakemake.io import ancient
+from snakemake_interface_common.exceptions import WorkflowError
 
 from deit.recipes import Job
-from params import ParamsError
+from params import ParamsError, expanded
 
 # Section of results/<study>/ -> the file that stands for a finished result. Folders get their names when complete.
 PRODUCT = {
@@ -54,8 +55,10 @@ class Lookup:
             os._exit(1)  # Snakemake would bury the message under the position in the Snakefile
 
     def write(self) -> None:
-        """Put every recipe where the jobs will look for it."""
+        """Put every recipe where the jobs will look for it; nothing starts where the images' folder has no name."""
         if self.plan:
+            if "$" in (root := expanded(self.plan.study.data.root)):
+                raise WorkflowError(f"data.root is {root}, and that variable is not set: export it first.")
             self.plan.write()
 
     def job(self, wildcards) -> Job:
@@ -100,10 +103,36 @@ class Lookup:
         """MB; half as much again on every further attempt, for jobs that ran out of it."""
         return int(self.job(wildcards).execution.mem_mb * (1 + (attempt - 1) / 2))
 
-    def launcher(self, wildcards) -> str:
-        """What starts a training: python, or torchrun where the run asks for several GPUs of one node."""
-        gpus = self.job(wildcards).execution.gpus
-        return f"torchrun --standalone --nproc-per-node={gpus}" if gpus > 1 else "python"
+    # What a cluster is asked for; a resource that is None is not asked for at all.
+
+    def cpus(self, wildcards) -> int:
+        """CPUs of the job on each node: for each of its processes, threads and data loading processes."""
+        execution = self.job(wildcards).execution
+        return max(execution.gpus, 1) * (execution.threads + execution.workers)
+
+    def gpu(self, wildcards) -> int | None:
+        """GPUs of a job on one node; 0 asks for none. On several nodes `gres` asks for each node's."""
+        execution = self.job(wildcards).execution
+        return execution.gpus if execution.nodes == 1 else None
+
+    def gres(self, wildcards) -> str | None:
+        execution = self.job(wildcards).execution
+        return f"gpu:{execution.gpus}" if execution.nodes > 1 and execution.gpus else None
+
+    def on_several_nodes(self, value: str | int | None = None) -> Callable:
+        """A resource that only a job on several nodes has: `value`, or the number of its nodes."""
+
+        def resource(wildcards) -> str | int | None:
+            nodes = self.job(wildcards).execution.nodes
+            return None if nodes == 1 else nodes if value is None else value
+
+        return resource
+
+    def launcher(self, wildcards, resources, threads) -> str:
+        """What starts a training on all that the job has been given, one process a GPU."""
+        gpus = resources.get("gpu") or (resources.get("gres") or "0").rpartition(":")[2]
+        size = f"--nodes {resources.nodes} --processes {max(int(gpus), 1)} --cpus {threads}"
+        return f"python workflow/launch.py {size}"
 
     def targets(self, *sections: str):
         """An input function: the products of all planned jobs of these sections."""

@@ -12,9 +12,9 @@ rule prepare_data:
         "results/{study}/logs/data/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/data/{name}-{digest}.tsv"
-    threads: plan.execution("threads")
+    threads: plan.cpus
     resources:
-        gpu=plan.execution("gpus"),
+        gpu=plan.gpu,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),

@@ -11,9 +11,9 @@ rule predict:
         "results/{study}/logs/predictions/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/predictions/{name}-{digest}.tsv"
-    threads: plan.execution("threads")
+    threads: plan.cpus
     resources:
-        gpu=plan.execution("gpus"),
+        gpu=plan.gpu,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),
@@ -37,9 +37,9 @@ rule measure_throughput:
         "results/{study}/logs/throughput/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/throughput/{name}-{digest}.tsv"
-    threads: plan.execution("threads")
+    threads: plan.cpus
     resources:
-        gpu=plan.execution("gpus"),
+        gpu=plan.gpu,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),
@@ -63,9 +63,9 @@ rule compare_tokens:
         "results/{study}/logs/tokens/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/tokens/{name}-{digest}.tsv"
-    threads: plan.execution("threads")
+    threads: plan.cpus
     resources:
-        gpu=plan.execution("gpus"),
+        gpu=plan.gpu,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),

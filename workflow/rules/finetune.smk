@@ -13,10 +13,14 @@ rule finetune:
         "results/{study}/logs/finetuned/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/finetuned/{name}-{digest}.tsv"
-    threads: plan.execution("threads")
+    threads: plan.cpus
     resources:
-        gpu=plan.execution("gpus"),
+        gpu=plan.gpu,
         nodes=plan.execution("nodes"),
+        mpi=plan.on_several_nodes("srun"),
+        tasks=plan.on_several_nodes(),
+        tasks_per_gpu=plan.on_several_nodes(0),
+        gres=plan.gres,
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),
     params:
@@ -26,5 +30,5 @@ rule finetune:
         launcher=plan.launcher,
         resume="results/{study}/resume/{digest}",
     shell:
-        "exec &> >(tee {log:q}); "
-        "exec {params.launcher} -m deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"
+        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec {params.launcher} deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"

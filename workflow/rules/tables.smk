@@ -11,7 +11,7 @@ rule render_table:
         "results/{study}/logs/tables/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/tables/{name}-{digest}.tsv"
-    threads: plan.execution("threads")
+    threads: plan.cpus
     resources:
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),

@@ -12,9 +12,9 @@ rule cache_teacher_logits:
         "results/{study}/logs/teacher_logits/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/teacher_logits/{name}-{digest}.tsv"
-    threads: plan.execution("threads")
+    threads: plan.cpus
     resources:
-        gpu=plan.execution("gpus"),
+        gpu=plan.gpu,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),

@@ -13,10 +13,14 @@ rule train_teacher:
         "results/{study}/logs/teachers/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/teachers/{name}-{digest}.tsv"
-    threads: plan.execution("threads")
+    threads: plan.cpus
     resources:
-        gpu=plan.execution("gpus"),
+        gpu=plan.gpu,
         nodes=plan.execution("nodes"),
+        mpi=plan.on_several_nodes("srun"),
+        tasks=plan.on_several_nodes(),
+        tasks_per_gpu=plan.on_several_nodes(0),
+        gres=plan.gres,
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),
     params:
@@ -26,8 +30,8 @@ rule train_teacher:
         launcher=plan.launcher,
         resume="results/{study}/resume/{digest}",
     shell:
-        "exec &> >(tee {log:q}); "
-        "exec {params.launcher} -m deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"
+        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec {params.launcher} deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"
 
 
 rule adapt_teacher:
@@ -42,10 +46,14 @@ rule adapt_teacher:
         "results/{study}/logs/adapted/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/adapted/{name}-{digest}.tsv"
-    threads: plan.execution("threads")
+    threads: plan.cpus
     resources:
-        gpu=plan.execution("gpus"),
+        gpu=plan.gpu,
         nodes=plan.execution("nodes"),
+        mpi=plan.on_several_nodes("srun"),
+        tasks=plan.on_several_nodes(),
+        tasks_per_gpu=plan.on_several_nodes(0),
+        gres=plan.gres,
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),
     params:
@@ -55,5 +63,5 @@ rule adapt_teacher:
         launcher=plan.launcher,
         resume="results/{study}/resume/{digest}",
     shell:
-        "exec &> >(tee {log:q}); "
-        "exec {params.launcher} -m deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"
+        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec {params.launcher} deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"

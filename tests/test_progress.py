@@ -1,0 +1,55 @@
+"""What `workflow/progress.py` says of a study, by its files."""
+
+import json
+
+import launch
+import progress
+import pytest
+
+HEADER = "phase,kind,name,digest,folder\n"
+EPOCH = "epoch 3/30  loss 2.1  accuracy on mixed views 9.00 %  learning rate 1e-2  99 im/s  1 h 2 min 3 s left\n"
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Four students: finished, training here, failed, and not started."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(progress, "slurm_jobs", dict)
+    root = tmp_path / "results/tiny"
+    rows = [("students", "train", name, name * 10, f"results/tiny/students/{name}-{name * 10}") for name in "abcd"]
+    (root / "logs/students").mkdir(parents=True)
+    (root / "plan.csv").write_text(HEADER + "\n".join(",".join(row) for row in rows))
+    (root / "students/a-aaaaaaaaaa").mkdir(parents=True)
+    (root / "students/a-aaaaaaaaaa/provenance.json").touch()
+    (root / "logs/students/b-bbbbbbbbbb.log").write_text(EPOCH)
+    (root / "resume/bbbbbbbbbb").mkdir(parents=True)
+    (root / "resume/bbbbbbbbbb/lock.json").write_text(json.dumps(launch.myself()))
+    (root / "logs/students/c-cccccccccc.log").write_text("FloatingPointError: epoch 2\n")
+    return root
+
+
+def test_running_failed_and_waiting_are_told_apart(study):
+    head, failed, *_, running = "\n".join(progress.report("tiny")).split("\n")
+    assert head == "tiny: 4 jobs, 1 finished, 1 failed, 1 running, 1 waiting"
+    assert "failed  students/c" in failed and "FloatingPointError" in "\n".join(progress.report("tiny"))
+    assert "running  students/b" in running and "epoch 3/30, 1 h 2 min 3 s left" in running
+
+
+def test_slurm_knows_of_jobs_that_left_no_log(study, monkeypatch):
+    monkeypatch.setattr(progress, "slurm_jobs", lambda: {"dddddddddd": "queued job 7: Resources"})
+    assert "  queued  students/d  job 7: Resources" in list(progress.report("tiny"))
+
+
+def test_slurms_lines_are_understood(tmp_path, monkeypatch):
+    lines = [
+        "RUNNING|5|n1|10:00|1-00:00:00|rule_finetune_wildcards_tiny_x_aaaaaaaaaa",
+        "PENDING|6|(Resources)|0:00|30:00|rule_predict_wildcards_tiny_y_bbbbbbbbbb",
+    ]
+    script = tmp_path / "squeue"
+    script.write_text("#!/bin/sh\ncat <<'END'\n" + "\n".join(lines) + "\nEND\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert progress.slurm_jobs() == {
+        "aaaaaaaaaa": "running job 5: n1, 10:00 of 1-00:00:00",
+        "bbbbbbbbbb": "queued job 6: Resources",
+    }

@@ -1,0 +1,400 @@
+"""`--profile slurm` on a real Slurm with pretended nodes and GPUs, which tests/slurm/up starts in a temporary folder.
+
+The GPUs are fake: a job is given some, sees them in CUDA_VISIBLE_DEVICES, and computes on the CPU, since the recipes of
+these studies say so. Where Slurm is not installed the tests are skipped; under CI=true they fail.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from plan import Plan, plan_study
+from test_pipeline import copy_of_project
+
+ROOT = Path(__file__).resolve().parent.parent
+LAB = ROOT / "tests/slurm"
+TRAININGS = ("train_teacher", "adapt_teacher", "distil_student", "finetune")
+ON_GPUS = (*TRAININGS, "cache_teacher_logits")
+# One training of these studies is disturbed; the state is saved about every second.
+STUDIES = {
+    "short": "extends: smoke\nteachers: {epochs: 30}\nexecution: {default: {save_minutes: 0.02}}\n",
+    "long": "extends: smoke\nteachers: {epochs: 180}\nexecution: {default: {save_minutes: 0.02}}\n",
+    "hungry": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {mem_mb: 700}}\n",
+    "two-nodes": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {nodes: 2}}\n",
+}
+
+
+def in_cluster(test: Callable) -> Callable:
+    """Marks a test that needs the cluster."""
+    return pytest.mark.slurm(pytest.mark.timeout(2400)(test))
+
+
+# The cluster ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[dict[str, str]]:
+    """The environment in which commands find the cluster."""
+    if not shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin"):
+        missing = "Slurm is not installed (Debian, Ubuntu: apt-get install slurm-wlm munge)"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # not below pytest's folder, which is closed to munged
+    up = subprocess.run([LAB / "up", folder], capture_output=True, text=True)
+    try:
+        assert up.returncode == 0, up.stderr
+        settings = dict(word.split("=", 1) for word in shlex.split(up.stdout)[1:])
+        path = f"{Path(sys.executable).parent}:{settings['PATH'].replace('$PATH', os.environ['PATH'])}"
+        yield os.environ | {"SLURM_CONF": settings["SLURM_CONF"], "PATH": path, "PYTHONPATH": str(LAB / "fastpoll")}
+    finally:
+        subprocess.run([LAB / "down", folder], check=True)
+        shutil.rmtree(folder)
+
+
+def answer(cluster: dict, *command: str) -> str:
+    return subprocess.run(command, env=cluster, check=True, capture_output=True, text=True).stdout
+
+
+def jobs(cluster: dict) -> dict[str, dict[str, str]]:
+    """Job id -> Slurm's record of the job, finished ones too."""
+    lines = answer(cluster, "scontrol", "-o", "show", "job").splitlines()
+    records = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines if "JobId" in line]
+    return {record["JobId"]: record for record in records}
+
+
+def digest_of(record: dict[str, str]) -> str:
+    return record["Comment"][-10:]
+
+
+def state(cluster: dict, job: str) -> str:
+    return jobs(cluster)[job]["JobState"]
+
+
+# Snakemake ------------------------------------------------------------------------------------------------------------
+
+
+def command(study: str, *arguments: str) -> list[str]:
+    return ["snakemake", "--profile", "slurm", "--config", f"study={study}", *arguments]
+
+
+@contextmanager
+def started(cluster: dict, project: Path, *words: str) -> Iterator[subprocess.Popen]:
+    """A Snakemake that runs meanwhile; its output is in snakemake.txt."""
+    with (project / "snakemake.txt").open("w") as output:
+        process = subprocess.Popen(words, cwd=project, env=cluster, stdout=output, stderr=output)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(60)
+
+
+def finished(process: subprocess.Popen, project: Path) -> str:
+    """What Snakemake printed, once it has ended well."""
+    status = process.wait(1800)
+    text = (project / "snakemake.txt").read_text()
+    assert status == 0, text[-6000:]
+    return text
+
+
+def until(condition: Callable, seconds: float = 120):
+    """The condition's first true value."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.2)
+    return value
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A clone with the studies above."""
+    folder = copy_of_project(tmp_path_factory.mktemp("clone"))
+    for name, text in STUDIES.items():
+        (folder / f"params/{name}.yaml").write_text(text)
+    return folder
+
+
+def plan_of(project: Path, study: str, monkeypatch) -> Plan:
+    monkeypatch.chdir(project)
+    return plan_study(study)
+
+
+# Without Slurm --------------------------------------------------------------------------------------------------------
+
+
+def test_the_paper_is_planned_without_slurm_and_without_images(project):
+    """The literal command, in a clone, with nothing prepared."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("IMAGENET", "SLURM_CONF")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    words = ["snakemake", "--profile", "slurm", "-n", "all_tables"]
+    output = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
+    assert output.returncode == 0, output.stderr[-3000:]
+    text = output.stdout + output.stderr
+    assert "study=imagenet" in text and re.search(r"distil_student +15", text)
+    student = re.search(r"rule distil_student:.*?resources: ([^\n]*)", text, re.DOTALL)[1]
+    assert {"gpu=8", "nodes=1", "mem_mb=256000", "runtime=4320"} <= set(student.split(", "))
+
+
+# The smoke study ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smoke(cluster, project) -> dict[str, dict[str, str]]:
+    """The records of the smoke study's jobs, after the study went through the cluster; trainings on a fake GPU each."""
+    before = set(jobs(cluster))
+    gpus = [f"{rule}:gpu=1" for rule in ON_GPUS]
+    words = command("smoke", "--jobs", "6", "--set-resources", *gpus, "--", "all_tables")
+    with started(cluster, project, *words) as process:
+        finished(process, project)
+    return {job: record for job, record in jobs(cluster).items() if job not in before}
+
+
+@in_cluster
+def test_the_smoke_study_ends_in_tables_and_again_submits_nothing(smoke, cluster, project):
+    report = project / "reports/smoke"
+    assert (report / "index.html").exists() and len(list(report.glob("table_*.html"))) >= 5
+    assert {record["JobState"] for record in smoke.values()} == {"COMPLETED"}
+    known = set(jobs(cluster))
+    again = subprocess.run(
+        command("smoke", "--", "all_tables"), cwd=project, env=cluster, capture_output=True, text=True
+    )
+    assert "Nothing to be done" in again.stdout + again.stderr
+    assert set(jobs(cluster)) == known
+
+
+@in_cluster
+def test_every_job_asked_for_what_its_plan_and_the_profile_say(smoke, project, monkeypatch):
+    plan = plan_of(project, "smoke", monkeypatch)
+    assert {digest_of(record) for record in smoke.values()} == set(plan.jobs)
+    for record in smoke.values():
+        rule = re.match(r"rule_(\w+?)_wildcards", record["Comment"])[1]
+        execution = plan.jobs[digest_of(record)].execution
+        hours, minutes = divmod(execution.minutes, 60)
+        gpus = "gres:gpu:1" if rule in ON_GPUS else None
+        assert record.get("TresPerJob") == gpus, rule
+        assert record["Partition"] == ("gpu" if gpus else "cpu"), rule
+        assert record["MinMemoryNode"] == f"{execution.mem_mb}M", rule
+        assert record["TimeLimit"] == f"{hours:02d}:{minutes:02d}:00", rule
+        assert record["NumNodes"] == "1" and record["NumCPUs"] == str(execution.threads + execution.workers), rule
+
+
+@in_cluster
+def test_jobs_that_share_a_node_see_different_gpus(smoke, project):
+    logs = "\n".join(path.read_text() for path in (project / "results/smoke/logs").rglob("*.log"))
+    seen = dict(re.findall(r"^job (\d+) on \w+, CUDA_VISIBLE_DEVICES=(\S+?):", logs, re.MULTILINE))
+    assert len(seen) >= 10
+    spans = [(smoke[job]["NodeList"], smoke[job]["StartTime"], smoke[job]["EndTime"], job) for job in seen]
+    together = [
+        (one[3], other[3])
+        for one in spans
+        for other in spans
+        if one[3] < other[3] and one[0] == other[0] and one[1] < other[2] and other[1] < one[2]
+    ]
+    assert together, "no two trainings ran beside each other on a node"
+    assert all(seen[one] != seen[other] for one, other in together)
+
+
+# One training, disturbed ----------------------------------------------------------------------------------------------
+
+
+class Training:
+    """The teacher of one study, trained on the cluster."""
+
+    def __init__(self, cluster: dict, project: Path, study: str, plan: Plan):
+        self.cluster, self.project, self.study = cluster, project, study
+        (job,) = (job for job in plan.jobs.values() if job.name.endswith("regnety-4gf/labels/21/seed0"))
+        self.digest, self.output = job.digest, project / job.execution.output
+        self.resume = project / f"results/{study}/resume/{job.digest}"
+        self.before = set(jobs(cluster))
+
+    @property
+    def target(self) -> str:
+        return str((self.output / "weights.safetensors").relative_to(self.project))
+
+    def start(self, *options: str):
+        shutil.rmtree(self.output, ignore_errors=True)
+        shutil.rmtree(self.resume, ignore_errors=True)
+        return started(self.cluster, self.project, *command(self.study, *options, "--", self.target))
+
+    def jobs(self) -> dict[str, dict[str, str]]:
+        """Its jobs of this test, the first attempt first."""
+        records = {job: record for job, record in jobs(self.cluster).items() if job not in self.before}
+        mine = {job: record for job, record in records.items() if self.is_mine(record)}
+        return dict(sorted(mine.items(), key=lambda item: int(item[0])))
+
+    def is_mine(self, record: dict[str, str]) -> bool:
+        return digest_of(record) == self.digest and f"_wildcards_{self.study}_" in record["Comment"]
+
+    def log(self, job: str) -> str:
+        """What a job printed, over all its starts."""
+        return Path(self.jobs()[job]["StdOut"]).read_text()
+
+    def under_way(self) -> str:
+        """Waits until a state is saved; the job that trains."""
+        until(lambda: (self.resume / "resume.pt").exists())
+        return next(job for job, record in self.jobs().items() if record["JobState"] == "RUNNING")
+
+    def weights(self) -> str:
+        return hashlib.sha256((self.output / "weights.safetensors").read_bytes()).hexdigest()
+
+    def losses(self):
+        return pd.read_csv(self.output / "history.csv")["loss"]
+
+
+@pytest.fixture
+def training(cluster, project, monkeypatch) -> Callable[[str], Training]:
+    return lambda study: Training(cluster, project, study, plan_of(project, study, monkeypatch))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, project) -> Callable[[str], str]:
+    """Study -> digest of the weights of its training, run on this machine without Slurm and without disturbance."""
+    known: dict[str, str] = {}
+
+    def weights(one: Training) -> str:
+        key = re.search(r"epochs: \d+", STUDIES[one.study])[0]
+        if key not in known:
+            shutil.rmtree(one.output, ignore_errors=True)
+            words = ["snakemake", "--profile", "local", "--config", f"study={one.study}", "--", one.target]
+            run = subprocess.run(words, cwd=project, env=cluster, capture_output=True, text=True)
+            assert run.returncode == 0, run.stderr[-3000:]
+            known[key] = one.weights()
+        return known[key]
+
+    return weights
+
+
+def node_of(one: Training, job: str) -> str:
+    return one.jobs()[job]["NodeList"]
+
+
+def take_the_node_down(one: Training, job: str) -> None:
+    name = node_of(one, job)
+    answer(one.cluster, "scontrol", "update", f"nodename={name}", "state=down", "reason=test")
+    until(lambda: node_of(one, job) not in (name, "(null)"))
+    answer(one.cluster, "scontrol", "update", f"nodename={name}", "state=resume")
+
+
+DISTURBANCES = {
+    "told to end": lambda one, job: answer(one.cluster, "scancel", "--signal=TERM", job),
+    "cancelled": lambda one, job: answer(one.cluster, "scancel", job),
+    "requeued": lambda one, job: answer(one.cluster, "scontrol", "requeue", job),
+    "node down": take_the_node_down,
+}
+
+
+@in_cluster
+@pytest.mark.parametrize("name", DISTURBANCES)
+def test_a_disturbed_training_resumes_to_the_same_weights(name, training, undisturbed):
+    one = training("short")
+    expected = undisturbed(one)
+    with one.start() as process:
+        job = one.under_way()
+        DISTURBANCES[name](one, job)
+        finished(process, one.project)
+    log = "".join(one.log(job) for job in one.jobs())
+    if name == "told to end":
+        assert "stopped by SIGTERM" in log
+    assert "resumed after" in log
+    attempts = len(one.jobs()) + sum(int(record["Restarts"]) for record in one.jobs().values())
+    assert attempts == 2
+    assert one.weights() == expected
+
+
+@in_cluster
+def test_a_time_limit_shorter_than_the_run_costs_nothing(training, undisturbed):
+    one = training("long")
+    expected = undisturbed(one)
+    limits = ["--set-resources", "train_teacher:runtime=1", "train_teacher:slurm_extra='--signal=TERM@5'"]
+    with one.start("--retries", "9", *limits) as process:
+        finished(process, one.project)
+    states = [record["JobState"] for record in one.jobs().values()]
+    assert len(states) >= 2 and states[-1] == "COMPLETED" and set(states[:-1]) <= {"FAILED", "TIMEOUT"}
+    assert "stopped by SIGTERM" in "".join(one.log(job) for job in one.jobs())
+    assert one.weights() == expected
+
+
+@in_cluster
+def test_a_job_that_runs_out_of_memory_gets_more(training, undisturbed):
+    one = training("hungry")
+    expected = undisturbed(one)
+    with one.start("--retries", "9") as process:
+        finished(process, one.project)
+    memory = [int(record["MinMemoryNode"].removesuffix("M")) for record in one.jobs().values()]
+    assert len(memory) >= 2 and memory == [700 + 350 * attempt for attempt in range(len(memory))]
+    assert one.weights() == expected
+
+
+# No run twice at once -------------------------------------------------------------------------------------------------
+
+
+@in_cluster
+def test_after_a_killed_snakemake_the_living_job_is_waited_for(training, undisturbed):
+    one = training("short")
+    expected = undisturbed(one)
+    with one.start() as process:
+        first = one.under_way()
+        process.kill()
+        process.wait()
+    subprocess.run(command("short", "--unlock"), cwd=one.project, env=one.cluster, check=True, capture_output=True)
+    with started(one.cluster, one.project, *command("short", "--", one.target)) as process:
+        finished(process, one.project)
+    second = list(one.jobs())[-1]
+    assert first != second and state(one.cluster, first) == state(one.cluster, second) == "COMPLETED"
+    assert f"job {first}," in one.log(second) and "finished by another job" in one.log(second)
+    assert "epoch 30/30" in one.log(first) and "epoch" not in one.log(second)
+    assert one.weights() == expected
+
+
+@in_cluster
+def test_an_interrupt_cancels_the_jobs(training):
+    one = training("short")
+    with one.start() as process:
+        job = one.under_way()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) != 0
+    until(lambda: state(one.cluster, job) == "CANCELLED")
+
+
+# Several processes and nodes ------------------------------------------------------------------------------------------
+
+
+@in_cluster
+def test_two_processes_and_two_nodes_train_the_same_run(training, undisturbed):
+    """Views and batch are the same; only sums are taken in another order than by one process, and not by these two.
+
+    So the two processes of one node, though they are disturbed, end with the very weights of the two nodes.
+    """
+    one, two = training("short"), training("two-nodes")
+    undisturbed(one)
+    shutil.rmtree(one.output)
+    words = ["snakemake", "--profile", "local", "--config", "study=short", "--", one.target]
+    subprocess.run(words, cwd=one.project, env=one.cluster, check=True, capture_output=True)
+    alone = one.losses()
+    with one.start("--set-resources", "train_teacher:gpu=2", "train_teacher:mem_mb=4000") as process:
+        answer(one.cluster, "scancel", "--signal=TERM", one.under_way())
+        finished(process, one.project)
+    first, second = one.jobs().values()
+    assert first["TresPerJob"] == second["TresPerJob"] == "gres:gpu:2" and "rank 0 of 2" in one.log(first["JobId"])
+    assert "stopped by SIGTERM" in one.log(first["JobId"]) and "resumed after" in one.log(second["JobId"])
+    with two.start() as process:
+        finished(process, two.project)
+    (record,) = two.jobs().values()
+    assert record["NumNodes"] == "2" and "rank 0 of 2" in two.log(record["JobId"])
+    assert one.weights() == two.weights()
+    assert abs(one.losses() - alone).max() < 0.05 and abs(one.losses() - alone)[0] < 1e-4
+    assert json.loads((two.output / "recipe.json").read_text())["execution"]["nodes"] == 2
