@@ -11,6 +11,8 @@ from pathlib import Path
 from shlex import quote
 
 from plan import Plan, plan_study
+from recorded import RecordedElsewhere, refuse_to_compute_again
+from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
 
 from deit.recipes import Job
@@ -52,10 +54,15 @@ class Lookup:
             sys.stderr.flush()
             os._exit(1)  # Snakemake would bury the message under the position in the Snakefile
 
-    def write(self) -> None:
-        """Put every recipe where the jobs will look for it."""
-        if self.plan:
-            self.plan.write()
+    def start(self) -> None:
+        """Put every recipe where the jobs will look for it; nothing starts where DVC could fetch the results."""
+        if not self.plan:
+            return
+        try:
+            refuse_to_compute_again(self.study, self.plan.unfinished())
+        except RecordedElsewhere as error:
+            raise WorkflowError(str(error)) from None
+        self.plan.write()
 
     def job(self, wildcards) -> Job:
         if self.plan and wildcards.digest in self.plan.jobs:
@@ -104,9 +111,23 @@ class Lookup:
         gpus = self.job(wildcards).execution.gpus
         return f"torchrun --standalone --nproc-per-node={gpus}" if gpus > 1 else "python"
 
-    def targets(self, *sections: str):
-        """An input function: the products of all planned jobs of these sections."""
-        return lambda _: [product(job.execution.output) for job in self.plan.of_section(*sections)]
+    def targets(self, *sections: str) -> Callable:
+        """An input function: the products of all planned jobs of these sections.
+
+        Of the caches only those that unfinished trainings read: the others may have been pruned. The sections' folders
+        exist afterwards, even where a study has no job of the kind, as DVC stores each of them.
+        """
+
+        def wanted(_) -> list[str]:
+            for section in sections:
+                os.makedirs(f"results/{self.study}/{section}", exist_ok=True)
+            jobs = self.plan.of_section(*sections)
+            if "teacher_logits" in sections and not self.as_if_new:
+                unfinished = {job.digest for job in self.plan.unfinished()}
+                jobs = [job for job in jobs if job.digest in unfinished]
+            return [product(job.execution.output) for job in jobs]
+
+        return wanted
 
     def report(self, _) -> str:
         """The file that exists only while reports/<study>/ shows exactly this plan."""

@@ -329,6 +329,23 @@ class Plan:
         """Planned jobs whose names begin with one of these sections."""
         return [job for job in self.jobs.values() if job.name.split("/")[0] in sections]
 
+    def unfinished(self) -> list[Job]:
+        """What is left to do for the report: itself, if it does not show this plan, and what unfinished jobs read."""
+        by_folder = {job.execution.output: job for job in self.jobs.values()}
+        found, waiting = {}, self.of_section("report")
+        while waiting:
+            job = waiting.pop()
+            if job.digest not in found and not self.is_finished(job):
+                found[job.digest] = job
+                waiting += [by_folder[folder] for folders in job.execution.folders.values() for folder in folders]
+        return list(found.values())
+
+    def is_finished(self, job: Job) -> bool:
+        """Folders get their names when complete; the report's name is fixed, and its provenance's file tells."""
+        if job.kind == "report":
+            return Path(f"reports/{self.name}/provenance-{job.digest}.json").exists()
+        return Path(job.execution.output).exists()
+
     def write(self) -> None:
         """Write every recipe and plan.csv; called before the first job starts."""
         root = Path("results") / self.name
