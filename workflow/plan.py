@@ -330,15 +330,10 @@ class Plan:
         return [job for job in self.jobs.values() if job.name.split("/")[0] in sections]
 
     def unfinished(self) -> list[Job]:
-        """What is left to do for the report: itself, if it does not show this plan, and what unfinished jobs read."""
-        by_folder = {job.execution.output: job for job in self.jobs.values()}
-        found, waiting = {}, self.of_section("report")
-        while waiting:
-            job = waiting.pop()
-            if job.digest not in found and not self.is_finished(job):
-                found[job.digest] = job
-                waiting += [by_folder[folder] for folders in job.execution.folders.values() for folder in folders]
-        return list(found.values())
+        """What is not here, but for caches that nothing unfinished reads: these may have been pruned."""
+        missing = [job for job in self.jobs.values() if not self.is_finished(job)]
+        read = {folder for job in missing for folders in job.execution.folders.values() for folder in folders}
+        return [job for job in missing if job.kind != "cache" or job.execution.output in read]
 
     def is_finished(self, job: Job) -> bool:
         """Folders get their names when complete; the report's name is fixed, and its provenance's file tells."""
