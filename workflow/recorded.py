@@ -30,8 +30,7 @@ def refuse_to_compute_again(study: str, jobs: list[Job]) -> None:
         listed = listing(md5) if wanted else None
         known = wanted if listed is None else [path for path in wanted if path.removeprefix(f"{folder}/") in listed]
         if known:
-            unsure = " perhaps" if listed is None else ""
-            lines.append(f"  {folder}:{unsure} {len(known)} of {len(wanted)} that are missing, {known[0]} ...")
+            lines.append(f"  {folder}: {len(known)} of the plan{'' if listed else ', or older ones'}")
     if lines:
         raise RecordedElsewhere(
             "Nothing was started: dvc.lock records results that are not here.\n"
