@@ -25,7 +25,7 @@ wildcard_constraints:
 
 
 onstart:
-    plan.write()
+    plan.start()
 
 
 rule all_tables:

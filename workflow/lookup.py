@@ -11,8 +11,9 @@ from pathlib import Path
 from shlex import quote
 
 from plan import Plan, plan_study
+from recorded import RecordedElsewhere, refuse_to_compute_again
+from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
-from snakemake_interface_common.exceptions import WorkflowError
 
 from deit.recipes import Job
 from params import ParamsError, expanded
@@ -54,12 +55,20 @@ class Lookup:
             sys.stderr.flush()
             os._exit(1)  # Snakemake would bury the message under the position in the Snakefile
 
-    def write(self) -> None:
-        """Put every recipe where the jobs will look for it; nothing starts where the images' folder has no name."""
-        if self.plan:
-            if "$" in (root := expanded(self.plan.study.data.root)):
-                raise WorkflowError(f"data.root is {root}, and that variable is not set: export it first.")
-            self.plan.write()
+    def start(self) -> None:
+        """Put every recipe where the jobs will look for it.
+
+        Nothing starts where the images' folder has no name, or where DVC could fetch the results.
+        """
+        if not self.plan:
+            return
+        if "$" in (root := expanded(self.plan.study.data.root)):
+            raise WorkflowError(f"data.root is {root}, and that variable is not set: export it first.")
+        try:
+            refuse_to_compute_again(self.study, self.plan.unfinished())
+        except RecordedElsewhere as error:
+            raise WorkflowError(str(error)) from None
+        self.plan.write()
 
     def job(self, wildcards) -> Job:
         if self.plan and wildcards.digest in self.plan.jobs:
@@ -134,9 +143,23 @@ class Lookup:
         size = f"--nodes {resources.nodes} --processes {max(int(gpus), 1)} --cpus {threads}"
         return f"python workflow/launch.py {size}"
 
-    def targets(self, *sections: str):
-        """An input function: the products of all planned jobs of these sections."""
-        return lambda _: [product(job.execution.output) for job in self.plan.of_section(*sections)]
+    def targets(self, *sections: str) -> Callable:
+        """An input function: the products of all planned jobs of these sections.
+
+        Of the caches only those that unfinished trainings read: the others may have been pruned. The sections' folders
+        exist afterwards, even where a study has no job of the kind, as DVC stores each of them.
+        """
+
+        def wanted(_) -> list[str]:
+            for section in sections:
+                os.makedirs(f"results/{self.study}/{section}", exist_ok=True)
+            jobs = self.plan.of_section(*sections)
+            if "teacher_logits" in sections and not self.as_if_new:
+                unfinished = {job.digest for job in self.plan.unfinished()}
+                jobs = [job for job in jobs if job.digest in unfinished]
+            return [product(job.execution.output) for job in jobs]
+
+        return wanted
 
     def report(self, _) -> str:
         """The file that exists only while reports/<study>/ shows exactly this plan."""

@@ -352,6 +352,23 @@ class Plan:
         """Planned jobs whose names begin with one of these sections."""
         return [job for job in self.jobs.values() if job.name.split("/")[0] in sections]
 
+    def unfinished(self) -> list[Job]:
+        """What is not here, but for caches and views that nothing unfinished reads: these may have been pruned."""
+        missing = [job for job in self.jobs.values() if not self.is_finished(job)]
+        needed: list[Job] = []
+        read: set[str] = set()
+        for job in reversed(missing):  # users before makers: a cache may be the only one to read the stored views
+            if job.kind not in ("cache", "views") or job.execution.output in read:
+                needed.append(job)
+                read |= {folder for folders in job.execution.folders.values() for folder in folders}
+        return needed[::-1]
+
+    def is_finished(self, job: Job) -> bool:
+        """Folders get their names when complete; the report's name is fixed, and its provenance's file tells."""
+        if job.kind == "report":
+            return Path(f"reports/{self.name}/provenance-{job.digest}.json").exists()
+        return Path(job.execution.output).exists()
+
     def write(self) -> None:
         """Write every recipe and plan.csv; called before the first job starts."""
         root = Path("results") / self.name

@@ -77,7 +77,7 @@ def publish(job: Job, plan: pd.DataFrame, table_folders: list[Path], run_folders
     made = made_from(plan, job, run_folders)
     (output / "metrics.json").write_text(json.dumps(tables.metrics(shown), indent=1) + "\n")
     if curves := training_curves(run_folders, output):
-        written |= {curves.name, curves.with_suffix(".svg").name}
+        written |= {curves.with_suffix(suffix).name for suffix in (".png", ".svg", ".csv")}
     (output / "index.html").write_text(page(job.resolved(), shown, made, output, curves))
     for path in output.iterdir():
         if path.is_file() and path.suffix in OURS and path.name not in {*written, "metrics.json", "index.html"}:
@@ -150,13 +150,15 @@ def elapsed(results: Iterable[dict]) -> float:
 
 
 def training_curves(run_folders: list[Path], output: Path) -> Path | None:
-    """Draws all histories as small multiples, a panel a model; None where there are none."""
+    """Draws all histories as small multiples, a panel a model, with their numbers as CSV; None without any."""
     histories = [history for folder in run_folders if (history := history_of(folder)) is not None]
     if not histories:
         return None
     every = pd.concat(histories, ignore_index=True)
     order = {panel: number for number, panel in enumerate(PANELS.values())}
     every = every.sort_values("panel", key=lambda panels: panels.map(lambda panel: order.get(panel, 9)), kind="stable")
+    columns = ["run", "epoch", "loss", "accuracy"]
+    every[columns].to_csv(output / "training_curves.csv", index=False, float_format="%.6g", lineterminator="\n")
     return figures.save(figures.training_curves(every), output, "training_curves")
 
 

@@ -38,9 +38,9 @@ rule store_views:
         "results/{study}/logs/views/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/views/{name}-{digest}.tsv"
-    threads: plan.execution("threads")
+    threads: plan.cpus
     resources:
-        gpu=plan.execution("gpus"),
+        gpu=plan.gpu,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),

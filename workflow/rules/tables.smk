@@ -44,12 +44,17 @@ rule publish_report:
         "exec python workflow/report.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
-# The phases, for DVC's stages and for those who want a part: `snakemake teachers`.
+# The phases, as stages of dvc.yaml and for those who want a part: `snakemake teachers`.
+
+
+rule data:
+    input:
+        plan.targets("data"),
 
 
 rule teachers:
     input:
-        plan.targets("data", "teachers", "adapted"),
+        plan.targets("teachers", "adapted"),
 
 
 rule teacher_logits:

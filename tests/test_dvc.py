@@ -1,0 +1,375 @@
+"""DVC beside Snakemake: what is recorded, what an edit runs, and that the two agree after a clone, failure or checkout.
+
+One smoke study, made by `dvc repro`, serves all tests; each works in a clone of its own that pulled the results.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from plan import plan_study
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# A study of its own for one student: what else the file says of `students:` stays.
+STUDENT = ("epochs: 2, epoch_views: 600}", "epochs: 2, epoch_views: 600, runs: {deit-s/hard: {learning_rate: 0.001}}}")
+TEACHER = (
+    "students: {epochs: 2, epoch_views: 600}\nteachers: {epochs: 2, epoch_views: 600}",
+    "students: {epochs: 2, epoch_views: 600}\nteachers: {epochs: 2, epoch_views: 600, "
+    "runs: {regnety-4gf: {weight_decay: 0.001}}}",
+)
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("COMPUTE_AGAIN", "SNAKEMAKE_PROFILE")} | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    **{f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+}
+
+
+# Without a run ------------------------------------------------------------------------------------------------------
+
+
+def section(path: str) -> str:
+    return path.removeprefix("results/${study}/")
+
+
+def stage_of(name: str) -> str:
+    """The stage that stores a section of results/<study>/."""
+    outs = {section(next(iter(out))): stage for stage, content in STAGES.items() for out in content["outs"]}
+    return outs[name]
+
+
+def stored_edges() -> set[tuple[str, str]]:
+    """(stage, stage that reads it) in dvc.yaml."""
+    read = {(dep, stage) for stage, content in STAGES.items() for dep in content["deps"]}
+    return {(stage_of(section(dep)), stage) for dep, stage in read if dep.startswith("results/")}
+
+
+def test_the_stages_are_the_snakefile_folded():
+    """Snakemake's own graph of rules, each rule put into the stage that stores it, is the graph of dvc.yaml."""
+    dot = snakemake(ROOT, "--config", "study=smoke", "as_if_new=True", "--rulegraph", "--", "all_tables")
+    texts = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    made = r'^rule (\w+):\n(?:    .*\n)*?    output:\n +\w+="(?:results/\{study\}/(\w+)|reports)/'
+    stages = {rule: stage_of(name) if name else "tables" for rule, name in re.findall(made, texts, re.MULTILINE)}
+    stages["all_tables"] = "tables"
+    rules = dict(re.findall(r'(\d+)\[label = "(\w+)"', dot))
+    edges = {(stages[rules[a]], stages[rules[b]]) for a, b in re.findall(r"(\d+) -> (\d+)", dot)}
+    assert {(a, b) for a, b in edges if a != b} == stored_edges()
+
+
+@pytest.mark.parametrize("study", ["fashion", "imagenet"])
+def test_no_study_has_an_edge_that_dvc_does_not_know(study, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    known = stored_edges() | {(stage, stage) for stage in STAGES}
+    for job in plan_study(study).jobs.values():
+        reader = "tables" if job.kind == "report" else stage_of(job.name.split("/")[0])
+        for folder in (folder for folders in job.execution.folders.values() for folder in folders):
+            assert (stage_of(folder.split("/")[2]), reader) in known, job.name
+
+
+def test_stages_keep_their_outputs_and_name_no_run():
+    for stage, content in STAGES.items():
+        assert re.fullmatch(r"SNAKEMAKE_PROFILE=\\\$\{SNAKEMAKE_PROFILE:-local\} snakemake \w+", content["cmd"]), stage
+        assert all(options["persist"] for out in content["outs"] for options in out.values())
+        assert content["params"] == [{"params/${study}.yaml": None}] and "params" in content["deps"]
+    assert not re.search(r"deit-(ti|s|b)|regnety|seed\d", (ROOT / "dvc.yaml").read_text())
+
+
+# With a run ---------------------------------------------------------------------------------------------------------
+
+
+def run(project: Path, *command: str, fails: bool = False, **environment: str) -> str:
+    """stdout and stderr of a command, which must succeed, or fail."""
+    done = subprocess.run(
+        command, cwd=project, env=ENVIRONMENT | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    output = done.stdout + done.stderr
+    assert bool(done.returncode) == fails, output[-6000:]
+    return output
+
+
+def snakemake(project: Path, *arguments: str, **options) -> str:
+    return run(project, "snakemake", "--profile", "local", *arguments, **options)
+
+
+def edit(project: Path, file: str, old: str, new: str) -> None:
+    path = project / file
+    text = path.read_text()
+    assert old in text, f"{old!r} is not in {file}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def commit(project: Path, message: str) -> None:
+    run(project, "git", "add", "-A")
+    run(project, "git", "commit", "-qm", message)
+
+
+def results(project: Path) -> dict[str, int]:
+    """Finished results, section/name-digest -> when they were finished."""
+    root = project / "results/smoke"
+    found = {path.parent.relative_to(root): path.stat().st_mtime_ns for path in root.glob("**/recipe.json")}
+    return {str(folder): time for folder, time in found.items() if folder.suffix != ".partial"}
+
+
+def ran(project: Path, before: dict[str, int]) -> list[str]:
+    """Sorted section/name of what was made since `before`."""
+    return sorted(folder[:-11] for folder, time in results(project).items() if before.get(folder) != time)
+
+
+def agree_that_nothing_is_to_be_done(project: Path) -> bool:
+    clean = "Data and pipelines are up to date" in run(project, "dvc", "status")
+    return clean and "Nothing to be done" in snakemake(project, "-n", "all_tables")
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory) -> Path:
+    """A repository in which `dvc repro` made the smoke study, pushed to a folder."""
+    folder = tmp_path_factory.mktemp("origin") / "project"
+    ignored = shutil.ignore_patterns(
+        "__pycache__", ".git", "results", "reports", ".snakemake", ".venv", "cache", "tmp", "config.local", "dvc.lock"
+    )
+    shutil.copytree(ROOT, folder, symlinks=True, ignore=ignored)
+    edit(folder, "params/study.yaml", "study: fashion", "study: smoke")
+    run(folder, "git", "init", "-q")
+    run(folder, "dvc", "remote", "add", "-d", "store", str(folder.parent / "store"))
+    commit(folder, "params")
+    run(folder, "dvc", "repro")
+    commit(folder, "results")
+    run(folder, "dvc", "push")
+    return folder
+
+
+@pytest.fixture
+def clone(origin, tmp_path) -> Path:
+    """A fresh clone, without results."""
+    run(tmp_path, "git", "clone", "-q", str(origin), "clone")
+    return tmp_path / "clone"
+
+
+@pytest.fixture
+def pulled(clone) -> Path:
+    run(clone, "dvc", "pull")
+    return clone
+
+
+@pytest.mark.pipeline
+def test_a_pulled_clone_has_nothing_to_do(pulled):
+    assert agree_that_nothing_is_to_be_done(pulled)
+    before = results(pulled)
+    output = run(pulled, "dvc", "repro")
+    assert output.count("didn't change, skipping") == len(STAGES)
+    assert not ran(pulled, before) and len(before) > 40
+
+
+@pytest.mark.pipeline
+def test_only_results_are_pushed(origin, pulled):
+    assert (origin / "results/smoke/logs").exists() and (origin / "results/smoke/recipes").exists()
+    assert {path.name for path in (pulled / "results/smoke").iterdir()} == {
+        section(next(iter(out))) for content in STAGES.values() for out in content["outs"]
+    } - {"reports/${study}"}
+
+
+@pytest.mark.pipeline
+def test_a_clone_that_did_not_pull_is_told_to_and_starts_nothing(clone):
+    for command in (("dvc", "repro"), ("snakemake", "--profile", "local", "students")):
+        output = run(clone, *command, fails=True)
+        assert "Nothing was started: dvc.lock records results that are not here" in output
+        assert "dvc pull" in output and "COMPUTE_AGAIN=yes" in output
+        assert not results(clone) and not list(clone.glob(".snakemake/locks/*"))
+    snakemake(clone, "data", COMPUTE_AGAIN="yes")
+    assert ran(clone, {}) == ["data/evaluation", "data/training"]
+    assert "Nothing was started" in run(clone, "dvc", "repro", fails=True), "the other results are still elsewhere"
+
+
+@pytest.mark.pipeline
+def test_an_edited_student_is_trained_alone_and_taking_it_back_trains_nothing(pulled):
+    before = results(pulled)
+    edit(pulled, "params/smoke.yaml", *STUDENT)
+    run(pulled, "dvc", "repro")
+    assert ran(pulled, before) == [
+        "predictions/deit-s/21",
+        "students/deit-s/hard-from-regnety-16gf/21/seed0",
+        "tables/accuracy_throughput",
+        "tables/table_3",
+        "tables/table_5",
+    ]
+    assert agree_that_nothing_is_to_be_done(pulled)
+    commit(pulled, "another student")
+    after = results(pulled)
+
+    run(pulled, "git", "checkout", "-q", "HEAD~1")
+    run(pulled, "dvc", "checkout")
+    assert results(pulled).keys() == before.keys() and agree_that_nothing_is_to_be_done(pulled)
+    run(pulled, "git", "checkout", "-q", "-")
+    run(pulled, "dvc", "checkout")
+    assert results(pulled).keys() == after.keys() and agree_that_nothing_is_to_be_done(pulled)
+
+    kept = results(pulled)
+    edit(pulled, "params/smoke.yaml", *reversed(STUDENT))
+    run(pulled, "dvc", "repro")
+    assert not ran(pulled, kept) and agree_that_nothing_is_to_be_done(pulled)
+
+    listed = run(pulled, sys.executable, "workflow/keep.py")
+    assert "in dvc.lock  results/smoke/students/deit-s/hard" in listed and "in 5 results" in listed
+    run(pulled, sys.executable, "workflow/keep.py", "--prune")
+    run(pulled, "dvc", "repro")
+    assert results(pulled).keys() == before.keys() and agree_that_nothing_is_to_be_done(pulled)
+
+
+OTHER_EDITS = [
+    ("params/fashion.yaml", "repeats: 30", "repeats: 31", []),  # smoke says otherwise
+    ("params/smoke.yaml", "seconds of training", "a minute of training", []),  # a comment
+    ("src/deit/losses.py", '"""', '"""Reworded. ', []),
+    ("params/fashion.yaml", "minutes: 30}", "minutes: 40}", []),
+    ("params/fashion.yaml", "decimals: 3}\n  table_5", "decimals: 2}\n  table_5", ["tables/table_4"]),
+    (
+        "params/smoke.yaml",
+        "images: 100",
+        "images: 90",
+        [
+            "tables/token_analysis",
+            "tokens/deit-ti/token-from-regnety-16gf/21/seed0",
+            "tokens/deit-ti/two-class-tokens/21/seed0",
+        ],
+    ),
+    (
+        "params/smoke.yaml",
+        "batch: 8, repeats: 2",
+        "batch: 8, repeats: 3",
+        ["tables/accuracy_throughput", "tables/table_1", "tables/table_5", "throughput/all"],
+    ),
+]
+
+
+@pytest.mark.pipeline
+def test_other_edits_run_exactly_what_follows_from_them(pulled):
+    for file, old, new, expected in OTHER_EDITS:
+        before = results(pulled)
+        edit(pulled, file, old, new)
+        run(pulled, "dvc", "repro")
+        assert ran(pulled, before) == expected, new
+        assert agree_that_nothing_is_to_be_done(pulled), new
+
+
+@pytest.mark.pipeline
+def test_an_edited_teacher_reaches_its_cache_students_and_finetunings(pulled):
+    before = results(pulled)
+    edit(pulled, "params/smoke.yaml", *TEACHER)
+    run(pulled, "dvc", "repro")
+    trained = [name for name in ran(pulled, before) if name.split("/")[0] not in ("predictions", "tables")]
+    assert trained == [
+        "adapted/regnety-4gf/labels/35/seed0",
+        "finetuned/deit-b/hard-from-regnety-4gf/35/seed0",
+        "students/deit-b/hard-from-regnety-4gf/21/seed0",
+        "teacher_logits/regnety-4gf/labels/21/seed0/stream0-epochs0-0",
+        "teacher_logits/regnety-4gf/labels/21/seed0/stream0-epochs1-1",
+        "teacher_logits/regnety-4gf/labels/35/seed0/stream0-epochs0-0",
+        "teachers/regnety-4gf/labels/21/seed0",
+    ]
+    assert agree_that_nothing_is_to_be_done(pulled)
+
+
+@pytest.mark.pipeline
+def test_what_snakemake_made_is_recorded_and_not_made_again(pulled):
+    edit(pulled, "params/smoke.yaml", *STUDENT)
+    snakemake(pulled, "all_tables")
+    before = results(pulled)
+    assert "Data and pipelines are up to date" not in run(pulled, "dvc", "status")
+    run(pulled, "dvc", "repro")
+    assert not ran(pulled, before) and agree_that_nothing_is_to_be_done(pulled)
+
+
+@pytest.mark.pipeline
+def test_a_failed_training_passes_nothing_older_off_as_its_own(pulled):
+    before, shown = results(pulled), sorted(pulled.glob("reports/smoke/provenance-*"))
+    edit(pulled, "params/smoke.yaml", STUDENT[0], STUDENT[1].replace("0.001", "1.0e+30"))
+    output = run(pulled, "dvc", "repro", fails=True)
+    assert "failed to reproduce 'students'" in output and "not finite" in output
+    assert not ran(pulled, before) and sorted(pulled.glob("reports/smoke/provenance-*")) == shown
+    assert "distil_student" in snakemake(pulled, "-n", "all_tables")
+    assert "Data and pipelines are up to date" not in run(pulled, "dvc", "status")
+    run(pulled, "git", "checkout", "-q", "params")
+    run(pulled, "dvc", "repro")
+    assert not ran(pulled, before) and agree_that_nothing_is_to_be_done(pulled)
+
+
+@pytest.mark.pipeline
+def test_a_killed_repro_goes_on_where_it_stopped(pulled):
+    before = results(pulled)
+    edit(pulled, "params/smoke.yaml", *STUDENT)
+    process = subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=pulled,
+        env=ENVIRONMENT,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    for _ in range(600):
+        if "students/deit-s/hard-from-regnety-16gf/21/seed0" in ran(pulled, before):
+            break
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    student = ran(pulled, before)
+    assert student and not any(name.startswith("tables") for name in student)
+    time.sleep(2)
+    snakemake(pulled, "--unlock")
+    middle = results(pulled)
+    run(pulled, "dvc", "repro")
+    assert not any(name.startswith("students") for name in ran(pulled, middle))
+    assert agree_that_nothing_is_to_be_done(pulled)
+
+
+@pytest.mark.pipeline
+def test_pruned_caches_are_missed_by_none_but_a_new_student(pulled):
+    run(pulled, sys.executable, "workflow/keep.py", "--caches", "--prune")
+    assert not list(pulled.glob("results/smoke/teacher_logits/**/manifest.json"))
+    before = results(pulled)
+    run(pulled, "dvc", "repro")
+    assert not ran(pulled, before) and agree_that_nothing_is_to_be_done(pulled)
+    edit(pulled, "params/smoke.yaml", *STUDENT)
+    run(pulled, "dvc", "repro")
+    trained = [name for name in ran(pulled, before) if name.split("/")[0] not in ("predictions", "tables")]
+    assert trained == [
+        "students/deit-s/hard-from-regnety-16gf/21/seed0",
+        "teacher_logits/regnety-16gf/labels/21/seed0/stream0-epochs0-0",
+        "teacher_logits/regnety-16gf/labels/21/seed0/stream0-epochs1-1",
+    ]
+
+
+@pytest.mark.pipeline
+def test_a_damaged_object_is_found_on_pull(origin, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(origin.parent / "store", store)
+    damaged = max((path for path in store.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"x" * damaged.stat().st_size)
+    run(tmp_path, "git", "clone", "-q", str(origin), "clone")
+    clone = tmp_path / "clone"
+    run(clone, "dvc", "remote", "add", "--local", "-d", "-f", "store", str(store))
+    run(clone, "dvc", "remote", "modify", "--local", "store", "verify", "true")
+    assert "corrupted" in run(clone, "dvc", "pull", fails=True)
+
+
+@pytest.mark.pipeline
+def test_experiments(pulled):
+    before = results(pulled)
+    override = "params/smoke.yaml:+students.runs={deit-s/hard:{learning_rate:0.001}}"
+    run(pulled, "dvc", "exp", "run", "-n", "slower", "-S", override)
+    assert [name for name in ran(pulled, before) if name.startswith("students")] == [
+        "students/deit-s/hard-from-regnety-16gf/21/seed0"
+    ]
+    assert agree_that_nothing_is_to_be_done(pulled)
+    assert "slower" in run(pulled, "dvc", "exp", "show", "--csv")
+    assert "learning_rate" in run(pulled, "dvc", "params", "diff", "HEAD")
+    assert "table_3" in run(pulled, "dvc", "metrics", "diff", "--all", "HEAD")
+    run(pulled, "dvc", "plots", "diff", "HEAD", "-o", "plots")
+    page = (pulled / "plots/index.html").read_text()
+    assert "Training curves" in page and "Table 3" in page

@@ -1,0 +1,90 @@
+"""Results that the present plan does not use: listed with their sizes, and removed on request.
+
+python workflow/keep.py [--study NAME] [--caches] [--prune]
+
+Without --prune it only lists. Results of former params are kept until they are pruned, so that taking an edit back
+trains nothing. --caches counts the teachers' logits whose students are all trained, too: a new student of that teacher
+makes its cache again, and nothing else. What dvc.lock, today's or an older commit's, records can be had back after the
+pruning: `git checkout <commit> dvc.lock && dvc checkout`.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from lookup import PRODUCT
+from plan import Plan, plan_study
+from recorded import listing, recorded_folders
+
+from params import ParamsError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", help="the study; default: the one in params/study.yaml")
+    parser.add_argument("--caches", action="store_true", help="caches that no unfinished training reads, too")
+    parser.add_argument("--prune", action="store_true", help="remove what is listed")
+    arguments = parser.parse_args()
+    try:
+        plan = plan_study(arguments.study or yaml.safe_load(Path("params/study.yaml").read_text())["study"])
+    except ParamsError as error:
+        raise SystemExit(f"Nothing was removed, because of params/:\n{error}") from None
+    folders = [*unplanned(plan), *(idle_caches(plan) if arguments.caches else [])]
+    show(plan.name, folders)
+    if arguments.prune:
+        if any(Path(".snakemake/locks").glob("*")):
+            raise SystemExit("Nothing was removed: Snakemake is running here (or was killed: snakemake --unlock).")
+        for folder in folders:
+            remove(folder)
+        print("removed; `dvc repro` records it" if folders else "nothing to remove")
+
+
+def unplanned(plan: Plan) -> Iterator[Path]:
+    """Finished and unfinished results that are not of the plan, and resume states whose run is not in it."""
+    root = Path("results") / plan.name
+    planned = {job.execution.output for job in plan.jobs.values()}
+    for section in PRODUCT:
+        for path in sorted((root / section).glob("**/recipe.json")):
+            if str(path.parent).removesuffix(".partial") not in planned:
+                yield path.parent
+    yield from (path for path in sorted((root / "resume").glob("*")) if path.name not in plan.jobs)
+
+
+def idle_caches(plan: Plan) -> Iterator[Path]:
+    """Planned caches that are here and that nothing unfinished reads."""
+    read = {path for job in plan.unfinished() for paths in job.execution.folders.values() for path in paths}
+    for job in plan.of_section("teacher_logits"):
+        if job.execution.output not in read and Path(job.execution.output).exists():
+            yield Path(job.execution.output)
+
+
+def show(study: str, folders: list[Path]) -> None:
+    """A line a folder: megabytes, whether DVC has it, name."""
+    listings = {folder: listing(md5) or set() for folder, md5 in recorded_folders(study).items()}
+    total = 0
+    for folder in folders:
+        megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+        section = "/".join(folder.parts[:3])
+        recorded = str(folder.relative_to(section)) in listings.get(section, ())
+        print(f"{megabytes:10.1f} MB  {'in dvc.lock' if recorded else 'only here  '}  {folder}")
+        total += megabytes
+    print(f"{total:10.1f} MB in {len(folders)} results of '{study}' that its present plan does not use")
+
+
+def remove(folder: Path) -> None:
+    """Removes a result and the folders that are empty then, but for the section's own."""
+    shutil.rmtree(folder)
+    for parent in folder.parents:
+        if len(parent.parts) <= 3 or any(parent.iterdir()):
+            break
+        parent.rmdir()
+
+
+if __name__ == "__main__":
+    main()
