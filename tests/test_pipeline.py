@@ -154,6 +154,13 @@ def test_a_clone_without_records_and_with_shuffled_times_plans_nothing(project, 
     assert not planned(clone)
 
 
+def test_a_clone_with_committed_reports_and_no_results_computes_them(project, tmp_path):
+    clone = copy_of_project(tmp_path)
+    shutil.copytree(project / "reports", clone / "reports")
+    jobs = planned(clone)
+    assert jobs["render_table"] == 7 and jobs["distil_student"] and jobs["publish_report"] == 1
+
+
 def test_a_pruned_cache_is_not_missed(project, tmp_path):
     kept = tmp_path / "kept"
     (project / "results/smoke/teacher_logits").rename(kept)
