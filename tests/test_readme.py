@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 MARKDOWN = [
     *ROOT.glob("*.md"),
-    *(path for part in ("workflow", "src", "tests") for path in (ROOT / part).rglob("*.md")),
+    *(path for part in ("docs", "workflow", "src", "tests") for path in (ROOT / part).rglob("*.md")),
 ]
 REPORT = ROOT / "reports/fashion"
 PAPER = ROOT / "src/deit/paper/table_3.csv"
