@@ -18,8 +18,6 @@ from deit.recipes import Job
 from deit.results import made_by, new_folder, read_job
 
 NOTEBOOKS = Path(__file__).parent / "notebooks"
-# Sockets instead of TCP ports, which any user of the machine could read.
-KERNEL = Config({"KernelManager": {"transport": "ipc"}})
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
@@ -79,8 +77,11 @@ def execute(notebook: Path, output: Path, parameters: dict) -> nbformat.Notebook
     # The path of a socket holds a hundred characters, which a cluster's TMPDIR may fill alone.
     with tempfile.TemporaryDirectory(prefix="kernel-", dir="/tmp") as home:
         os.environ |= {"JUPYTER_RUNTIME_DIR": home, "IPYTHONDIR": home}
+        # Sockets instead of TCP ports, which any user of the machine could read. They lie beside the connection file;
+        # without one they lie in the current directory, where two kernels take each other's.
+        kernel = Config({"KernelManager": {"transport": "ipc", "connection_file": f"{home}/kernel.json"}})
         return papermill.execute_notebook(
-            notebook, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=KERNEL
+            notebook, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=kernel
         )
 
 
