@@ -5,12 +5,15 @@ tables: .venv/installed  ## all tables of the default study: snakemake --profile
 	snakemake --profile local all_tables
 
 test: .venv/installed  ## linters, unit tests and the smoke study from end to end
+	pytest -m "not dvc and not slurm"
+
+test-all: .venv/installed  ## these, and the smoke study through real DVC and on a real Slurm (apt-get install slurm-wlm munge)
 	pytest
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv && pip install --quiet --disable-pip-version-check --requirement requirements.txt && touch $@
 
 help:  ## this text
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.PHONY: tables test help
+.PHONY: tables test test-all help

@@ -39,8 +39,10 @@ def section(path: str) -> str:
 
 
 def stage_of(name: str) -> str:
-    """The stage that stores a section of results/<study>/."""
-    outs = {section(next(iter(out))): stage for stage, content in STAGES.items() for out in content["outs"]}
+    """The stage that makes a section of results/<study>/; views are made with the data, and not stored by DVC."""
+    outs = {"views": "data"} | {
+        section(next(iter(out))): stage for stage, content in STAGES.items() for out in content["outs"]
+    }
     return outs[name]
 
 
@@ -157,7 +159,7 @@ def pulled(clone) -> Path:
     return clone
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_a_pulled_clone_has_nothing_to_do(pulled):
     assert agree_that_nothing_is_to_be_done(pulled)
     before = results(pulled)
@@ -166,7 +168,7 @@ def test_a_pulled_clone_has_nothing_to_do(pulled):
     assert not ran(pulled, before) and len(before) > 40
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_only_results_are_pushed(origin, pulled):
     assert (origin / "results/smoke/logs").exists() and (origin / "results/smoke/recipes").exists()
     assert {path.name for path in (pulled / "results/smoke").iterdir()} == {
@@ -174,7 +176,7 @@ def test_only_results_are_pushed(origin, pulled):
     } - {"reports/${study}"}
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_a_clone_that_did_not_pull_is_told_to_and_starts_nothing(clone):
     for command in (("dvc", "repro"), ("snakemake", "--profile", "local", "students")):
         output = run(clone, *command, fails=True)
@@ -186,7 +188,7 @@ def test_a_clone_that_did_not_pull_is_told_to_and_starts_nothing(clone):
     assert "Nothing was started" in run(clone, "dvc", "repro", fails=True), "the other results are still elsewhere"
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_an_edited_student_is_trained_alone_and_taking_it_back_trains_nothing(pulled):
     before = results(pulled)
     edit(pulled, "params/smoke.yaml", *STUDENT)
@@ -246,7 +248,7 @@ OTHER_EDITS = [
 ]
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_other_edits_run_exactly_what_follows_from_them(pulled):
     for file, old, new, expected in OTHER_EDITS:
         before = results(pulled)
@@ -256,7 +258,7 @@ def test_other_edits_run_exactly_what_follows_from_them(pulled):
         assert agree_that_nothing_is_to_be_done(pulled), new
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_an_edited_teacher_reaches_its_cache_students_and_finetunings(pulled):
     before = results(pulled)
     edit(pulled, "params/smoke.yaml", *TEACHER)
@@ -274,7 +276,7 @@ def test_an_edited_teacher_reaches_its_cache_students_and_finetunings(pulled):
     assert agree_that_nothing_is_to_be_done(pulled)
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_what_snakemake_made_is_recorded_and_not_made_again(pulled):
     edit(pulled, "params/smoke.yaml", *STUDENT)
     snakemake(pulled, "all_tables")
@@ -284,7 +286,7 @@ def test_what_snakemake_made_is_recorded_and_not_made_again(pulled):
     assert not ran(pulled, before) and agree_that_nothing_is_to_be_done(pulled)
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_a_failed_training_passes_nothing_older_off_as_its_own(pulled):
     before, shown = results(pulled), sorted(pulled.glob("reports/smoke/provenance-*"))
     edit(pulled, "params/smoke.yaml", STUDENT[0], STUDENT[1].replace("0.001", "1.0e+30"))
@@ -298,7 +300,7 @@ def test_a_failed_training_passes_nothing_older_off_as_its_own(pulled):
     assert not ran(pulled, before) and agree_that_nothing_is_to_be_done(pulled)
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_a_killed_repro_goes_on_where_it_stopped(pulled):
     before = results(pulled)
     edit(pulled, "params/smoke.yaml", *STUDENT)
@@ -327,7 +329,7 @@ def test_a_killed_repro_goes_on_where_it_stopped(pulled):
     assert agree_that_nothing_is_to_be_done(pulled)
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_pruned_caches_are_missed_by_none_but_a_new_student(pulled):
     run(pulled, sys.executable, "workflow/keep.py", "--caches", "--prune")
     assert not list(pulled.glob("results/smoke/teacher_logits/**/manifest.json"))
@@ -344,7 +346,7 @@ def test_pruned_caches_are_missed_by_none_but_a_new_student(pulled):
     ]
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_a_damaged_object_is_found_on_pull(origin, tmp_path):
     store = tmp_path / "store"
     shutil.copytree(origin.parent / "store", store)
@@ -358,7 +360,7 @@ def test_a_damaged_object_is_found_on_pull(origin, tmp_path):
     assert "corrupted" in run(clone, "dvc", "pull", fails=True)
 
 
-@pytest.mark.pipeline
+@pytest.mark.dvc
 def test_experiments(pulled):
     before = results(pulled)
     override = "params/smoke.yaml:+students.runs={deit-s/hard:{learning_rate:0.001}}"

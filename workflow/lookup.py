@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
-from plan import Plan, plan_study
+from plan import PRUNABLE, Plan, plan_study
 from recorded import RecordedElsewhere, refuse_to_compute_again
 from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
@@ -146,17 +146,17 @@ class Lookup:
     def targets(self, *sections: str) -> Callable:
         """An input function: the products of all planned jobs of these sections.
 
-        Of the caches only those that unfinished trainings read: the others may have been pruned. The sections' folders
-        exist afterwards, even where a study has no job of the kind, as DVC stores each of them.
+        Of caches and stored views only those that unfinished jobs read: the others may have been pruned. The sections'
+        folders exist afterwards, even where a study has no job of the kind, as DVC stores each of them.
         """
 
         def wanted(_) -> list[str]:
             for section in sections:
                 os.makedirs(f"results/{self.study}/{section}", exist_ok=True)
             jobs = self.plan.of_section(*sections)
-            if "teacher_logits" in sections and not self.as_if_new:
+            if not self.as_if_new:
                 unfinished = {job.digest for job in self.plan.unfinished()}
-                jobs = [job for job in jobs if job.digest in unfinished]
+                jobs = [job for job in jobs if job.kind not in PRUNABLE or job.digest in unfinished]
             return [product(job.execution.output) for job in jobs]
 
         return wanted

@@ -26,6 +26,8 @@ COMMANDS = {
     "throughput": "deit.commands.measure_throughput",
     "tokens": "deit.commands.compare_tokens",
 }
+PRUNABLE = ("cache", "views")
+"""Kinds of results that are made for others, and can be made again from what stays."""
 WORKFLOW = Path(__file__).resolve().parent
 
 
@@ -358,7 +360,7 @@ class Plan:
         needed: list[Job] = []
         read: set[str] = set()
         for job in reversed(missing):  # users before makers: a cache may be the only one to read the stored views
-            if job.kind not in ("cache", "views") or job.execution.output in read:
+            if job.kind not in PRUNABLE or job.execution.output in read:
                 needed.append(job)
                 read |= {folder for folders in job.execution.folders.values() for folder in folders}
         return needed[::-1]

@@ -49,7 +49,7 @@ rule publish_report:
 
 rule data:
     input:
-        plan.targets("data"),
+        plan.targets("data", "views"),
 
 
 rule teachers:
