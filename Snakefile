@@ -3,7 +3,6 @@
 Every result is named after what it is made from (workflow/plan.py), so a name that exists is right and needs no record.
 """
 
-import os
 import sys
 
 
@@ -11,7 +10,6 @@ configfile: "params/study.yaml"
 
 
 sys.path[:0] = [f"{workflow.basedir}/workflow", f"{workflow.basedir}/src"]
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [f"{workflow.basedir}/src", os.environ.get("PYTHONPATH")]))
 
 from lookup import Lookup
 

@@ -18,6 +18,7 @@ import pytest
 
 pytestmark = pytest.mark.pipeline
 ROOT = Path(__file__).resolve().parent.parent
+SLOWER_STUDENT = ("students: {", "students: {runs: {deit-s/hard: {learning_rate: 0.001}}, ")
 TREE = ("Snakefile", "local", "slurm", "params", "src", "workflow", ".gitignore")
 
 
@@ -110,7 +111,7 @@ def test_a_second_run_does_nothing(project):
 
 
 def test_an_edit_plans_that_student_and_what_follows_and_taking_it_back_plans_nothing(project):
-    edit(project, "params/smoke.yaml", "epochs: 2}", "epochs: 2, runs: {deit-s/hard: {learning_rate: 0.001}}}")
+    edit(project, "params/smoke.yaml", *SLOWER_STUDENT)
     assert planned(project) == {
         "distil_student": 1,
         "predict": 1,
@@ -122,7 +123,7 @@ def test_an_edit_plans_that_student_and_what_follows_and_taking_it_back_plans_no
 
 
 def test_an_edited_student_is_trained_alone_and_an_older_report_comes_back_without_training(project):
-    edit(project, "params/smoke.yaml", "epochs: 2}", "epochs: 2, runs: {deit-s/hard: {learning_rate: 0.001}}}")
+    edit(project, "params/smoke.yaml", *SLOWER_STUDENT)
     output = snakemake(project, "--", "all_tables")
     assert "6 of 6 steps" in output or "7 of 7 steps" in output, output[-3000:]
     assert not planned(project)
@@ -136,7 +137,7 @@ def test_comments_plan_nothing_and_constants_plan_the_trainings(project):
     with (project / "src/deit/losses.py").open("a") as file:
         file.write("\n# A comment.\n")
     assert not planned(project)
-    edit(project, "src/deit/losses.py", "0.5", "0.25")
+    edit(project, "src/deit/losses.py", "teacher_loss) / 2", "teacher_loss) / 3")
     everything = planned(project)
     assert everything["distil_student"] and everything["train_teacher"] and everything["finetune"]
     assert "measure_throughput" not in everything
@@ -166,7 +167,7 @@ def test_a_pruned_cache_is_not_missed(project, tmp_path):
     (project / "results/smoke/teacher_logits").rename(kept)
     try:
         assert not planned(project)
-        edit(project, "params/smoke.yaml", "epochs: 2}", "epochs: 2, runs: {deit-s/hard: {learning_rate: 0.001}}}")
+        edit(project, "params/smoke.yaml", *SLOWER_STUDENT)
         jobs = planned(project)
         assert jobs["cache_teacher_logits"] == 2 and jobs["distil_student"] == 1
         assert "train_teacher" not in jobs and "finetune" not in jobs
@@ -186,6 +187,8 @@ def test_a_job_reads_its_recipe_and_not_the_params(project):
         project,
         "--mode",
         "subprocess",
+        "--cores",
+        "1",
         "--allowed-rules",
         "compare_tokens",
         "--nolock",
