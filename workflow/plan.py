@@ -172,6 +172,11 @@ class Plan:
         )
         return views, run.seed if self.study.seeds.streams == "per-seed" else 0
 
+    def stream_key(self, run: Run) -> tuple[str, int]:
+        """What tells the stream of a run from others."""
+        views, seed = self.stream(run)
+        return views.model_dump_json(), seed
+
     def model(self, run: Run) -> recipes.Model:
         params = self.study.models[run.model]
         two_tokens = self.study.supervision[run.supervision].tokens == 2
@@ -193,19 +198,16 @@ class Plan:
         for run in wanted:
             self.collect(run, needed)
         for run in needed:
-            views, seed = self.stream(run)
-            key = (views.model_dump_json(), seed)
+            key = self.stream_key(run)
             self.epochs[key] = max(self.epochs.get(key, 0), self.settings(run).epochs)
         teachers = {self.teacher_of(run) for run in needed} - {None}
         teachers |= {self.initial_of(run) for run in teachers} - {None}
         users: dict[tuple, list[Run]] = {}
         for run in needed:
             if run.teacher:
-                views, seed = self.stream(run)
-                users.setdefault((self.teacher_of(run), views.model_dump_json(), seed), []).append(run)
+                users.setdefault((self.teacher_of(run), *self.stream_key(run)), []).append(run)
         for run in needed:
-            key = (self.teacher_of(run), self.stream(run)[0].model_dump_json(), self.stream(run)[1])
-            self.plan_run(run, run in teachers, users.get(key, []))
+            self.plan_run(run, run in teachers, users.get((self.teacher_of(run), *self.stream_key(run)), []))
 
     def collect(self, run: Run, needed: dict[Run, None]) -> None:
         """A run after the runs that it needs."""
