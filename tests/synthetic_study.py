@@ -45,7 +45,7 @@ def model(resolution: int = 16, **arguments) -> recipes.Model:
 
 def finished(root: Path, kind: str, name: str, recipe: Recipe, inputs: dict[str, str] | None = None) -> Path:
     """A result folder with what every finished job leaves."""
-    job = Job(kind=kind, name=name, recipe=recipe.model_dump(mode="json"), inputs=inputs or {}, behaviour="b")
+    job = Job(kind=kind, name=name, recipe=recipe.model_dump(mode="json"), inputs=inputs or {}, behaviour={})
     folder = root / f"{name}-{job.digest}"
     folder.mkdir(parents=True)
     (folder / "recipe.json").write_text(job.model_dump_json())
@@ -294,7 +294,7 @@ def build(root: Path) -> dict[str, list[Path]]:
 def write_recipe(root: Path, kind: str, name: str, recipe: Recipe, inputs: list[Path]) -> tuple[Path, Job]:
     """The recipe file of a job over finished folders, as the plan writes it."""
     digests = {folder.name: json_digest(folder) for folder in inputs}
-    job = Job(kind=kind, name=name, recipe=recipe.model_dump(mode="json"), inputs=digests, behaviour="b")
+    job = Job(kind=kind, name=name, recipe=recipe.model_dump(mode="json"), inputs=digests, behaviour={})
     path = root / "recipes" / f"{job.digest}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(job.model_dump_json())

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from behaviour import behaviour_of_source, closure, module_behaviours, notebook_behaviour
+
+from deit.behaviour import ROOT, behaviour_of_notebook, behaviour_of_source, behaviours, closure, edited
 
 SOURCE = '''
 def loss(x: float, *, scale: float = 0.5) -> float:
@@ -59,10 +60,10 @@ def other_pythons() -> list[str]:
 
 
 def test_digests_are_the_same_under_other_versions_of_python():
-    ours = str(sorted(module_behaviours("deit.commands.train").items()))
-    code = "from behaviour import *; print(sorted(module_behaviours('deit.commands.train').items()))"
+    ours = str(behaviours(closure("deit.commands.train")))
+    code = "from deit.behaviour import *; print(behaviours(closure('deit.commands.train')))"
     for python in other_pythons():
-        run = subprocess.run([python, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": "workflow"})
+        run = subprocess.run([python, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": "src"})
         if run.returncode == 0:
             assert run.stdout.strip() == ours, python
 
@@ -73,21 +74,29 @@ def test_the_golden_digest_holds():
 
 def test_a_command_is_made_of_the_modules_that_it_reaches():
     trained = closure("deit.commands.train")
-    assert {"deit.losses", "deit.views", "deit.mixing", "deit.models", "deit.recipes"} <= set(trained)
-    assert not {"deit.tables", "deit.evaluation", "deit.throughput"} & set(trained)
-    assert "deit.losses" not in closure("deit.commands.predict")
+    assert {f"src/deit/{name}.py" for name in ("losses", "views", "mixing", "models", "recipes")} <= set(trained)
+    assert not {"src/deit/tables/__init__.py", "src/deit/evaluation.py", "src/deit/throughput.py"} & set(trained)
+    assert "src/deit/losses.py" not in closure("deit.commands.predict")
 
 
-def test_a_notebook_is_its_cells(tmp_path):
+def test_a_notebook_is_its_cells():
     def written(code: str, text: str = "A table.", outputs: list | None = None) -> str:
-        path = tmp_path / f"{abs(hash((code, text, str(outputs))))}.ipynb"
         cells = [
             {"cell_type": "markdown", "source": [text]},
             {"cell_type": "code", "source": [code], "outputs": outputs or [], "execution_count": 1},
         ]
-        path.write_text(json.dumps({"cells": cells}))
-        return notebook_behaviour(path)
+        return behaviour_of_notebook(json.dumps({"cells": cells}))
 
     assert written("x = 1") == written("x = 1  # one", outputs=[{"text": "2"}])
     assert written("x = 1") != written("x = 2")
     assert written("x = 1") != written("x = 1", text="Another table.")
+
+
+def test_edited_files_and_files_that_are_gone_are_named():
+    made_by = behaviours(["src/deit/losses.py", "src/deit/paper/table_1.csv", "workflow/notebooks/table_1.ipynb"])
+    assert list(made_by) == sorted(made_by) and all((ROOT / file).exists() for file in made_by)
+    assert edited(made_by) == []
+    assert edited(made_by | {"src/deit/losses.py": "another", "src/deit/gone.py": "x"}) == [
+        "src/deit/losses.py",
+        "src/deit/gone.py",
+    ]

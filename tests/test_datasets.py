@@ -345,7 +345,7 @@ def test_prepare_data_writes_what_the_data_are(tmp_path):
     }
     recipe = PreparingData(training=data, evaluation_sets=sets)
     execution = {"data_root": str(tmp_path)}
-    job = Job(kind="data", name="data", recipe=recipe.model_dump(), behaviour="here", execution=execution)
+    job = Job(kind="data", name="data", recipe=recipe.model_dump(), behaviour={}, execution=execution)
     prepare_data(job, tmp_path / "out")
     text = (tmp_path / "out" / "manifest.json").read_text()
     splits = json.loads(text)["splits"]
@@ -360,7 +360,7 @@ def test_a_failed_check_leaves_no_folder(tmp_path):
     data = declared(folder_data(tmp_path, ["a", "b"]), images=5)
     recipe = PreparingData(training=data, evaluation_sets={}).model_dump()
     execution = {"data_root": str(tmp_path)}
-    job = Job(kind="data", name="data", recipe=recipe, behaviour="here", execution=execution)
+    job = Job(kind="data", name="data", recipe=recipe, behaviour={}, execution=execution)
     with pytest.raises(SystemExit, match=r"expected 5 images, found 6\..*data\.training\.images"):
         prepare_data(job, tmp_path / "out")
     assert not (tmp_path / "out").exists()

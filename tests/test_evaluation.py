@@ -164,7 +164,7 @@ def finished(tmp_path, monkeypatch):
     monkeypatch.setattr(tokens_command, "evaluation_images", lambda *_: Noise())
     folders, inputs = [], {}
     for seed in (0, 1):
-        made = Job(kind="train", name=f"tiny/token/28/seed{seed}", recipe={"seed": seed}, behaviour="")
+        made = Job(kind="train", name=f"tiny/token/28/seed{seed}", recipe={"seed": seed}, behaviour={})
         with new_folder(tmp_path / f"seed{seed}", made) as folder:
             save_weights(folder / "weights.safetensors", network(DISTILLED, seed).state_dict())
         folders.append(tmp_path / f"seed{seed}")
@@ -180,7 +180,7 @@ def finished(tmp_path, monkeypatch):
 @torch.inference_mode()
 def test_a_sheet_holds_a_file_a_run_and_set(finished, tmp_path):
     folders, sheet, _, inputs = finished
-    job = Job(kind="predict", name="sheet", recipe=sheet, inputs=inputs, behaviour="")
+    job = Job(kind="predict", name="sheet", recipe=sheet, inputs=inputs, behaviour={})
     predict_command.predict_sheet(job, folders, tmp_path / "sheet")
     for seed, run in enumerate(inputs):
         table = pq.read_table(tmp_path / "sheet" / run / "noise.parquet")
@@ -192,7 +192,7 @@ def test_a_sheet_holds_a_file_a_run_and_set(finished, tmp_path):
 
 def test_a_foreign_or_missing_run_is_refused(finished, tmp_path):
     folders, sheet, _, inputs = finished
-    job = Job(kind="predict", name="sheet", recipe=sheet, inputs=inputs, behaviour="")
+    job = Job(kind="predict", name="sheet", recipe=sheet, inputs=inputs, behaviour={})
     with pytest.raises(SystemExit, match="planned with"):
         predict_command.predict_sheet(job, folders[::-1], tmp_path / "sheet")
     with pytest.raises(SystemExit, match="Give one each"):
@@ -202,7 +202,7 @@ def test_a_foreign_or_missing_run_is_refused(finished, tmp_path):
 
 def test_tokens_are_compared_on_the_first_images(finished, tmp_path):
     folders, _, tokens, inputs = finished
-    job = Job(kind="tokens", name="tokens", recipe=tokens, inputs=inputs, behaviour="")
+    job = Job(kind="tokens", name="tokens", recipe=tokens, inputs=inputs, behaviour={})
     tokens_command.compare_tokens(job, folders[1], tmp_path / "tokens")
     said = json.loads((tmp_path / "tokens" / "tokens.json").read_text())
     net = network(DISTILLED, 1)

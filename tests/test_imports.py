@@ -25,7 +25,7 @@ LAYERS = (
         "stored_views",
         "results",
     },
-    {"recipes"},
+    {"recipes", "behaviour"},
 )
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 WORKFLOW_TOOLS = {"snakemake", "dvc", "papermill"}

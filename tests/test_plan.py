@@ -8,9 +8,9 @@ from pathlib import Path
 import plan as planning
 import pytest
 import yaml
-from behaviour import module_behaviours
 from plan import Run, plan_study
 
+from deit.behaviour import behaviours
 from deit.recipes import Job
 
 STUDIES = ("fashion", "smoke", "imagenet")
@@ -159,11 +159,12 @@ def test_a_cache_is_no_part_of_a_students_digest(fashion, tmp_path):
 def test_code_changes_what_it_makes(fashion, monkeypatch):
     """Another behaviour of losses.py gives every training a new name, and no throughput."""
 
-    def other(command: str) -> dict[str, str]:
-        behaviours = dict(module_behaviours(command))
-        return behaviours | {"deit.losses": "another"} if "deit.losses" in behaviours else behaviours
+    def other(files) -> dict[str, str]:
+        return {
+            file: "another" if file == "src/deit/losses.py" else digest for file, digest in behaviours(files).items()
+        }
 
-    monkeypatch.setattr(planning, "module_behaviours", other)
+    monkeypatch.setattr(planning, "behaviours", other)
     after = plan_study("fashion")
     new = {job.kind for digest, job in after.jobs.items() if digest not in fashion.jobs}
     assert new == {"train", "cache", "predict", "tokens", "table", "report"}

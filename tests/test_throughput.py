@@ -87,7 +87,7 @@ def test_one_job_measures_all_models_in_order(tmp_path):
         "batch": 2,
         "repeats": 2,
     }
-    job = Job(kind="throughput", name="throughput", recipe=recipe, behaviour="")
+    job = Job(kind="throughput", name="throughput", recipe=recipe, behaviour={})
     measure_throughput(job, tmp_path / "measured")
     with (tmp_path / "measured" / "throughput.csv").open() as file:
         rows = list(csv.DictReader(file))

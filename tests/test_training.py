@@ -237,7 +237,7 @@ def command(job: Job, folder: Path, launcher: tuple[str, ...] = ()) -> list[str]
 
 def with_data(job: Job, folder: Path) -> Job:
     """The job with a finished data folder as its input."""
-    data = Job(kind="data", name="data", recipe={}, behaviour="b")
+    data = Job(kind="data", name="data", recipe={}, behaviour={})
     with new_folder(folder / "prepared", data):
         pass
     return job.model_copy(update={"inputs": {**job.inputs, "data": data.digest}})
@@ -293,7 +293,7 @@ def test_what_the_run_was_not_planned_with_is_refused(tmp_path, root):
 
 
 def test_logits_of_another_teacher_run_are_refused(tmp_path, root):
-    foreign = Job(kind="cache", name="cache", recipe={}, inputs={"teacher": "f" * 10}, behaviour="b")
+    foreign = Job(kind="cache", name="cache", recipe={}, inputs={"teacher": "f" * 10}, behaviour={})
     with new_folder(tmp_path / "cache", foreign):
         pass
     with pytest.raises(SystemExit, match="teacher run ffffffffff, but hard learns from tttttttttt"):

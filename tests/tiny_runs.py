@@ -107,7 +107,7 @@ def training_job(root: Path, loss: str = "labels", execution: dict | None = None
     recipe = Training.model_validate(recipe).model_dump(mode="json")
     inputs = {"data": "d" * 10} | ({"teacher": "t" * 10} if loss in ("soft", "hard", "token") else {})
     execution = Execution(data_root=str(root), **(execution or {}))
-    return Job(kind="train", name=loss, recipe=recipe, inputs=inputs, behaviour="b", execution=execution)
+    return Job(kind="train", name=loss, recipe=recipe, inputs=inputs, behaviour={}, execution=execution)
 
 
 def images_of(job: Job):

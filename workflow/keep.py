@@ -31,18 +31,27 @@ def main() -> None:
     parser.add_argument("--caches", action="store_true", help="caches that no unfinished training reads, too")
     parser.add_argument("--prune", action="store_true", help="remove what is listed")
     arguments = parser.parse_args()
-    try:
-        plan = plan_study(arguments.study or yaml.safe_load(Path("params/study.yaml").read_text())["study"])
-    except ParamsError as error:
-        raise SystemExit(f"Nothing was removed, because of params/:\n{error}") from None
+    plan = chosen_plan(arguments.study)
     folders = [*unplanned(plan), *(idle_caches(plan) if arguments.caches else [])]
     show(plan.name, folders)
     if arguments.prune:
-        if any(Path(".snakemake/locks").glob("*")):
-            raise SystemExit("Nothing was removed: Snakemake is running here (or was killed: snakemake --unlock).")
+        refuse_beside_snakemake()
         for folder in folders:
             remove(folder)
         print("removed; `dvc repro` records it" if folders else "nothing to remove")
+
+
+def chosen_plan(study: str | None) -> Plan:
+    """The plan of a study, of the one in params/study.yaml where none is named."""
+    try:
+        return plan_study(study or yaml.safe_load(Path("params/study.yaml").read_text())["study"])
+    except ParamsError as error:
+        raise SystemExit(f"Nothing was done, because of params/:\n{error}") from None
+
+
+def refuse_beside_snakemake() -> None:
+    if any(Path(".snakemake/locks").glob("*")):
+        raise SystemExit("Nothing was done: Snakemake is running here (or was killed: snakemake --unlock).")
 
 
 def unplanned(plan: Plan) -> Iterator[Path]:

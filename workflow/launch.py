@@ -119,6 +119,12 @@ def holder(lock: Path) -> str:
     return f"job {held.get('job') or '-'}, process {held.get('pid')} on {held.get('host')}"
 
 
+def is_held(lock: Path) -> bool:
+    """Whether there is a lock, and its holder lives."""
+    text = text_of(lock)
+    return bool(text) and is_alive(json.loads(text))
+
+
 def is_alive(held: dict[str, object]) -> bool:
     """Whether the process that wrote a lock still runs: asked here, or of Slurm where it runs on another host.
 

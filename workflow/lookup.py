@@ -10,17 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
-from behaviour import SOURCE
 from plan import PRUNABLE, Plan, plan_study
 from recorded import RecordedElsewhere, refuse_to_compute_again
 from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
 
+from deit.behaviour import ROOT
 from deit.recipes import Job
 from params import ParamsError, expanded
 
 # The commands of all jobs, and the notebooks, import deit from this clone.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [f"{ROOT}/src", os.environ.get("PYTHONPATH")]))
 
 # Section of results/<study>/ -> the file that stands for a finished result. Folders get their names when complete.
 PRODUCT = {

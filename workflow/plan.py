@@ -5,15 +5,16 @@ from and the behaviour of its code, so the whole plan is known before anything r
 """
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from behaviour import SOURCE, behaviour_of_source, combined, data_behaviour, module_behaviours, notebook_behaviour
 from study import Phase, Study
 from table_cells import plan_tables
 
 from deit import recipes
+from deit.behaviour import ROOT, behaviours, closure
 from deit.recipes import Execution, Job, Recipe
 from params import expanded, load_study
 
@@ -28,7 +29,7 @@ COMMANDS = {
 }
 PRUNABLE = ("cache", "views")
 """Kinds of results that are made for others, and can be made again from what stays."""
-WORKFLOW = Path(__file__).resolve().parent
+PAPER = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("src/deit/paper/*.csv"))
 
 
 @dataclass(frozen=True, order=True)
@@ -69,19 +70,20 @@ class Plan:
         inputs: dict[str, str],
         reads: dict[str, list[str]],
         execution: Execution,
-        behaviour: str = "",
+        code: Iterable[str] = (),
     ) -> str:
         """Plan one job; returns its digest.
 
         `inputs` (role -> digest) determine the result. `reads` (flag -> digests) are the folders that the command is
-        given: the same, or a teacher's cache in place of the teacher.
+        given: the same, or a teacher's cache in place of the teacher. `code` is the files of what runs; without, those
+        of the kind's command.
         """
         job = Job(
             kind=kind,
             name=name,
             recipe=recipe.model_dump(mode="json"),
             inputs=inputs,
-            behaviour=behaviour or combined(module_behaviours(COMMANDS[kind])),
+            behaviour=behaviours(code or closure(COMMANDS[kind])),
         )
         folder = f"results/{self.name}/{name}-{job.digest}"
         place = {
@@ -325,15 +327,14 @@ class Plan:
         return self.add("tokens", f"tokens/{run.name}", recipe, inputs, reads, self.study.resources("evaluation"))
 
     def plan_table(self, recipe: recipes.Table, inputs: dict[str, str]) -> str:
-        notebook = WORKFLOW / "notebooks" / f"{recipe.table}.ipynb"
-        code = module_behaviours("deit.tables") | data_behaviour(SOURCE / "deit" / "paper", "*.csv")
-        code |= {"notebook": notebook_behaviour(notebook), "render": _file_behaviour("render.py")}
+        notebook = f"workflow/notebooks/{recipe.table}.ipynb"
+        code = [*closure("deit.tables"), *PAPER, notebook, "workflow/render.py"]
         reads = {"predictions": [], "throughput": [], "tokens": []}
         for digest in inputs.values():
             reads[self.jobs[digest].name.split("/")[0]].append(digest)
         reads = {flag: digests for flag, digests in reads.items() if digests}
         name = f"tables/{recipe.table}"
-        return self.add("table", name, recipe, inputs, reads, self.study.resources("tables"), combined(code))
+        return self.add("table", name, recipe, inputs, reads, self.study.resources("tables"), code)
 
     def plan_report(self, tables: dict[str, str], students: list[str]) -> str:
         study = self.study
@@ -346,9 +347,9 @@ class Plan:
             seeds={model: self.seeds(model) for model in students},
             streams=study.seeds.streams,
         )
-        code = {"report": _file_behaviour("report.py")} | data_behaviour(WORKFLOW, "report.html.j2")
+        code = ["workflow/report.py", "workflow/report.html.j2"]
         reads = {"tables": list(tables.values()), "runs": list(self.runs.values())}
-        return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), combined(code))
+        return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), code)
 
     # Asking ----------------------------------------------------------------------------------------------------------
 
@@ -384,10 +385,6 @@ class Plan:
             rows.append((section, job.kind, name or section, digest, job.execution.output))
         with (root / "plan.csv").open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
-
-
-def _file_behaviour(name: str) -> str:
-    return behaviour_of_source((WORKFLOW / name).read_text())
 
 
 def _write_if_changed(path: Path, text: str) -> None:

@@ -119,8 +119,18 @@ def made_from(plan: pd.DataFrame, job: Job, run_folders: list[Path]) -> dict:
         "runs": len(run_folders),
         "phases": phases(plan, results),
         "elapsed_seconds": elapsed(results.values()),
+        "adopted": adopted(plan, results),
         "results": dict(zip(plan["phase"] + "/" + plan["name"], plan["digest"], strict=True)),
     }
+
+
+def adopted(plan: pd.DataFrame, results: dict[str, dict]) -> list[dict]:
+    """Every declaration that a change of code did not alter a result of this page."""
+    return [
+        {"result": f"{row.phase}/{row.name}", **entry}
+        for row in plan.itertuples(index=False)
+        for entry in results.get(row.folder, {}).get("adopted", [])
+    ]
 
 
 def finished(plan: pd.DataFrame) -> pd.DataFrame:

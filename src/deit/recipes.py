@@ -372,8 +372,8 @@ class Job(Recipe):
     """One of the recipes above, by `kind`."""
     inputs: dict[str, str] = {}
     """Role -> digest of the job that made it."""
-    behaviour: str
-    """Digest of the code that runs, without comments and docstrings."""
+    behaviour: dict[str, str]
+    """File of the code that runs -> digest of what it does, without comments and docstrings."""
     execution: Execution = Execution()
 
     @property

@@ -11,20 +11,28 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from .behaviour import edited
 from .recipes import Job
 
+ADOPTED = "adopted.json"
+"""In a resume folder: which changes of code its state was declared to outlive."""
 RECORDED_VERSIONS = ("torch", "torchvision", "timm", "numpy", "pillow", "pandas", "snakemake", "dvc")
 
 
 def read_job(path: Path) -> Job:
-    """The job in a recipe file, whose name must be its digest.
+    """The job in a recipe file, whose name must be its digest, and whose code must be the one that runs.
 
-    Raises SystemExit where the file was edited after it was written: its result would carry a wrong name.
+    Raises SystemExit where the file, or the code, was edited after it was written: its result would carry a wrong name.
     """
     job = Job.model_validate_json(Path(path).read_text())
     if Path(path).stem != job.digest:
         raise SystemExit(
             f"{path}: the recipe in this file has the digest {job.digest}. Recipes are never edited: change params/."
+        )
+    if files := edited(job.behaviour):
+        raise SystemExit(
+            f"{job.name}: code that was edited after this job was planned: {', '.join(files)}. "
+            "Take the edit back, or give the snakemake command again, which plans anew."
         )
     return job
 
@@ -49,8 +57,11 @@ def check_input(folder: Path, job: Job, role: str) -> Job:
 
 
 @contextmanager
-def new_folder(output: Path, job: Job) -> Iterator[Path]:
-    """Yields a temporary folder beside `output`; renames it to `output` when the block ends without an error."""
+def new_folder(output: Path, job: Job, resume: Path | None = None) -> Iterator[Path]:
+    """Yields a temporary folder beside `output`; renames it to `output` when the block ends without an error.
+
+    What was adopted of the state in the folder `resume` (workflow/adopt.py) is recorded in the result, too.
+    """
     output = Path(output)
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -58,7 +69,10 @@ def new_folder(output: Path, job: Job) -> Iterator[Path]:
     (partial / "recipe.json").write_text(job.model_dump_json(indent=1))
     start = time.perf_counter()
     yield partial
-    (partial / "provenance.json").write_text(json.dumps(provenance(time.perf_counter() - start), indent=1))
+    record = provenance(time.perf_counter() - start)
+    if resume and (resume / ADOPTED).exists():
+        record["adopted"] = json.loads((resume / ADOPTED).read_text())
+    (partial / "provenance.json").write_text(json.dumps(record, indent=1))
     shutil.rmtree(output, ignore_errors=True)
     partial.rename(output)
 

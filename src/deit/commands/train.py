@@ -51,7 +51,7 @@ def train_run(job: Job, place: Place, arguments: argparse.Namespace) -> None:
     resume = ResumeState(arguments.resume, job.digest)
     teacher = teacher_of(job, place, arguments.teacher, arguments.teacher_logits)
     stream = open_stream(job.resolved(), job.execution.data_root, arguments.views)
-    with new_folder(arguments.output, job) if place.writes else nullcontext() as folder:
+    with new_folder(arguments.output, job, arguments.resume) if place.writes else nullcontext() as folder:
         train(job, stream, folder, resume, place, teacher, arguments.initial)
     if place.writes:
         shutil.rmtree(arguments.resume, ignore_errors=True)

@@ -2,16 +2,17 @@
 
 A result is named after the code that makes it, so that a changed constant in a loss gives new results and a reworded
 comment does not. The tree is written out by ourselves because `ast.dump` differs between versions of Python.
+Files are named by their paths from the project's root, `src/deit/losses.py`.
 """
 
 import ast
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent.parent / "src"
+ROOT = Path(__file__).resolve().parents[2]
 # Fields that say nothing of behaviour, or that only some versions of Python have.
 SILENT = {"ctx", "kind", "type_comment", "type_ignores", "type_params"}
 
@@ -46,8 +47,49 @@ def _is_bare_string(node: object) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
+def behaviours(files: Iterable[str]) -> dict[str, str]:
+    """File -> digest of its behaviour: of Python's syntax tree, of a notebook's cells, of other files' bytes."""
+    return {file: _behaviour(file) for file in sorted(files)}
+
+
+def edited(made_by: dict[str, str]) -> list[str]:
+    """The files that behave otherwise today than in `made_by` (file -> digest), or are gone."""
+    return [file for file, digest in made_by.items() if not (ROOT / file).exists() or _behaviour(file) != digest]
+
+
 @cache
-def imports(module: str) -> tuple[str, ...]:
+def _behaviour(file: str) -> str:
+    path = ROOT / file
+    if path.suffix == ".py":
+        return behaviour_of_source(path.read_text())
+    if path.suffix == ".ipynb":
+        return behaviour_of_notebook(path.read_text())
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def behaviour_of_notebook(content: str) -> str:
+    """Digest of a notebook's cells: the behaviour of its code, the text of its prose."""
+    cells = json.loads(content)["cells"]
+    parts = [
+        behaviour_of_source("".join(cell["source"])) if cell["cell_type"] == "code" else "".join(cell["source"])
+        for cell in cells
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@cache
+def closure(module: str) -> tuple[str, ...]:
+    """The files of `module` and of all our modules that it reaches, which running it may execute; sorted."""
+    reached, open_ = set(), [module]
+    while open_:
+        name = open_.pop()
+        if name not in reached:
+            reached.add(name)
+            open_.extend(_imports(name))
+    return tuple(sorted(str(_path(name).relative_to(ROOT)) for name in reached))
+
+
+def _imports(module: str) -> tuple[str, ...]:
     """The modules of ours that `module` imports itself, at its top or inside functions, sorted."""
     found = set()
     package = module if _path(module).name == "__init__.py" else module.rpartition(".")[0]
@@ -64,44 +106,5 @@ def imports(module: str) -> tuple[str, ...]:
 
 
 def _path(module: str) -> Path:
-    path = SOURCE.joinpath(*module.split("."))
+    path = ROOT.joinpath("src", *module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-@cache
-def closure(module: str) -> tuple[str, ...]:
-    """`module` and all of our modules that it reaches, sorted."""
-    reached, open_ = set(), [module]
-    while open_:
-        name = open_.pop()
-        if name not in reached:
-            reached.add(name)
-            open_.extend(imports(name))
-    return tuple(sorted(reached))
-
-
-@cache
-def module_behaviours(module: str) -> dict[str, str]:
-    """Module name -> digest, for all that running `module` may execute."""
-    return {name: behaviour_of_source(_path(name).read_text()) for name in closure(module)}
-
-
-def data_behaviour(folder: Path, pattern: str) -> dict[str, str]:
-    """File name -> digest of its bytes, for data that code reads beside itself."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(pattern))}
-
-
-@cache
-def notebook_behaviour(path: Path) -> str:
-    """Digest of a notebook's cells: the behaviour of its code, the text of its prose."""
-    cells = json.loads(path.read_text())["cells"]
-    parts = [
-        behaviour_of_source("".join(cell["source"])) if cell["cell_type"] == "code" else "".join(cell["source"])
-        for cell in cells
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def combined(behaviours: dict[str, str]) -> str:
-    """One digest of several behaviours."""
-    return hashlib.sha256(json.dumps(behaviours, sort_keys=True).encode()).hexdigest()[:16]

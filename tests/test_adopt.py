@@ -1,0 +1,182 @@
+"""Which results a change of code lets adopt, and what stays written of it."""
+
+import json
+import sys
+from pathlib import Path
+
+import adopt
+import launch
+import plan as planning
+import pytest
+from plan import Plan, plan_study
+
+from deit.behaviour import behaviours
+from deit.checkpoints import ResumeState
+from deit.recipes import Job
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def edit_of(monkeypatch):
+    """Makes the named file behave otherwise, for plans from now on."""
+
+    def edit(file: str, digest: str = "another") -> None:
+        def other(files):
+            return {name: digest if name == file else behaviour for name, behaviour in behaviours(files).items()}
+
+        monkeypatch.setattr(planning, "behaviours", other)
+
+    return edit
+
+
+@pytest.fixture
+def before(tmp_path, monkeypatch) -> Plan:
+    """A finished smoke study: its folders with their recipes, the rest left out."""
+    monkeypatch.chdir(tmp_path)
+    plan = study()
+    plan.write()
+    for job in plan.jobs.values():
+        if job.kind != "report":
+            finish(job)
+    return plan
+
+
+def study() -> Plan:
+    return plan_study("smoke", ROOT / "params")
+
+
+@pytest.fixture(autouse=True)
+def images(monkeypatch):
+    """Params name the images by a path from the project's root."""
+    monkeypatch.setattr("params.file_problems", lambda study: iter(()))
+
+
+def finish(job: Job) -> Path:
+    folder = Path(job.execution.output)
+    folder.mkdir(parents=True)
+    (folder / "recipe.json").write_text(job.model_dump_json())
+    (folder / "provenance.json").write_text(json.dumps({"git_commit": "abc123-dirty"}))
+    log = Path("results/smoke/logs") / folder.relative_to("results/smoke").with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("trained\n")
+    return folder
+
+
+def named(found: list) -> set[str]:
+    return {adoption.after.name for adoption in found}
+
+
+def test_without_an_edit_there_is_nothing_to_adopt(before):
+    assert not list(adopt.adoptions(study(), ["*"]))
+
+
+def test_all_results_of_an_edited_file_can_be_adopted_and_then_only_tables_are_missing(before, edit_of):
+    edit_of("src/deit/losses.py")
+    plan = study()
+    missing = plan.unfinished()
+    found = list(adopt.adoptions(plan, ["*"]))
+    assert named(found) == {job.name for job in missing if job.kind not in ("table", "report")}
+    assert all(adoption.edited == ["src/deit/losses.py"] for adoption in found if adoption.after.kind == "train")
+    for adoption in found:
+        adopt.adopt(adoption, "half is half")
+    assert {job.kind for job in plan.unfinished()} == {"table", "report"}
+    for job in plan.jobs.values():
+        if job.kind in ("train", "predict"):
+            folder = Path(job.execution.output)
+            assert Job.model_validate_json((folder / "recipe.json").read_text()).digest == job.digest
+            (entry,) = json.loads((folder / "provenance.json").read_text())["adopted"]
+            assert entry["to"] == job.digest and entry["from"] in before.jobs and entry["because"] == "half is half"
+            log = Path("results/smoke/logs") / folder.relative_to("results/smoke").with_suffix(".log")
+            assert log.read_text() == "trained\n"
+
+
+def test_only_what_is_named_is_adopted_and_its_users_can_follow_later(before, edit_of):
+    edit_of("src/deit/losses.py")
+    plan = study()
+    (one,) = adopt.adoptions(plan, ["teachers/regnety-4gf/*"])
+    adopt.adopt(one, "the same")
+    student = ["students/deit-b/hard-from-regnety-4gf/*"]
+    (two,) = adopt.adoptions(plan, student)
+    assert two.before.inputs["teacher"] == one.before.digest and two.after.inputs["teacher"] == one.after.digest
+    assert not list(adopt.adoptions(plan, ["students/deit-b/hard-from-regnety-16gf/*"])), "its teacher is new"
+
+
+def test_another_recipe_or_other_inputs_are_never_adopted(before, edit_of):
+    edit_of("src/deit/losses.py")
+    plan = study()
+    student = next(job for job in before.jobs.values() if job.name.startswith("students/deit-s/labels"))
+    path = Path(student.execution.output) / "recipe.json"
+    path.write_text(student.model_copy(update={"recipe": student.recipe | {"seed": 9}}).model_dump_json())
+    assert not list(adopt.adoptions(plan, [student.name]))
+    path.write_text(student.model_copy(update={"inputs": {"data": "0123456789"}}).model_dump_json())
+    assert not list(adopt.adoptions(plan, [student.name]))
+
+
+def test_an_adoption_stopped_half_way_goes_on(before, edit_of, monkeypatch):
+    edit_of("src/deit/losses.py")
+    plan = study()
+    (one,) = adopt.adoptions(plan, ["teachers/regnety-4gf/*"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stop_at(one.folder, Path.rename))
+        with pytest.raises(KeyboardInterrupt):
+            adopt.adopt(one, "the same")
+    (again,) = adopt.adoptions(plan, ["teachers/regnety-4gf/*"])
+    adopt.adopt(again, "the same")
+    record = json.loads((Path(one.after.execution.output) / "provenance.json").read_text())
+    assert [entry["from"] for entry in record["adopted"]] == [one.before.digest]
+
+
+def stop_at(folder: Path, rename):
+    def stopped(self, target):
+        if self == folder:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    return stopped
+
+
+def test_a_training_under_way_goes_on_from_its_state_and_its_result_tells(before, edit_of):
+    student = next(job for job in before.jobs.values() if job.name.startswith("students/deit-s/labels"))
+    Path(student.execution.output).rename("elsewhere")
+    ResumeState(Path("results/smoke/resume") / student.digest, student.digest).save({"step": 3})
+    for digest in ("another", "a third"):
+        edit_of("src/deit/losses.py", digest)
+        study().write()
+        (one,) = adopt.adoptions(study(), [student.name])
+        assert not one.is_finished and "under way" in "\n".join(adopt.listing([one]))
+        adopt.adopt(one, "the same")
+    state = ResumeState(Path("results/smoke/resume") / one.after.digest, one.after.digest)
+    assert state.load() == {"step": 3}
+    record = json.loads((state.folder / "adopted.json").read_text())
+    assert [entry["from"] for entry in record] == [student.digest, one.before.digest]
+
+
+def test_a_training_that_runs_is_left_alone(before, edit_of):
+    student = next(job for job in before.jobs.values() if job.name.startswith("students/deit-s/labels"))
+    Path(student.execution.output).rename("elsewhere")
+    state = ResumeState(Path("results/smoke/resume") / student.digest, student.digest)
+    state.save({"step": 3})
+    (state.folder / "lock.json").write_text(json.dumps(launch.myself()))
+    edit_of("src/deit/losses.py")
+    (one,) = adopt.adoptions(study(), [student.name])
+    with pytest.raises(SystemExit, match="trains it"):
+        adopt.refuse_while_training(one)
+
+
+def test_the_command_lists_first_and_adopts_with_a_reason(before, edit_of, monkeypatch, capsys):
+    edit_of("src/deit/losses.py")
+    monkeypatch.setattr(adopt, "chosen_plan", lambda name: study())
+    monkeypatch.setattr(sys, "argv", ["adopt.py", "--only", "teachers/*"])
+    adopt.main()
+    text = capsys.readouterr().out
+    assert "git diff abc123 -- src/deit/losses.py" in text and "Nothing was adopted yet" in text
+    assert not any(Path(job.execution.output).exists() for job in study().of_section("teachers"))
+    monkeypatch.setattr(sys, "argv", ["adopt.py", "--only", "teachers/*", "--because", "the same"])
+    Path(".snakemake/locks").mkdir(parents=True)
+    (Path(".snakemake/locks") / "0.input.lock").touch()
+    with pytest.raises(SystemExit, match="Snakemake is running"):
+        adopt.main()
+    (Path(".snakemake/locks") / "0.input.lock").unlink()
+    adopt.main()
+    assert all(Path(job.execution.output).exists() for job in study().of_section("teachers"))
