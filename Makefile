@@ -4,11 +4,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 tables: .venv/installed  ## all tables of the default study: snakemake --profile local all_tables
 	snakemake --profile local all_tables
 
-test: .venv/installed  ## linters, unit tests and the smoke study from end to end
-	pytest -m "not dvc and not slurm"
-
-test-all: .venv/installed  ## these, and the smoke study through real DVC and on a real Slurm (apt-get install slurm-wlm munge)
+test: .venv/installed  ## all tests: the quick ones, and the smoke study through DVC and on a Slurm (apt-get install slurm-wlm munge)
 	pytest
+
+test-quick: .venv/installed  ## linters, unit tests and the smoke study from end to end
+	pytest -m "not dvc and not slurm"
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv && pip install --quiet --disable-pip-version-check --requirement requirements.txt && touch $@
@@ -16,4 +16,4 @@ test-all: .venv/installed  ## these, and the smoke study through real DVC and on
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.PHONY: tables test test-all help
+.PHONY: tables test test-quick help

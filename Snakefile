@@ -26,6 +26,14 @@ onstart:
     plan.start()
 
 
+onsuccess:
+    plan.refuse_edits_meanwhile()
+
+
+onerror:
+    plan.tell_what_stands()
+
+
 rule all_tables:
     """Every table and figure of the study, gathered in reports/<study>/index.html."""
     input:

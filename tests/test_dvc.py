@@ -3,6 +3,10 @@
 One smoke study, made by `dvc repro`, serves all tests; each works in a clone of its own that pulled the results.
 """
 
+import csv
+import gzip
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +23,7 @@ from plan import plan_study
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+LOW, HIGH = yaml.safe_load((ROOT / "params/fashion.yaml").read_text())["resolutions"].values()
 # A study of its own for one student: what else the file says of `students:` stays.
 STUDENT = ("epochs: 2, epoch_views: 600}", "epochs: 2, epoch_views: 600, runs: {deit-s/hard: {learning_rate: 0.001}}}")
 TEACHER = (
@@ -56,7 +62,7 @@ def test_the_stages_are_the_snakefile_folded():
     """Snakemake's own graph of rules, each rule put into the stage that stores it, is the graph of dvc.yaml."""
     dot = snakemake(ROOT, "--config", "study=smoke", "as_if_new=True", "--rulegraph", "--", "all_tables")
     texts = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    made = r'^rule (\w+):\n(?:    .*\n)*?    output:\n +\w+="(?:results/\{study\}/(\w+)|reports)/'
+    made = r'^rule (\w+):\n(?:    .*\n)*?    output:.*\n +\w+=(?:update\()?"(?:results/\{study\}/(\w+)|reports)/'
     stages = {rule: stage_of(name) if name else "tables" for rule, name in re.findall(made, texts, re.MULTILINE)}
     stages["all_tables"] = "tables"
     rules = dict(re.findall(r'(\d+)\[label = "(\w+)"', dot))
@@ -75,8 +81,9 @@ def test_no_study_has_an_edge_that_dvc_does_not_know(study, monkeypatch):
 
 
 def test_stages_keep_their_outputs_and_name_no_run():
+    command = r"SNAKEMAKE_PROFILE=\\\$\{SNAKEMAKE_PROFILE:-local\} snakemake --config study=\$\{study\} -- \w+"
     for stage, content in STAGES.items():
-        assert re.fullmatch(r"SNAKEMAKE_PROFILE=\\\$\{SNAKEMAKE_PROFILE:-local\} snakemake \w+", content["cmd"]), stage
+        assert re.fullmatch(command, content["cmd"]), stage
         assert all(options["persist"] for out in content["outs"] for options in out.values())
         assert content["params"] == [{"params/${study}.yaml": None}] and "params" in content["deps"]
     assert not re.search(r"deit-(ti|s|b)|regnety|seed\d", (ROOT / "dvc.yaml").read_text())
@@ -112,15 +119,20 @@ def commit(project: Path, message: str) -> None:
 
 
 def results(project: Path) -> dict[str, int]:
-    """Finished results, section/name-digest -> when they were finished."""
+    """Finished results, section/name-digest -> when they were finished; without views, which DVC does not keep."""
     root = project / "results/smoke"
     found = {path.parent.relative_to(root): path.stat().st_mtime_ns for path in root.glob("**/recipe.json")}
-    return {str(folder): time for folder, time in found.items() if folder.suffix != ".partial"}
+    return {str(name): time for name, time in found.items() if name.suffix != ".partial" and name.parts[0] != "views"}
 
 
 def ran(project: Path, before: dict[str, int]) -> list[str]:
     """Sorted section/name of what was made since `before`."""
     return sorted(folder[:-11] for folder, time in results(project).items() if before.get(folder) != time)
+
+
+def trained(project: Path, before: dict[str, int]) -> list[str]:
+    """What was made since `before`, but for what is read off trainings."""
+    return [name for name in ran(project, before) if name.split("/")[0] not in ("predictions", "tokens", "tables")]
 
 
 def agree_that_nothing_is_to_be_done(project: Path) -> bool:
@@ -194,8 +206,8 @@ def test_an_edited_student_is_trained_alone_and_taking_it_back_trains_nothing(pu
     edit(pulled, "params/smoke.yaml", *STUDENT)
     run(pulled, "dvc", "repro")
     assert ran(pulled, before) == [
-        "predictions/deit-s/21",
-        "students/deit-s/hard-from-regnety-16gf/21/seed0",
+        f"predictions/deit-s/{LOW}",
+        f"students/deit-s/hard-from-regnety-16gf/{LOW}/seed0",
         "tables/accuracy_throughput",
         "tables/table_3",
         "tables/table_5",
@@ -219,6 +231,11 @@ def test_an_edited_student_is_trained_alone_and_taking_it_back_trains_nothing(pu
     listed = run(pulled, sys.executable, "workflow/keep.py")
     assert "in dvc.lock  results/smoke/students/deit-s/hard" in listed and "in 5 results" in listed
     run(pulled, sys.executable, "workflow/keep.py", "--prune")
+    assert results(pulled).keys() == before.keys()
+    run(pulled, "git", "checkout", "-q", "HEAD", "--", "dvc.lock")
+    run(pulled, "dvc", "checkout")
+    assert results(pulled).keys() == after.keys(), "what DVC has recorded can be had back"
+    run(pulled, sys.executable, "workflow/keep.py", "--prune")
     run(pulled, "dvc", "repro")
     assert results(pulled).keys() == before.keys() and agree_that_nothing_is_to_be_done(pulled)
 
@@ -235,8 +252,8 @@ OTHER_EDITS = [
         "images: 90",
         [
             "tables/token_analysis",
-            "tokens/deit-ti/token-from-regnety-16gf/21/seed0",
-            "tokens/deit-ti/two-class-tokens/21/seed0",
+            f"tokens/deit-ti/token-from-regnety-16gf/{LOW}/seed0",
+            f"tokens/deit-ti/two-class-tokens/{LOW}/seed0",
         ],
     ),
     (
@@ -263,15 +280,14 @@ def test_an_edited_teacher_reaches_its_cache_students_and_finetunings(pulled):
     before = results(pulled)
     edit(pulled, "params/smoke.yaml", *TEACHER)
     run(pulled, "dvc", "repro")
-    trained = [name for name in ran(pulled, before) if name.split("/")[0] not in ("predictions", "tables")]
-    assert trained == [
-        "adapted/regnety-4gf/labels/35/seed0",
-        "finetuned/deit-b/hard-from-regnety-4gf/35/seed0",
-        "students/deit-b/hard-from-regnety-4gf/21/seed0",
-        "teacher_logits/regnety-4gf/labels/21/seed0/stream0-epochs0-0",
-        "teacher_logits/regnety-4gf/labels/21/seed0/stream0-epochs1-1",
-        "teacher_logits/regnety-4gf/labels/35/seed0/stream0-epochs0-0",
-        "teachers/regnety-4gf/labels/21/seed0",
+    assert trained(pulled, before) == [
+        f"adapted/regnety-4gf/labels/{HIGH}/seed0",
+        f"finetuned/deit-b/hard-from-regnety-4gf/{HIGH}/seed0",
+        f"students/deit-b/hard-from-regnety-4gf/{LOW}/seed0",
+        f"teacher_logits/regnety-4gf/labels/{LOW}/seed0/stream0-epochs0-0",
+        f"teacher_logits/regnety-4gf/labels/{LOW}/seed0/stream0-epochs1-1",
+        f"teacher_logits/regnety-4gf/labels/{HIGH}/seed0/stream0-epochs0-0",
+        f"teachers/regnety-4gf/labels/{LOW}/seed0",
     ]
     assert agree_that_nothing_is_to_be_done(pulled)
 
@@ -292,6 +308,8 @@ def test_a_failed_training_passes_nothing_older_off_as_its_own(pulled):
     edit(pulled, "params/smoke.yaml", STUDENT[0], STUDENT[1].replace("0.001", "1.0e+30"))
     output = run(pulled, "dvc", "repro", fails=True)
     assert "failed to reproduce 'students'" in output and "FloatingPointError" in output
+    (report,) = shown
+    assert f"reports/smoke/ still shows the earlier plan {report.stem[-10:]}" in output
     assert not ran(pulled, before) and sorted(pulled.glob("reports/smoke/provenance-*")) == shown
     assert "distil_student" in snakemake(pulled, "-n", "all_tables")
     assert "Data and pipelines are up to date" not in run(pulled, "dvc", "status")
@@ -314,7 +332,7 @@ def test_a_killed_repro_goes_on_where_it_stopped(pulled):
         stderr=subprocess.DEVNULL,
     )
     for _ in range(600):
-        if "students/deit-s/hard-from-regnety-16gf/21/seed0" in ran(pulled, before):
+        if f"students/deit-s/hard-from-regnety-16gf/{LOW}/seed0" in ran(pulled, before):
             break
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
@@ -338,11 +356,10 @@ def test_pruned_caches_are_missed_by_none_but_a_new_student(pulled):
     assert not ran(pulled, before) and agree_that_nothing_is_to_be_done(pulled)
     edit(pulled, "params/smoke.yaml", *STUDENT)
     run(pulled, "dvc", "repro")
-    trained = [name for name in ran(pulled, before) if name.split("/")[0] not in ("predictions", "tables")]
-    assert trained == [
-        "students/deit-s/hard-from-regnety-16gf/21/seed0",
-        "teacher_logits/regnety-16gf/labels/21/seed0/stream0-epochs0-0",
-        "teacher_logits/regnety-16gf/labels/21/seed0/stream0-epochs1-1",
+    assert trained(pulled, before) == [
+        f"students/deit-s/hard-from-regnety-16gf/{LOW}/seed0",
+        f"teacher_logits/regnety-16gf/labels/{LOW}/seed0/stream0-epochs0-0",
+        f"teacher_logits/regnety-16gf/labels/{LOW}/seed0/stream0-epochs1-1",
     ]
 
 
@@ -357,17 +374,143 @@ def test_a_damaged_object_is_found_on_pull(origin, tmp_path):
     clone = tmp_path / "clone"
     run(clone, "dvc", "remote", "add", "--local", "-d", "-f", "store", str(store))
     run(clone, "dvc", "remote", "modify", "--local", "store", "verify", "true")
-    assert "corrupted" in run(clone, "dvc", "pull", fails=True)
+    assert "Checkout failed for following targets:\nresults/smoke/teachers" in run(clone, "dvc", "pull", fails=True)
+    assert not (clone / "results/smoke/teachers").exists()
+    assert "Nothing was started" in run(clone, "dvc", "repro", fails=True)
+
+
+@pytest.fixture
+def bucket(monkeypatch) -> Iterator[str]:
+    """The URL of an S3 on this machine with an empty bucket, made by moto."""
+    import boto3  # both are slow to import
+    from moto.server import ThreadedMotoServer
+
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setitem(ENVIRONMENT, key, "test")
+        monkeypatch.setenv(key, "test")
+    monkeypatch.setitem(ENVIRONMENT, "AWS_DEFAULT_REGION", "us-east-1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="deit")
+    yield url
+    server.stop()
+
+
+@pytest.mark.dvc
+def test_push_to_s3_and_pull_from_it(origin, tmp_path, bucket):
+    """Through an S3 on this machine, from one clone to another that knows no other store."""
+    for name in ("here", "there"):
+        run(tmp_path, "git", "clone", "-q", str(origin), name)
+    run(tmp_path / "here", "dvc", "pull")
+    for name in ("here", "there"):
+        run(tmp_path / name, "dvc", "remote", "add", "--local", "-d", "-f", "store", "s3://deit/store")
+        run(tmp_path / name, "dvc", "remote", "modify", "--local", "store", "endpointurl", bucket)
+    assert re.search(r"\d{3} files pushed", run(tmp_path / "here", "dvc", "push"))
+    assert not re.search(r"\d files pushed", run(tmp_path / "here", "dvc", "push")), "everything is there"
+    run(tmp_path / "there", "dvc", "pull")
+    assert results(tmp_path / "there") and agree_that_nothing_is_to_be_done(tmp_path / "there")
+
+
+@pytest.mark.dvc
+@pytest.mark.parametrize("link", ["symlink", "hardlink"])
+def test_read_only_links_break_no_rerun(clone, link):
+    run(clone, "dvc", "config", "--local", "cache.type", link)
+    run(clone, "dvc", "pull")
+    (weights,) = clone.glob("results/smoke/teachers/regnety-4gf/labels/*/*/weights.safetensors")
+    assert weights.is_symlink() or weights.stat().st_nlink == 2
+    before = results(clone)
+    edit(clone, "params/smoke.yaml", *STUDENT)
+    run(clone, "dvc", "repro")
+    assert trained(clone, before) == [f"students/deit-s/hard-from-regnety-16gf/{LOW}/seed0"]
+    run(clone, "git", "checkout", "-q", "params")
+    run(clone, sys.executable, "workflow/keep.py", "--prune")
+    run(clone, "dvc", "repro")
+    assert results(clone).keys() == before.keys() and agree_that_nothing_is_to_be_done(clone)
+
+
+# Data and code ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.dvc
+def test_an_edited_image_is_refused_until_it_is_declared_and_then_all_is_new(pulled):
+    before = plan_of(pulled)
+    path = pulled / "workflow/resources/fashion-mnist/train-images-idx3-ubyte.gz"
+    pixels = bytearray(gzip.decompress(path.read_bytes()))
+    pixels[-1] ^= 1
+    path.write_bytes(gzip.compress(bytes(pixels), 1))
+    found = hashlib.md5(path.read_bytes()).hexdigest()
+    output = run(pulled, "dvc", "repro", fails=True)
+    assert f"params/fashion.yaml: data.training.md5.images: {path.relative_to(pulled)} has the MD5 {found}" in output
+    assert "All results follow from these images and will be made anew" in output
+    edit(pulled, "params/fashion.yaml", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", found)
+    after = plan_of(pulled)
+    kept = before.keys() & after.keys()
+    assert {before[digest]["phase"] for digest in kept} == {"throughput"}, "which sees no image"
+    run(pulled, "dvc", "repro", "data")
+    manifests = [json.loads(path.read_text()) for path in pulled.glob("results/smoke/data/training-*/manifest.json")]
+    assert len(manifests) == 2 and manifests[0] != manifests[1]
+
+
+def plan_of(project: Path) -> dict[str, dict[str, str]]:
+    """Digest -> row of plan.csv, planned in the project's own code."""
+    code = "from plan import plan_study; plan_study('smoke').write()"
+    run(project, sys.executable, "-c", code, PYTHONPATH="workflow:src")
+    return {row["digest"]: row for row in csv.DictReader((project / "results/smoke/plan.csv").open())}
+
+
+@pytest.mark.dvc
+def test_params_edited_during_a_run_reach_neither_its_results_nor_dvcs_record(pulled):
+    before = results(pulled)
+    edit(pulled, "params/smoke.yaml", *STUDENT)
+    with (pulled / "output.txt").open("w") as output:
+        process = subprocess.Popen(
+            ["dvc", "repro", "students"], cwd=pulled, env=ENVIRONMENT, stdout=output, stderr=output
+        )
+        while not list(pulled.glob("results/smoke/students/deit-s/hard*/*/*.partial")):
+            assert process.poll() is None, (pulled / "output.txt").read_text()
+            time.sleep(0.1)
+        edit(pulled, "params/smoke.yaml", "learning_rate: 0.001", "learning_rate: 0.002")
+        assert process.wait() != 0
+    assert "params/ or code were edited meanwhile" in (pulled / "output.txt").read_text()
+    (folder,) = (name for name in results(pulled).keys() - before.keys() if name.startswith("students"))
+    recipe = json.loads((pulled / "results/smoke" / folder / "recipe.json").read_text())["recipe"]
+    assert recipe["optimisation"]["learning_rate"] == 0.001
+    middle = results(pulled)
+    run(pulled, "dvc", "repro")
+    assert trained(pulled, middle) == [f"students/deit-s/hard-from-regnety-16gf/{LOW}/seed0"]
+    assert agree_that_nothing_is_to_be_done(pulled)
+
+
+@pytest.mark.dvc
+def test_adopted_results_are_recorded_and_told_of(pulled):
+    edit(pulled, "src/deit/losses.py", "teacher_loss) / 2", "teacher_loss) * 0.5")
+    assert "rule distil_student" in snakemake(pulled, "-n", "all_tables")
+    run(pulled, sys.executable, "workflow/adopt.py", "--because", "half is half")
+    planned = snakemake(pulled, "-n", "all_tables")
+    assert "rule render_table" in planned and not re.search(
+        "rule (train|adapt|cache|distil|finetune|predict|compare)", planned
+    )
+    run(pulled, "dvc", "repro")
+    assert agree_that_nothing_is_to_be_done(pulled)
+    (record,) = (json.loads(path.read_text()) for path in pulled.glob("reports/smoke/provenance-*.json"))
+    told = {entry["result"]: entry for entry in record["adopted"]}
+    student = told[f"students/deit-s/hard-from-regnety-16gf/{LOW}/seed0"]
+    assert student["because"] == "half is half" and student["edited"] == ["src/deit/losses.py"]
+    assert "half is half" in (pulled / "reports/smoke/index.html").read_text()
+
+
+# Experiments --------------------------------------------------------------------------------------------------------
+
+
+SLOWER = "params/smoke.yaml:+students.runs={deit-s/hard:{learning_rate:0.001}}"
 
 
 @pytest.mark.dvc
 def test_experiments(pulled):
     before = results(pulled)
-    override = "params/smoke.yaml:+students.runs={deit-s/hard:{learning_rate:0.001}}"
-    run(pulled, "dvc", "exp", "run", "-n", "slower", "-S", override)
-    assert [name for name in ran(pulled, before) if name.startswith("students")] == [
-        "students/deit-s/hard-from-regnety-16gf/21/seed0"
-    ]
+    run(pulled, "dvc", "exp", "run", "-n", "slower", "-S", SLOWER)
+    assert trained(pulled, before) == [f"students/deit-s/hard-from-regnety-16gf/{LOW}/seed0"]
     assert agree_that_nothing_is_to_be_done(pulled)
     assert "slower" in run(pulled, "dvc", "exp", "show", "--csv")
     assert "learning_rate" in run(pulled, "dvc", "params", "diff", "HEAD")
@@ -375,3 +518,27 @@ def test_experiments(pulled):
     run(pulled, "dvc", "plots", "diff", "HEAD", "-o", "plots")
     page = (pulled / "plots/index.html").read_text()
     assert "Training curves" in page and "Table 3" in page
+
+
+@pytest.mark.dvc
+def test_an_experiment_in_a_folder_of_its_own_is_applied_later(pulled):
+    before = results(pulled)
+    run(pulled, "dvc", "exp", "run", "--temp", "-n", "aside", "-S", SLOWER)
+    assert results(pulled) == before and not run(pulled, "git", "status", "--porcelain")
+    run(pulled, "dvc", "exp", "apply", "aside")
+    assert trained(pulled, before) == [f"students/deit-s/hard-from-regnety-16gf/{LOW}/seed0"]
+    assert agree_that_nothing_is_to_be_done(pulled)
+
+
+@pytest.mark.dvc
+def test_queued_experiments(pulled):
+    run(pulled, "dvc", "exp", "run", "--queue", "-n", "later", "-S", SLOWER)
+    run(pulled, "dvc", "queue", "start")
+    for _ in range(300):
+        status = run(pulled, "dvc", "queue", "status")
+        if re.search("Success|Failed", status):
+            break
+        time.sleep(1)
+    assert "Success" in status, status
+    run(pulled, "dvc", "exp", "apply", "later")
+    assert agree_that_nothing_is_to_be_done(pulled)

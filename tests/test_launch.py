@@ -109,6 +109,14 @@ def test_a_second_start_waits_and_trains_nothing_that_was_finished_meanwhile(tmp
     assert second.returncode == 0 and "finished by another job" in text and "trained" not in text
 
 
+def test_a_run_that_is_finished_is_not_trained_again(tmp_path):
+    """A job that was queued meanwhile comes late; the finished run has no resume folder any more."""
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output/provenance.json").touch()
+    text, _ = launched(tmp_path, seconds=0).communicate(timeout=30)
+    assert "finished by another job" in text and "trained" not in text and not (tmp_path / "resume").exists()
+
+
 def test_a_second_start_goes_on_where_the_first_has_died(tmp_path):
     first = launched(tmp_path, seconds=60)
     first.stdout.readline(), first.stdout.readline()

@@ -22,11 +22,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from plan import Plan, plan_study
 from test_pipeline import copy_of_project
 
 ROOT = Path(__file__).resolve().parent.parent
 LAB = ROOT / "tests/slurm"
+LOW = yaml.safe_load((ROOT / "params/fashion.yaml").read_text())["resolutions"]["pretraining"]
 TRAININGS = ("train_teacher", "adapt_teacher", "distil_student", "finetune")
 ON_GPUS = (*TRAININGS, "cache_teacher_logits")
 # One training of these studies is disturbed; the state is saved about every second.
@@ -34,6 +36,7 @@ STUDIES = {
     "short": "extends: smoke\nteachers: {epochs: 30}\nexecution: {default: {save_minutes: 0.02}}\n",
     "long": "extends: smoke\nteachers: {epochs: 180}\nexecution: {default: {save_minutes: 0.02}}\n",
     "hungry": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {mem_mb: 700}}\n",
+    "edited": "extends: smoke\nteachers: {epochs: 3}\n",
     "two-nodes": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {nodes: 2}}\n",
 }
 
@@ -81,6 +84,12 @@ def digest_of(record: dict[str, str]) -> str:
 
 def state(cluster: dict, job: str) -> str:
     return jobs(cluster)[job]["JobState"]
+
+
+def set_partitions(cluster: dict, state: str) -> None:
+    """up, or down: queued jobs wait then, running ones go on."""
+    for partition in ("cpu", "gpu"):
+        answer(cluster, "scontrol", "update", f"partitionname={partition}", f"state={state}")
 
 
 # Snakemake ------------------------------------------------------------------------------------------------------------
@@ -214,6 +223,24 @@ def test_jobs_that_share_a_node_see_different_gpus(smoke, project):
     assert all(seen[one] != seen[other] for one, other in together)
 
 
+@in_cluster
+def test_dvc_repro_goes_through_slurm_where_the_profile_says_so(smoke, cluster, project):
+    """What is missing of the study is submitted, and all of it recorded."""
+    shutil.copytree(ROOT / ".dvc", project / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    for name in (".dvcignore", "dvc.yaml"):
+        shutil.copy(ROOT / name, project)
+    (project / "params/study.yaml").write_text("study: smoke\n")
+    (tokens,) = project.glob("results/smoke/tokens/deit-ti/two-class-tokens/*/*")
+    shutil.rmtree(tokens)
+    known = set(jobs(cluster))
+    environment = cluster | {"SNAKEMAKE_PROFILE": "slurm"}
+    run = subprocess.run(["dvc", "repro"], cwd=project, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    (job,) = set(jobs(cluster)) - known
+    assert digest_of(jobs(cluster)[job]) == tokens.name[-10:] and (tokens / "tokens.json").exists()
+    assert "up to date" in answer(environment | {"PWD": str(project)}, "dvc", "--cd", str(project), "status")
+
+
 # One training, disturbed ----------------------------------------------------------------------------------------------
 
 
@@ -222,7 +249,7 @@ class Training:
 
     def __init__(self, cluster: dict, project: Path, study: str, plan: Plan):
         self.cluster, self.project, self.study = cluster, project, study
-        (job,) = (job for job in plan.jobs.values() if job.name.endswith("regnety-4gf/labels/21/seed0"))
+        (job,) = (job for job in plan.jobs.values() if job.name == f"teachers/regnety-4gf/labels/{LOW}/seed0")
         self.digest, self.output = job.digest, project / job.execution.output
         self.resume = project / f"results/{study}/resume/{job.digest}"
         self.before = set(jobs(cluster))
@@ -345,25 +372,78 @@ def test_a_job_that_runs_out_of_memory_gets_more(training, undisturbed):
     assert one.weights() == expected
 
 
+@in_cluster
+def test_params_edited_while_a_job_is_queued_do_not_reach_it(training, cluster, project):
+    one = training("edited")
+    params = project / "params/edited.yaml"
+    set_partitions(cluster, "down")
+    with one.start() as process:
+        job = until(lambda: next((job for job in one.jobs() if state(cluster, job) == "PENDING"), None))
+        params.write_text(STUDIES["edited"].replace("epochs: 3", "epochs: 4"))
+        set_partitions(cluster, "up")
+        assert process.wait(300) != 0
+    assert "params/ or code were edited meanwhile" in (project / "snakemake.txt").read_text()
+    assert state(cluster, job) == "COMPLETED" and len(one.losses()) == 3
+    assert json.loads((one.output / "recipe.json").read_text())["recipe"]["optimisation"]["epochs"] == 3
+
+
+@in_cluster
+def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, project):
+    """The result would bear the name of other code."""
+    one = training("short")
+    losses = project / "src/deit/losses.py"
+    code = losses.read_text()
+    set_partitions(cluster, "down")
+    with one.start("--retries", "0") as process:
+        job = until(lambda: next((job for job in one.jobs() if state(cluster, job) == "PENDING"), None))
+        losses.write_text(code + "\nEDITED = True\n")
+        set_partitions(cluster, "up")
+        assert process.wait(300) != 0
+    losses.write_text(code)
+    assert "code that was edited after this job was planned: src/deit/losses.py" in one.log(job)
+    assert not one.output.exists()
+
+
 # No run twice at once -------------------------------------------------------------------------------------------------
 
 
 @in_cluster
-def test_after_a_killed_snakemake_the_living_job_is_waited_for(training, undisturbed):
+@pytest.mark.parametrize("late", [False, True], ids=["that runs", "that has ended"])
+def test_after_a_killed_snakemake_nothing_is_trained_beside_or_after_a_living_job(late, training, undisturbed, cluster):
+    """The second job finds the first one alive and waits; or it was queued until the first had ended."""
     one = training("short")
     expected = undisturbed(one)
     with one.start() as process:
         first = one.under_way()
         process.kill()
         process.wait()
-    subprocess.run(command("short", "--unlock"), cwd=one.project, env=one.cluster, check=True, capture_output=True)
-    with started(one.cluster, one.project, *command("short", "--", one.target)) as process:
+    subprocess.run(command("short", "--unlock"), cwd=one.project, env=cluster, check=True, capture_output=True)
+    set_partitions(cluster, "down" if late else "up")
+    with started(cluster, one.project, *command("short", "--", one.target)) as process:
+        second = until(lambda: next((job for job in one.jobs() if job != first), None))
+        if late:
+            until(lambda: state(cluster, first) == "COMPLETED")
+            set_partitions(cluster, "up")
         finished(process, one.project)
-    second = list(one.jobs())[-1]
-    assert first != second and state(one.cluster, first) == state(one.cluster, second) == "COMPLETED"
-    assert f"job {first}," in one.log(second) and "finished by another job" in one.log(second)
+    assert state(cluster, first) == state(cluster, second) == "COMPLETED"
+    assert "finished by another job" in one.log(second) and (f"job {first}," in one.log(second)) is not late
     assert "epoch 30/30" in one.log(first) and "epoch" not in one.log(second)
     assert one.weights() == expected
+
+
+@in_cluster
+def test_after_a_killed_snakemake_a_job_that_ended_meanwhile_is_not_submitted_again(training, undisturbed, cluster):
+    one = training("short")
+    expected = undisturbed(one)
+    with one.start() as process:
+        first = one.under_way()
+        process.kill()
+        process.wait()
+    until(lambda: state(cluster, first) == "COMPLETED")
+    subprocess.run(command("short", "--unlock"), cwd=one.project, env=cluster, check=True, capture_output=True)
+    with started(cluster, one.project, *command("short", "--", one.target)) as process:
+        assert "Nothing to be done" in finished(process, one.project)
+    assert list(one.jobs()) == [first] and one.weights() == expected
 
 
 @in_cluster

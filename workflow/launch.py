@@ -6,7 +6,7 @@ It takes the run's lock and then becomes the trainer (exec): python, torchrun fo
 a torchrun on every node. So the job's own process trains, and a signal for the job reaches it.
 
 The lock lies in the run's resume folder, which the trainer deletes when the run is finished. A job that finds another
-one alive on the same run waits for it, and has nothing to do when that one has finished. A lock whose holder is gone
+one alive on the same run waits for it, and has nothing to do when one has finished. A lock whose holder is gone
 counts for nothing, so no failure needs cleaning up.
 """
 
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def main() -> None:
     folders.add_argument("--output", type=Path, required=True)
     run, _ = folders.parse_known_args(arguments.command[1:])
     if not locked(run.resume, run.output):
-        print(f"{run.output}: finished by another job meanwhile.")
+        print(f"{run.output}: finished by another job.")
         return
     command = started(arguments)
     print(f"{where()}: {arguments.nodes} node(s) x {arguments.processes} process(es)", flush=True)
@@ -54,17 +55,19 @@ def where() -> str:
 
 
 def locked(resume: Path, output: Path) -> bool:
-    """Takes the lock of a run, waiting while another job trains it; False where that one has finished it."""
+    """Takes the lock of a run, waiting while another job trains it; False where one has finished it."""
     told = False
     while True:
-        if take(resume / "lock.json"):
+        taken = take(resume / "lock.json")
+        if (output / "provenance.json").exists():  # asked after the lock, as its holder finishes before letting go
+            shutil.rmtree(resume, ignore_errors=True)
+            return False
+        if taken:
             return True
         if not told:
             print(f"{resume}/lock.json: {holder(resume / 'lock.json')} trains this run; waiting for it.", flush=True)
             told = True
         time.sleep(WAIT_SECONDS)
-        if (output / "provenance.json").exists():
-            return False
 
 
 def take(lock: Path) -> bool:

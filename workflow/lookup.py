@@ -15,7 +15,7 @@ from recorded import RecordedElsewhere, refuse_to_compute_again
 from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
 
-from deit.behaviour import ROOT
+from deit.behaviour import ROOT, forget_files
 from deit.recipes import Job
 from params import ParamsError, expanded
 
@@ -74,6 +74,34 @@ class Lookup:
             raise WorkflowError(str(error)) from None
         self.plan.write()
 
+    def refuse_edits_meanwhile(self) -> None:
+        """Fails where params or code were edited while jobs ran, whose results are complete, but of what stood before.
+
+        DVC records a stage when its command has ended well, with the params of that moment.
+        """
+        if not self.plan:
+            return
+        forget_files()
+        try:
+            today = plan_study(self.study).jobs.keys()
+        except ParamsError:
+            today = ()
+        if today != self.plan.jobs.keys():
+            raise WorkflowError(
+                "All jobs ended well, but params/ or code were edited meanwhile. The results are those of the params "
+                "that stood there at the start. For today's, give the command again."
+            )
+
+    def tell_what_stands(self) -> None:
+        """After a failure: what is kept, and that an older report is not of these params."""
+        if not self.plan:
+            return
+        text = "Failed. What was finished is kept, and the same command goes on from there. No table is made of results"
+        print(f"{text} of other params.", file=sys.stderr)
+        for path in Path(f"reports/{self.study}").glob("provenance-*.json"):
+            if str(path) != self.report(None):
+                print(f"reports/{self.study}/ still shows the earlier plan {path.stem[-10:]}.", file=sys.stderr)
+
     def job(self, wildcards) -> Job:
         if self.plan and wildcards.digest in self.plan.jobs:
             return self.plan.jobs[wildcards.digest]
@@ -96,7 +124,7 @@ class Lookup:
         finished students too. `as_if_new` brings all edges back, for drawings of the DAG.
         """
         job = self.job(wildcards)
-        if not self.as_if_new and os.path.exists(job.execution.output):
+        if not self.as_if_new and os.path.exists(f"{job.execution.output}/provenance.json"):
             return {}
         return {
             flag.replace("-", "_"): [product(folder) for folder in folders]

@@ -369,10 +369,10 @@ class Plan:
         return needed[::-1]
 
     def is_finished(self, job: Job) -> bool:
-        """Folders get their names when complete; the report's name is fixed, and its provenance's file tells."""
+        """Whether its provenance is there: an empty folder may be one that Snakemake made for a job under way."""
         if job.kind == "report":
             return Path(f"reports/{self.name}/provenance-{job.digest}.json").exists()
-        return Path(job.execution.output).exists()
+        return Path(job.execution.output, "provenance.json").exists()
 
     def write(self) -> None:
         """Write every recipe and plan.csv; called before the first job starts."""

@@ -5,10 +5,10 @@ rule finetune:
     """Fine-tune a student at the higher resolution, distilled as in pre-training (paper, section 5.2)."""
     input:
         unpack(plan.needs),
-    output:
-        weights="results/{study}/finetuned/{name}-{digest}/weights.safetensors",
-        history="results/{study}/finetuned/{name}-{digest}/history.csv",
-        provenance="results/{study}/finetuned/{name}-{digest}/provenance.json",
+    output:  # update: not deleted by a job that comes late, after another has finished the run
+        weights=update("results/{study}/finetuned/{name}-{digest}/weights.safetensors"),
+        history=update("results/{study}/finetuned/{name}-{digest}/history.csv"),
+        provenance=update("results/{study}/finetuned/{name}-{digest}/provenance.json"),
     log:
         "results/{study}/logs/finetuned/{name}-{digest}.log",
     benchmark:

@@ -5,9 +5,9 @@ rule cache_teacher_logits:
     """Record what a teacher says of every view of some epochs: y_t = argmax Z_t, and Z_t for soft distillation (paper, section 4)."""
     input:
         unpack(plan.needs),
-    output:
-        manifest="results/{study}/teacher_logits/{name}-{digest}/manifest.json",
-        provenance="results/{study}/teacher_logits/{name}-{digest}/provenance.json",
+    output:  # update: not deleted by a job that comes late, while students read it
+        manifest=update("results/{study}/teacher_logits/{name}-{digest}/manifest.json"),
+        provenance=update("results/{study}/teacher_logits/{name}-{digest}/provenance.json"),
     log:
         "results/{study}/logs/teacher_logits/{name}-{digest}.log",
     benchmark:

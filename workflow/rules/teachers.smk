@@ -5,10 +5,10 @@ rule train_teacher:
     """Train a network that others learn from: the RegNetYs with SGD, DeiT-B with labels only (paper, section 5.1)."""
     input:
         unpack(plan.needs),
-    output:
-        weights="results/{study}/teachers/{name}-{digest}/weights.safetensors",
-        history="results/{study}/teachers/{name}-{digest}/history.csv",
-        provenance="results/{study}/teachers/{name}-{digest}/provenance.json",
+    output:  # update: not deleted by a job that comes late, after another has finished the run
+        weights=update("results/{study}/teachers/{name}-{digest}/weights.safetensors"),
+        history=update("results/{study}/teachers/{name}-{digest}/history.csv"),
+        provenance=update("results/{study}/teachers/{name}-{digest}/provenance.json"),
     log:
         "results/{study}/logs/teachers/{name}-{digest}.log",
     benchmark:
@@ -38,10 +38,10 @@ rule adapt_teacher:
     """Bring a teacher to the higher resolution, as FixRes does, for the distilled fine-tunings (paper, section 5.2)."""
     input:
         unpack(plan.needs),
-    output:
-        weights="results/{study}/adapted/{name}-{digest}/weights.safetensors",
-        history="results/{study}/adapted/{name}-{digest}/history.csv",
-        provenance="results/{study}/adapted/{name}-{digest}/provenance.json",
+    output:  # update: not deleted by a job that comes late, after another has finished the run
+        weights=update("results/{study}/adapted/{name}-{digest}/weights.safetensors"),
+        history=update("results/{study}/adapted/{name}-{digest}/history.csv"),
+        provenance=update("results/{study}/adapted/{name}-{digest}/provenance.json"),
     log:
         "results/{study}/logs/adapted/{name}-{digest}.log",
     benchmark:
