@@ -34,7 +34,7 @@ ON_GPUS = (*TRAININGS, "cache_teacher_logits")
 # One training of these studies is disturbed; the state is saved about every second.
 STUDIES = {
     "short": "extends: smoke\nteachers: {epochs: 30}\nexecution: {default: {save_minutes: 0.02}}\n",
-    "long": "extends: smoke\nteachers: {epochs: 180}\nexecution: {default: {save_minutes: 0.02}}\n",
+    "long": "extends: smoke\nteachers: {epochs: 600}\nexecution: {default: {save_minutes: 0.02}}\n",
     "hungry": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {mem_mb: 700}}\n",
     "edited": "extends: smoke\nteachers: {epochs: 3}\n",
     "two-nodes": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {nodes: 2}}\n",
@@ -67,8 +67,8 @@ def cluster() -> Iterator[dict[str, str]]:
         shutil.rmtree(folder)
 
 
-def answer(cluster: dict, *command: str) -> str:
-    return subprocess.run(command, env=cluster, check=True, capture_output=True, text=True).stdout
+def answer(cluster: dict, *command: str, cwd: Path | None = None) -> str:
+    return subprocess.run(command, env=cluster, cwd=cwd, check=True, capture_output=True, text=True).stdout
 
 
 def jobs(cluster: dict) -> dict[str, dict[str, str]]:
@@ -238,7 +238,7 @@ def test_dvc_repro_goes_through_slurm_where_the_profile_says_so(smoke, cluster, 
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     (job,) = set(jobs(cluster)) - known
     assert digest_of(jobs(cluster)[job]) == tokens.name[-10:] and (tokens / "tokens.json").exists()
-    assert "up to date" in answer(environment | {"PWD": str(project)}, "dvc", "--cd", str(project), "status")
+    assert "up to date" in answer(environment, "dvc", "status", cwd=project)
 
 
 # One training, disturbed ----------------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def test_a_time_limit_shorter_than_the_run_costs_nothing(training, undisturbed):
     one = training("long")
     expected = undisturbed(one)
     limits = ["--set-resources", "train_teacher:runtime=1", "train_teacher:slurm_extra='--signal=TERM@5'"]
-    with one.start("--retries", "9", *limits) as process:
+    with one.start("--retries", "30", *limits) as process:
         finished(process, one.project)
     states = [record["JobState"] for record in one.jobs().values()]
     assert len(states) >= 2 and states[-1] == "COMPLETED" and set(states[:-1]) <= {"FAILED", "TIMEOUT"}
@@ -376,6 +376,7 @@ def test_a_job_that_runs_out_of_memory_gets_more(training, undisturbed):
 def test_params_edited_while_a_job_is_queued_do_not_reach_it(training, cluster, project):
     one = training("edited")
     params = project / "params/edited.yaml"
+    answer(cluster, "snakemake", "--profile", "local", "--config", "study=edited", "--", "data", cwd=project)
     set_partitions(cluster, "down")
     with one.start() as process:
         job = until(lambda: next((job for job in one.jobs() if state(cluster, job) == "PENDING"), None))
@@ -408,18 +409,20 @@ def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, project):
 
 
 @in_cluster
-@pytest.mark.parametrize("late", [False, True], ids=["that runs", "that has ended"])
-def test_after_a_killed_snakemake_nothing_is_trained_beside_or_after_a_living_job(late, training, undisturbed, cluster):
+@pytest.mark.parametrize(("study", "late"), [("long", False), ("short", True)], ids=["that runs", "that has ended"])
+def test_after_a_killed_snakemake_nothing_is_trained_beside_or_after_a_living_job(
+    study, late, training, undisturbed, cluster
+):
     """The second job finds the first one alive and waits; or it was queued until the first had ended."""
-    one = training("short")
+    one = training(study)
     expected = undisturbed(one)
     with one.start() as process:
         first = one.under_way()
         process.kill()
         process.wait()
-    subprocess.run(command("short", "--unlock"), cwd=one.project, env=cluster, check=True, capture_output=True)
+    subprocess.run(command(study, "--unlock"), cwd=one.project, env=cluster, check=True, capture_output=True)
     set_partitions(cluster, "down" if late else "up")
-    with started(cluster, one.project, *command("short", "--", one.target)) as process:
+    with started(cluster, one.project, *command(study, "--", one.target)) as process:
         second = until(lambda: next((job for job in one.jobs() if job != first), None))
         if late:
             until(lambda: state(cluster, first) == "COMPLETED")
@@ -427,7 +430,7 @@ def test_after_a_killed_snakemake_nothing_is_trained_beside_or_after_a_living_jo
         finished(process, one.project)
     assert state(cluster, first) == state(cluster, second) == "COMPLETED"
     assert "finished by another job" in one.log(second) and (f"job {first}," in one.log(second)) is not late
-    assert "epoch 30/30" in one.log(first) and "epoch" not in one.log(second)
+    assert "epoch 1/" in one.log(first) and "epoch 1/" not in one.log(second)
     assert one.weights() == expected
 
 
@@ -447,13 +450,18 @@ def test_after_a_killed_snakemake_a_job_that_ended_meanwhile_is_not_submitted_ag
 
 
 @in_cluster
-def test_an_interrupt_cancels_the_jobs(training):
+def test_progress_names_job_node_and_epoch_and_an_interrupt_cancels_the_jobs(training, cluster):
     one = training("short")
     with one.start() as process:
         job = one.under_way()
+        until(lambda: "epoch 2/30" in one.log(job))
+        shown = answer(cluster, sys.executable, str(one.project / "workflow/progress.py"), "short", cwd=one.project)
+        line = next(line for line in shown.splitlines() if line.startswith("  running"))
+        assert f"teachers/regnety-4gf/labels/{LOW}/seed0  job {job}: {node_of(one, job)}, " in line
+        assert re.search(r"of 30:00, epoch \d+/30, 0 h \d+ min \d+ s left$", line)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) != 0
-    until(lambda: state(one.cluster, job) == "CANCELLED")
+    until(lambda: state(cluster, job) == "CANCELLED")
 
 
 # Several processes and nodes ------------------------------------------------------------------------------------------
@@ -467,7 +475,7 @@ def test_two_processes_and_two_nodes_train_the_same_run(training, undisturbed):
     """
     one, two = training("short"), training("two-nodes")
     undisturbed(one)
-    shutil.rmtree(one.output)
+    shutil.rmtree(one.output, ignore_errors=True)
     words = ["snakemake", "--profile", "local", "--config", "study=short", "--", one.target]
     subprocess.run(words, cwd=one.project, env=one.cluster, check=True, capture_output=True)
     alone = one.losses()

@@ -62,9 +62,9 @@ def main() -> None:
     print("\n".join(listing(found)))
     if found and arguments.because:
         refuse_beside_snakemake()
+        refuse_while_training(found)
         plan.write()
         for adoption in found:
-            refuse_while_training(adoption)
             adopt(adoption, arguments.because)
         print("adopted; `snakemake` goes on from here, and `dvc repro` records it")
     elif found:
@@ -142,12 +142,10 @@ def made_at(adoption: Adoption) -> str:
     return commit.removesuffix("-dirty").replace("unknown", "")
 
 
-def refuse_while_training(adoption: Adoption) -> None:
-    lock = adoption.folder / "lock.json"
-    if is_held(lock):
-        raise SystemExit(
-            f"{adoption.folder}: {holder(lock)} trains it. Wait for its end, or cancel it, and adopt again."
-        )
+def refuse_while_training(found: list[Adoption]) -> None:
+    for lock in (one.folder / "lock.json" for one in found):
+        if is_held(lock):
+            raise SystemExit(f"Nothing was adopted: {holder(lock)} trains {lock.parent}. Let it end, or cancel it.")
 
 
 # Adopting -------------------------------------------------------------------------------------------------------------
