@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import adopt
+import keep
 import launch
 import plan as planning
 import pytest
@@ -56,10 +57,10 @@ def finish(job: Job) -> Path:
     folder = Path(job.execution.output)
     folder.mkdir(parents=True)
     (folder / "recipe.json").write_text(job.model_dump_json())
-    (folder / "provenance.json").write_text(json.dumps({"git_commit": "abc123-dirty"}))
-    log = Path("results/smoke/logs") / folder.relative_to("results/smoke").with_suffix(".log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("trained\n")
+    (folder / "provenance.json").write_text(
+        json.dumps({"git_commit": "abc123-dirty", "finished": "2026-11-24T10:00:00Z"})
+    )
+    (folder / "log.txt").write_text("trained\n")
     return folder
 
 
@@ -87,8 +88,9 @@ def test_all_results_of_an_edited_file_can_be_adopted_and_then_only_tables_are_m
             assert Job.model_validate_json((folder / "recipe.json").read_text()).digest == job.digest
             (entry,) = json.loads((folder / "provenance.json").read_text())["adopted"]
             assert entry["to"] == job.digest and entry["from"] in before.jobs and entry["because"] == "half is half"
-            log = Path("results/smoke/logs") / folder.relative_to("results/smoke").with_suffix(".log")
-            assert log.read_text() == "trained\n"
+            assert (folder / "log.txt").read_text() == "trained\n"
+    edit_of("none")
+    assert not study().unfinished() or {job.kind for job in study().unfinished()} == {"report"}, "taken back"
 
 
 def test_only_what_is_named_is_adopted_and_its_users_can_follow_later(before, edit_of):
@@ -118,7 +120,7 @@ def test_an_adoption_stopped_half_way_goes_on(before, edit_of, monkeypatch):
     plan = study()
     (one,) = adopt.adoptions(plan, ["teachers/regnety-4gf/*"])
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", stop_at(one.folder, Path.rename))
+        patch.setattr(Path, "rename", stopped)
         with pytest.raises(KeyboardInterrupt):
             adopt.adopt(one, "the same")
     (again,) = adopt.adoptions(plan, ["teachers/regnety-4gf/*"])
@@ -127,13 +129,8 @@ def test_an_adoption_stopped_half_way_goes_on(before, edit_of, monkeypatch):
     assert [entry["from"] for entry in record["adopted"]] == [one.before.digest]
 
 
-def stop_at(folder: Path, rename):
-    def stopped(self, target):
-        if self == folder:
-            raise KeyboardInterrupt
-        return rename(self, target)
-
-    return stopped
+def stopped(self, target):
+    raise KeyboardInterrupt
 
 
 def test_a_training_under_way_goes_on_from_its_state_and_its_result_tells(before, edit_of):
@@ -144,7 +141,7 @@ def test_a_training_under_way_goes_on_from_its_state_and_its_result_tells(before
         edit_of("src/deit/losses.py", digest)
         study().write()
         (one,) = adopt.adoptions(study(), [student.name])
-        assert not one.is_finished and "under way" in "\n".join(adopt.listing([one]))
+        assert not one.record and "under way" in "\n".join(adopt.listing([one]))
         adopt.adopt(one, "the same")
     state = ResumeState(Path("results/smoke/resume") / one.after.digest, one.after.digest)
     assert state.load() == {"step": 3}
@@ -152,16 +149,31 @@ def test_a_training_under_way_goes_on_from_its_state_and_its_result_tells(before
     assert [entry["from"] for entry in record] == [student.digest, one.before.digest]
 
 
-def test_a_training_that_runs_is_left_alone(before, edit_of):
+def test_a_state_of_todays_own_name_is_not_replaced(before, edit_of):
     student = next(job for job in before.jobs.values() if job.name.startswith("students/deit-s/labels"))
     Path(student.execution.output).rename("elsewhere")
-    state = ResumeState(Path("results/smoke/resume") / student.digest, student.digest)
-    state.save({"step": 3})
-    (state.folder / "lock.json").write_text(json.dumps(launch.myself()))
+    ResumeState(Path("results/smoke/resume") / student.digest, student.digest).save({"step": 50})
     edit_of("src/deit/losses.py")
-    found = list(adopt.adoptions(study(), [student.name]))
-    with pytest.raises(SystemExit, match=f"process .* trains results/smoke/resume/{student.digest}"):
-        adopt.refuse_while_training(found)
+    (after,) = (job for job in study().jobs.values() if job.name == student.name)
+    ResumeState(Path("results/smoke/resume") / after.digest, after.digest).save({"step": 2000})
+    assert not list(adopt.adoptions(study(), [student.name]))
+
+
+def test_a_study_with_a_living_training_is_left_alone(before):
+    folder = Path("results/smoke/resume/0123456789")
+    folder.mkdir(parents=True)
+    (folder / "lock.json").write_text(json.dumps(launch.myself()))
+    with pytest.raises(SystemExit, match=f"process .* trains.* delete {folder}/lock.json"):
+        keep.refuse_beside_jobs("smoke")
+
+
+def test_results_of_a_version_that_wrote_other_recipes_are_passed_over(before, edit_of):
+    folder = Path("results/smoke/students/old-0123456789")
+    folder.mkdir()
+    (folder / "recipe.json").write_text('{"behaviour": "text"}')
+    (folder / "provenance.json").write_text("{}")
+    edit_of("src/deit/losses.py")
+    assert list(adopt.adoptions(study(), ["teachers/*"]))
 
 
 def test_the_command_lists_first_and_adopts_with_a_reason(before, edit_of, monkeypatch, capsys):

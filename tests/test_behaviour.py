@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from closure import closure
 
-from deit.behaviour import ROOT, behaviour_of_notebook, behaviour_of_source, behaviours, closure, edited
+from deit.behaviour import ROOT, behaviour_of_notebook, behaviour_of_source, behaviours, edited
 
 SOURCE = '''
 def loss(x: float, *, scale: float = 0.5) -> float:
@@ -61,9 +62,9 @@ def other_pythons() -> list[str]:
 
 def test_digests_are_the_same_under_other_versions_of_python():
     ours = str(behaviours(closure("deit.commands.train")))
-    code = "from deit.behaviour import *; print(behaviours(closure('deit.commands.train')))"
+    code = "from closure import *; from deit.behaviour import *; print(behaviours(closure('deit.commands.train')))"
     for python in other_pythons():
-        run = subprocess.run([python, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": "src"})
+        run = subprocess.run([python, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": "src:workflow"})
         if run.returncode == 0:
             assert run.stdout.strip() == ours, python
 

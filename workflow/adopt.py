@@ -7,28 +7,29 @@
 New code gives new names, since nobody but you can know that an edit changes no result. Adopted are results whose recipe
 is the plan's and whose inputs are, or are adopted too; trainings that are under way go on from their saved states.
 What was adopted, from which name, over which edits and why stays in each result's provenance.json and in the report.
+The former names stay too, as links that take no room, until `keep.py --prune`: so an edit can still be taken back.
 Tables are rendered again, which takes seconds.
 """
 
 import argparse
 import json
+import os
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from keep import chosen_plan, refuse_beside_snakemake
-from launch import holder, is_held
+from keep import chosen_plan, refuse_beside_jobs
 from plan import Plan
+from pydantic import ValidationError
 
 from deit.recipes import Job
-from deit.results import ADOPTED, made_by
+from deit.results import ADOPTED, now
 
 MADE_AGAIN = ("table", "report")
 
@@ -38,12 +39,10 @@ class Adoption:
     """A finished result, or the saved state of a training, that is to serve for a planned job."""
 
     folder: Path
+    record: dict
+    """provenance.json of a result; empty for a state."""
     before: Job
     after: Job
-
-    @property
-    def is_finished(self) -> bool:
-        return self.folder.parent.name != "resume"
 
     @property
     def edited(self) -> list[str]:
@@ -54,15 +53,14 @@ class Adoption:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", help="the study; default: the one in params/study.yaml")
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="names, as plan.csv shows them")
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="names, as they are listed")
     parser.add_argument("--because", metavar="REASON", help="adopt what is listed, and record why")
     arguments = parser.parse_args()
     plan = chosen_plan(arguments.study)
     found = list(adoptions(plan, arguments.only))
     print("\n".join(listing(found)))
     if found and arguments.because:
-        refuse_beside_snakemake()
-        refuse_while_training(found)
+        refuse_beside_jobs(plan.name)
         plan.write()
         for adoption in found:
             adopt(adoption, arguments.because)
@@ -76,40 +74,60 @@ def main() -> None:
 
 def adoptions(plan: Plan, patterns: list[str]) -> Iterator[Adoption]:
     """For every planned job that is not finished: the newest result of the same recipe and inputs, makers first."""
-    candidates = earlier(plan)
+    results, states = earlier_results(plan), earlier_states(plan)
     today = dict(adopted_before(plan))
     for job in plan.jobs.values():
         if job.kind in MADE_AGAIN or plan.is_finished(job) or not any(fnmatch(job.name, word) for word in patterns):
             continue
-        for folder, before in candidates.get(job.name, []):
+        own_state = resume_folder(plan, job.digest) / "resume.pt"
+        candidates = [*results.get(job.name, []), *([] if own_state.exists() else states.get(job.name, []))]
+        for folder, record, before in candidates:
             inputs = {role: today.get(digest, digest) for role, digest in before.inputs.items()}
             if (before.kind, before.recipe, inputs) == (job.kind, job.recipe, job.inputs):
                 today[before.digest] = job.digest
-                yield Adoption(folder, before, job)
+                yield Adoption(folder, record, before, job)
                 break
 
 
-def earlier(plan: Plan) -> dict[str, list[tuple[Path, Job]]]:
-    """Name -> (folder, the job that made it) of what the plan does not use: results, then states, the newest first."""
-    root = Path("results") / plan.name
+# Name of a job -> folder, provenance and job of what the plan does not use, the newest first.
+Candidates = dict[str, list[tuple[Path, dict, Job]]]
+
+
+def earlier_results(plan: Plan) -> Candidates:
     planned = {job.execution.output for job in plan.jobs.values()}
-    finished = [path.parent for path in root.glob("**/provenance.json") if path.parent.suffix != ".partial"]
-    states = [path.parent for path in root.glob("resume/*/resume.pt") if path.parent.name not in plan.jobs]
-    found: dict[str, list[tuple[Path, Job]]] = {}
-    for folder in [*newest_first(finished, "provenance.json"), *newest_first(states, "resume.pt")]:
-        recipe = root / "recipes" / f"{folder.name}.json"
-        if folder in states and recipe.exists():
-            job = Job.model_validate_json(recipe.read_text())
-        elif folder not in states and str(folder) not in planned:
-            job = made_by(folder)
-        else:
-            continue
-        found.setdefault(job.name, []).append((folder, job))
+    found = []
+    for path in Path("results", plan.name).glob("**/provenance.json"):
+        job = readable_job(path.with_name("recipe.json"))
+        if job and path.parent.suffix != ".partial" and str(path.parent) not in planned:
+            found.append((path.parent, json.loads(path.read_text()), job))
+    return by_name(sorted(found, key=lambda candidate: candidate[1]["finished"], reverse=True))
+
+
+def earlier_states(plan: Plan) -> Candidates:
+    paths = Path("results", plan.name).glob("resume/*/resume.pt")
+    newest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    others = [path.parent for path in newest_first if path.parent.name not in plan.jobs]
+    jobs = [readable_job(Path("results", plan.name, "recipes", f"{folder.name}.json")) for folder in others]
+    return by_name([(folder, {}, job) for folder, job in zip(others, jobs, strict=True) if job])
+
+
+def by_name(candidates: list[tuple[Path, dict, Job]]) -> Candidates:
+    found: Candidates = {}
+    for candidate in candidates:
+        found.setdefault(candidate[2].name, []).append(candidate)
     return found
 
 
-def newest_first(folders: list[Path], file: str) -> list[Path]:
-    return sorted(folders, key=lambda folder: (folder / file).stat().st_mtime_ns, reverse=True)
+def readable_job(recipe: Path) -> Job | None:
+    """The job in a recipe file; None where there is no file, or one that another version of the project wrote."""
+    try:
+        return Job.model_validate_json(recipe.read_text())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def resume_folder(plan: Plan, digest: str) -> Path:
+    return Path("results", plan.name, "resume", digest)
 
 
 def adopted_before(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -123,58 +141,54 @@ def adopted_before(plan: Plan) -> Iterator[tuple[str, str]]:
 def listing(found: list[Adoption]) -> Iterator[str]:
     """Which code changed and how to see it, then a line a result."""
     if not found:
-        yield "Nothing to adopt: no unfinished job of the plan has a result that differs from it by code alone."
+        yield "Nothing to adopt: no missing result of the plan (that --only matches) has a predecessor that differs by code"
+        yield "alone and was made from the plan's own inputs, or from inputs that are adopted with it."
         return
-    yield "Code that behaves otherwise than when these results were made:"
-    for (file, commit), count in Counter((file, made_at(one)) for one in found for file in one.edited).items():
+    counts = Counter((file, made_at(one)) for one in found for file in one.edited)
+    if counts:
+        yield "Code that behaves otherwise than when these results were made:"
+    for (file, commit), count in counts.items():
         yield f"  {file}, of {count} result(s)" + (f": git diff {commit} -- {file}" if commit else "")
-    yield "Results that differ from the plan by this alone:"
+    yield "Results that differ from the plan by code, or by the names of what they were made from, alone:"
     for one in found:
-        state = "" if one.is_finished else "  (under way; its saved state)"
+        state = "" if one.record else "  (under way; its saved state)"
         yield f"  {one.before.digest} -> {one.after.digest}  {one.after.name}{state}"
 
 
 def made_at(adoption: Adoption) -> str:
     """The commit at which a result was made."""
-    if not adoption.is_finished:
-        return ""
-    commit = json.loads((adoption.folder / "provenance.json").read_text())["git_commit"]
-    return commit.removesuffix("-dirty").replace("unknown", "")
-
-
-def refuse_while_training(found: list[Adoption]) -> None:
-    for lock in (one.folder / "lock.json" for one in found):
-        if is_held(lock):
-            raise SystemExit(f"Nothing was adopted: {holder(lock)} trains {lock.parent}. Let it end, or cancel it.")
+    return adoption.record.get("git_commit", "").removesuffix("-dirty").replace("unknown", "")
 
 
 # Adopting -------------------------------------------------------------------------------------------------------------
 
 
 def adopt(adoption: Adoption, reason: str) -> None:
-    """Renames a result, or a saved state, and all that bears its name. Stopped half way, the same command goes on."""
-    before, after = adoption.before.digest, adoption.after.digest
+    """Gives a result, or a saved state, the name of the planned job. Stopped half way, the same command goes on."""
     entry = {
-        "from": before,
-        "to": after,
+        "from": adoption.before.digest,
+        "to": adoption.after.digest,
         "edited": adoption.edited,
         "because": reason,
-        "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "at": now(),
     }
-    if not adoption.is_finished:
-        return adopt_state(adoption, entry)
-    if before != after:
-        record = json.loads((adoption.folder / "provenance.json").read_text())
-        record["adopted"] = [*record.get("adopted", []), entry]
-        replace(adoption.folder / "provenance.json", json.dumps(record, indent=1))
-        replace(adoption.folder / "recipe.json", adoption.after.model_dump_json(indent=1))
+    if adoption.record:
+        adopt_result(adoption, entry)
+    else:
+        adopt_state(adoption, entry)
+
+
+def adopt_result(adoption: Adoption, entry: dict) -> None:
+    """A folder of links, with a recipe and a provenance of its own; it gets its name when it is complete."""
     output = Path(adoption.after.execution.output)
-    root, place = Path(*output.parts[:2]), Path(*output.parts[2:])
-    for section, suffix in (("logs", ".log"), ("benchmarks", ".tsv")):
-        file = root / section / place.with_name(f"{adoption.folder.name}{suffix}")
-        if file.exists():
-            file.rename(file.with_name(f"{output.name}{suffix}"))
-    adoption.folder.rename(output)
+    partial = output.with_name(f"{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(adoption.folder, partial, symlinks=True, copy_function=os.link)
+    record = adoption.record | {"adopted": [*adoption.record.get("adopted", []), entry]}
+    replace(partial / "recipe.json", adoption.after.model_dump_json(indent=1))
+    replace(partial / "provenance.json", json.dumps(record, indent=1))
+    shutil.rmtree(output, ignore_errors=True)
+    partial.rename(output)
 
 
 def adopt_state(adoption: Adoption, entry: dict) -> None:
@@ -186,17 +200,17 @@ def adopt_state(adoption: Adoption, entry: dict) -> None:
     if (state := before.load()) is None:
         return  # damaged, as it has said itself
     after.folder.mkdir(exist_ok=True)
-    records = [json.loads(path.read_text()) for path in [adoption.folder / ADOPTED] if path.exists()]
-    replace(after.folder / ADOPTED, json.dumps([*sum(records, []), entry], indent=1))
+    path = before.folder / ADOPTED
+    records = json.loads(path.read_text()) if path.exists() else []
+    replace(after.folder / ADOPTED, json.dumps([*records, entry], indent=1))
     after.save(state)
     shutil.rmtree(before.folder)
 
 
 def replace(path: Path, text: str) -> None:
-    """Puts a new file in the place of one that may be a link into DVC's cache."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.rename(path)
+    """Puts a new file in the place of one that is a link, and leaves what it leads to as it is."""
+    path.unlink(missing_ok=True)
+    path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from launch import holder, is_held
 from lookup import PRODUCT
 from plan import Plan, plan_study
 from recorded import listing, recorded_folders
@@ -35,7 +36,7 @@ def main() -> None:
     folders = [*unplanned(plan), *(idle_caches(plan) if arguments.caches else [])]
     show(plan.name, folders)
     if arguments.prune:
-        refuse_beside_snakemake()
+        refuse_beside_jobs(plan.name)
         for folder in folders:
             remove(folder)
         print("removed; `dvc repro` records it" if folders else "nothing to remove")
@@ -49,9 +50,13 @@ def chosen_plan(study: str | None) -> Plan:
         raise SystemExit(f"Nothing was done, because of params/:\n{error}") from None
 
 
-def refuse_beside_snakemake() -> None:
+def refuse_beside_jobs(study: str) -> None:
+    """Ends the command where Snakemake or a job that outlived it is at work on the study."""
     if any(Path(".snakemake/locks").glob("*")):
         raise SystemExit("Nothing was done: Snakemake is running here (or was killed: snakemake --unlock).")
+    for lock in Path("results", study, "resume").glob("*/lock.json"):
+        if is_held(lock):
+            raise SystemExit(f"Nothing was done: {holder(lock)} trains. Let it end; if it is gone, delete {lock}.")
 
 
 def unplanned(plan: Plan) -> Iterator[Path]:

@@ -79,8 +79,7 @@ def take(lock: Path) -> bool:
         os.link(mine, lock)  # atomic, also on network file systems: fails where there is a lock
         return True
     except FileExistsError:
-        text = text_of(lock)
-        if text and is_alive(json.loads(text)):
+        if is_alive(text := text_of(lock)):
             return False
         # Put the stale lock aside; of several jobs that try, the one that moved what it had read goes on.
         aside = mine.with_suffix(".stale")
@@ -124,16 +123,18 @@ def holder(lock: Path) -> str:
 
 def is_held(lock: Path) -> bool:
     """Whether there is a lock, and its holder lives."""
-    text = text_of(lock)
-    return bool(text) and is_alive(json.loads(text))
+    return is_alive(text_of(lock))
 
 
-def is_alive(held: dict[str, object]) -> bool:
-    """Whether the process that wrote a lock still runs: asked here, or of Slurm where it runs on another host.
+def is_alive(text: str) -> bool:
+    """Whether the process that wrote this lock still runs: asked here, or of Slurm where it runs on another host.
 
     This job itself may be named: it was requeued, and its earlier process is gone. Where nobody can tell, the holder
     counts as alive, and the message says which file to delete.
     """
+    if not text:
+        return False
+    held = json.loads(text)
     if held["host"] == socket.gethostname():
         return bool(held["start"]) and start_of(held["pid"]) == held["start"]
     if not held["job"]:

@@ -5,6 +5,7 @@ Snakefile again, perhaps days later and with other params: it reads its recipe f
 """
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +16,15 @@ from recorded import RecordedElsewhere, refuse_to_compute_again
 from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
 
-from deit.behaviour import ROOT, forget_files
+from deit.behaviour import ROOT
 from deit.recipes import Job
 from params import ParamsError, expanded
 
 # The commands of all jobs, and the notebooks, import deit from this clone.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [f"{ROOT}/src", os.environ.get("PYTHONPATH")]))
+
+PLANNING = os.pathsep.join([f"{ROOT}/workflow", f"{ROOT}/src"])
+PLAN_TODAY = "import sys; from plan import plan_study; print(*plan_study(sys.argv[1]).jobs)"
 
 # Section of results/<study>/ -> the file that stands for a finished result. Folders get their names when complete.
 PRODUCT = {
@@ -77,27 +81,24 @@ class Lookup:
     def refuse_edits_meanwhile(self) -> None:
         """Fails where params or code were edited while jobs ran, whose results are complete, but of what stood before.
 
-        DVC records a stage when its command has ended well, with the params of that moment.
+        DVC records a stage when its command has ended well, with the params and code of that moment. Not asked where
+        nothing was to be done. A fresh process plans, as this one has the planning code of the start in memory.
         """
         if not self.plan:
             return
-        forget_files()
-        try:
-            today = plan_study(self.study).jobs.keys()
-        except ParamsError:
-            today = ()
-        if today != self.plan.jobs.keys():
+        words = [sys.executable, "-c", PLAN_TODAY, self.study]
+        today = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": PLANNING})
+        if set(today.stdout.split()) != self.plan.jobs.keys():
             raise WorkflowError(
-                "All jobs ended well, but params/ or code were edited meanwhile. The results are those of the params "
-                "that stood there at the start. For today's, give the command again."
+                "All jobs ended well, but params/ or code were edited meanwhile. The results are those of what stood "
+                "there at the start. For today's, give the command again."
             )
 
     def tell_what_stands(self) -> None:
         """After a failure: what is kept, and that an older report is not of these params."""
         if not self.plan:
             return
-        text = "Failed. What was finished is kept, and the same command goes on from there. No table is made of results"
-        print(f"{text} of other params.", file=sys.stderr)
+        print("Failed. What was finished is kept, and the same command goes on from there.", file=sys.stderr)
         for path in Path(f"reports/{self.study}").glob("provenance-*.json"):
             if str(path) != self.report(None):
                 print(f"reports/{self.study}/ still shows the earlier plan {path.stem[-10:]}.", file=sys.stderr)

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from closure import closure
 from study import Phase, Study
 from table_cells import plan_tables
 
 from deit import recipes
-from deit.behaviour import ROOT, behaviours, closure
+from deit.behaviour import ROOT, behaviours
 from deit.recipes import Execution, Job, Recipe
 from params import expanded, load_study
 
@@ -347,7 +348,7 @@ class Plan:
             seeds={model: self.seeds(model) for model in students},
             streams=study.seeds.streams,
         )
-        code = ["workflow/report.py", "workflow/report.html.j2"]
+        code = [*closure("deit.tables"), "workflow/report.py", "workflow/report.html.j2"]
         reads = {"tables": list(tables.values()), "runs": list(self.runs.values())}
         return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), code)
 

@@ -7,14 +7,13 @@ Reads results/<study>/plan.csv, which the last `snakemake` wrote; asks nothing o
 
 import argparse
 import csv
-import json
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from launch import is_alive
+from launch import holder, is_held
 
 ORDER = ("failed", "running", "queued")
 EPOCH = re.compile(r"^epoch (\d+/\d+) .*?  (\d+ h .*?) left$", re.MULTILINE)
@@ -51,8 +50,8 @@ def state_of(row: dict[str, str], study: Path, jobs: dict[str, str]) -> tuple[st
         state, _, detail = jobs[row["digest"]].partition(" ")
         return state, ", ".join(filter(None, [detail, progress]))
     lock = study / "resume" / row["digest"] / "lock.json"
-    if lock.exists() and is_alive(held := json.loads(lock.read_text())):
-        return "running", ", ".join(filter(None, [f"process {held['pid']} on {held['host']}", progress]))
+    if is_held(lock):
+        return "running", ", ".join(filter(None, [holder(lock), progress]))
     if text:
         last = "\n".join(f"      {line}" for line in text.strip().splitlines()[-LAST_LINES:])
         return "failed", f"or was interrupted; the end of {log}:\n{last}"

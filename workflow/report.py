@@ -102,7 +102,7 @@ def made_from(plan: pd.DataFrame, job: Job, run_folders: list[Path]) -> dict:
         row.folder: json.loads((Path(row.folder) / "provenance.json").read_text())
         for row in finished(plan).itertuples()
     }
-    own = provenance(0)
+    own = provenance()
     of_all = {key: distinct(result[key] for result in results.values()) for key in ("git_commit", "machine", "python")}
     names = sorted({name for result in results.values() for name in result["versions"]})
     versions = {name: distinct(result["versions"].get(name, "none") for result in results.values()) for name in names}

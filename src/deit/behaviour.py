@@ -57,12 +57,6 @@ def edited(made_by: dict[str, str]) -> list[str]:
     return [file for file, digest in made_by.items() if not (ROOT / file).exists() or _behaviour(file) != digest]
 
 
-def forget_files() -> None:
-    """Makes the next question read the files again."""
-    for remembered in (_behaviour, closure):
-        remembered.cache_clear()
-
-
 @cache
 def _behaviour(file: str) -> str:
     path = ROOT / file
@@ -81,36 +75,3 @@ def behaviour_of_notebook(content: str) -> str:
         for cell in cells
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-@cache
-def closure(module: str) -> tuple[str, ...]:
-    """The files of `module` and of all our modules that it reaches, which running it may execute; sorted."""
-    reached, open_ = set(), [module]
-    while open_:
-        name = open_.pop()
-        if name not in reached:
-            reached.add(name)
-            open_.extend(_imports(name))
-    return tuple(sorted(str(_path(name).relative_to(ROOT)) for name in reached))
-
-
-def _imports(module: str) -> tuple[str, ...]:
-    """The modules of ours that `module` imports itself, at its top or inside functions, sorted."""
-    found = set()
-    package = module if _path(module).name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(_path(module).read_text())):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                stem = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*stem, base] if base else stem)
-            found.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    return tuple(sorted(name for name in found if name.partition(".")[0] == "deit" and _path(name).exists()))
-
-
-def _path(module: str) -> Path:
-    path = ROOT.joinpath("src", *module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

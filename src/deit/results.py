@@ -60,16 +60,20 @@ def check_input(folder: Path, job: Job, role: str) -> Job:
 def new_folder(output: Path, job: Job, resume: Path | None = None) -> Iterator[Path]:
     """Yields a temporary folder beside `output`; renames it to `output` when the block ends without an error.
 
-    What was adopted of the state in the folder `resume` (workflow/adopt.py) is recorded in the result, too.
+    A result that another job has finished meanwhile stays, as others may be reading it. What was adopted of the state
+    in the folder `resume` (workflow/adopt.py) is recorded in the result, too.
     """
     output = Path(output)
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     (partial / "recipe.json").write_text(job.model_dump_json(indent=1))
-    start = time.perf_counter()
+    made_with, start = provenance(), time.perf_counter()
     yield partial
-    record = provenance(time.perf_counter() - start)
+    if (output / "provenance.json").exists():
+        shutil.rmtree(partial)
+        return
+    record = {"seconds": round(time.perf_counter() - start, 2), "finished": now(), **made_with}
     if resume and (resume / ADOPTED).exists():
         record["adopted"] = json.loads((resume / ADOPTED).read_text())
     (partial / "provenance.json").write_text(json.dumps(record, indent=1))
@@ -77,12 +81,14 @@ def new_folder(output: Path, job: Job, resume: Path | None = None) -> Iterator[P
     partial.rename(output)
 
 
-def provenance(seconds: float) -> dict[str, object]:
-    """What may have changed a result without being part of its digest, and how long it took."""
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def provenance() -> dict[str, object]:
+    """What may change a result without being part of its digest; asked at a job's start, as commits may follow."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
     return {
-        "seconds": round(seconds, 2),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "git_commit": commit.stdout.strip() or "unknown",
         "host": platform.node(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
