@@ -141,8 +141,8 @@ def adopted_before(plan: Plan) -> Iterator[tuple[str, str]]:
 def listing(found: list[Adoption]) -> Iterator[str]:
     """Which code changed and how to see it, then a line a result."""
     if not found:
-        yield "Nothing to adopt: no missing result of the plan (that --only matches) has a predecessor that differs by code"
-        yield "alone and was made from the plan's own inputs, or from inputs that are adopted with it."
+        yield "Nothing to adopt: no missing result of the plan (that --only matches) has a predecessor that differs by"
+        yield "code alone and was made from the plan's own inputs, or from inputs that are adopted with it."
         return
     counts = Counter((file, made_at(one)) for one in found for file in one.edited)
     if counts:
