@@ -86,10 +86,16 @@ def state(cluster: dict, job: str) -> str:
     return jobs(cluster)[job]["JobState"]
 
 
-def set_partitions(cluster: dict, state: str) -> None:
-    """up, or down: queued jobs wait then, running ones go on."""
-    for partition in ("cpu", "gpu"):
-        answer(cluster, "scontrol", "update", f"partitionname={partition}", f"state={state}")
+@pytest.fixture
+def partitions(cluster) -> Iterator[Callable[[str], None]]:
+    """Sets them up or down: queued jobs wait then, and running ones go on. They are up again after the test."""
+
+    def change(state: str) -> None:
+        for partition in ("cpu", "gpu"):
+            answer(cluster, "scontrol", "update", f"partitionname={partition}", f"state={state}")
+
+    yield change
+    change("up")
 
 
 # Snakemake ------------------------------------------------------------------------------------------------------------
@@ -290,7 +296,14 @@ class Training:
 
 @pytest.fixture
 def training(cluster, project, monkeypatch) -> Callable[[str], Training]:
-    return lambda study: Training(cluster, project, study, plan_of(project, study, monkeypatch))
+    """Study -> its training; the images are checked and the views made, without Slurm."""
+
+    def prepared(study: str) -> Training:
+        words = ["snakemake", "--profile", "local", "--config", f"study={study}", "--", "data"]
+        answer(cluster, *words, cwd=project)
+        return Training(cluster, project, study, plan_of(project, study, monkeypatch))
+
+    return prepared
 
 
 @pytest.fixture(scope="module")
@@ -373,15 +386,14 @@ def test_a_job_that_runs_out_of_memory_gets_more(training, undisturbed):
 
 
 @in_cluster
-def test_params_edited_while_a_job_is_queued_do_not_reach_it(training, cluster, project):
+def test_params_edited_while_a_job_is_queued_do_not_reach_it(training, cluster, partitions, project):
     one = training("edited")
     params = project / "params/edited.yaml"
-    answer(cluster, "snakemake", "--profile", "local", "--config", "study=edited", "--", "data", cwd=project)
-    set_partitions(cluster, "down")
+    partitions("down")
     with one.start() as process:
         job = until(lambda: next((job for job in one.jobs() if state(cluster, job) == "PENDING"), None))
         params.write_text(STUDIES["edited"].replace("epochs: 3", "epochs: 4"))
-        set_partitions(cluster, "up")
+        partitions("up")
         assert process.wait(300) != 0
     assert "params/ or code were edited meanwhile" in (project / "snakemake.txt").read_text()
     assert state(cluster, job) == "COMPLETED" and len(one.losses()) == 3
@@ -389,18 +401,20 @@ def test_params_edited_while_a_job_is_queued_do_not_reach_it(training, cluster, 
 
 
 @in_cluster
-def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, project):
+def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, partitions, project):
     """The result would bear the name of other code."""
     one = training("short")
     losses = project / "src/deit/losses.py"
     code = losses.read_text()
-    set_partitions(cluster, "down")
+    partitions("down")
     with one.start("--retries", "0") as process:
         job = until(lambda: next((job for job in one.jobs() if state(cluster, job) == "PENDING"), None))
         losses.write_text(code + "\nEDITED = True\n")
-        set_partitions(cluster, "up")
-        assert process.wait(300) != 0
-    losses.write_text(code)
+        try:
+            partitions("up")
+            assert process.wait(300) != 0
+        finally:
+            losses.write_text(code)
     assert "code that was edited after this job was planned: src/deit/losses.py" in one.log(job)
     assert not one.output.exists()
 
@@ -411,7 +425,7 @@ def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, project):
 @in_cluster
 @pytest.mark.parametrize(("study", "late"), [("long", False), ("short", True)], ids=["that runs", "that has ended"])
 def test_after_a_killed_snakemake_nothing_is_trained_beside_or_after_a_living_job(
-    study, late, training, undisturbed, cluster
+    study, late, training, undisturbed, cluster, partitions
 ):
     """The second job finds the first one alive and waits; or it was queued until the first had ended."""
     one = training(study)
@@ -421,12 +435,12 @@ def test_after_a_killed_snakemake_nothing_is_trained_beside_or_after_a_living_jo
         process.kill()
         process.wait()
     subprocess.run(command(study, "--unlock"), cwd=one.project, env=cluster, check=True, capture_output=True)
-    set_partitions(cluster, "down" if late else "up")
+    partitions("down" if late else "up")
     with started(cluster, one.project, *command(study, "--", one.target)) as process:
         second = until(lambda: next((job for job in one.jobs() if job != first), None))
         if late:
             until(lambda: state(cluster, first) == "COMPLETED")
-            set_partitions(cluster, "up")
+            partitions("up")
         finished(process, one.project)
     assert state(cluster, first) == state(cluster, second) == "COMPLETED"
     assert "finished by another job" in one.log(second) and (f"job {first}," in one.log(second)) is not late
