@@ -42,15 +42,22 @@ def chain_after(plan: Plan) -> dict[str, list[str]]:
             users[maker].append(digest)
 
     @cache
-    def longest(digest: str) -> tuple[int, tuple[str, ...]]:
-        minutes, chain = max((longest(user) for user in users[digest]), default=(0, ()))
-        return minutes + plan.jobs[digest].execution.minutes, (digest, *chain)
+    def longest(digest: str) -> list[str]:
+        return [
+            digest,
+            *max((longest(user) for user in users[digest]), default=[], key=lambda chain: rank(plan, chain)),
+        ]
 
-    return {digest: list(longest(digest)[1]) for digest in plan.jobs}
+    return {digest: longest(digest) for digest in plan.jobs}
 
 
 def minutes_of(plan: Plan, chain: list[str]) -> int:
     return sum(plan.jobs[digest].execution.minutes for digest in chain)
+
+
+def rank(plan: Plan, chain: list[str]) -> tuple[int, list[str]]:
+    """Longer chains rank higher; among equals the names decide, which stay when code changes, as digests do not."""
+    return minutes_of(plan, chain), [plan.jobs[digest].name for digest in chain]
 
 
 def simulated(plan: Plan, available: int) -> int:
@@ -62,7 +69,7 @@ def simulated(plan: Plan, available: int) -> int:
     now, running = 0, []
     while missing or running:
         ready = [digest for digest, makers in missing.items() if not makers]
-        for digest in sorted(ready, key=lambda digest: (-chains[digest], digest)):
+        for digest in sorted(ready, key=lambda digest: (-chains[digest], plan.jobs[digest].name)):
             job = plan.jobs[digest]
             if gpus(job) <= available:
                 available -= gpus(job)
@@ -81,7 +88,7 @@ def report(plan: Plan, sizes: list[int]) -> str:
     hours = Counter()
     for job in jobs:
         hours[job.name.split("/")[0]] += gpus(job) * job.execution.minutes / 60
-    chain = max(chain_after(plan).values(), key=lambda chain: minutes_of(plan, chain))
+    chain = max(chain_after(plan).values(), key=lambda chain: rank(plan, chain))
     lines = [f"{plan.name}: {len(plan.jobs)} jobs, at most {sum(hours.values()):,.0f} GPU-hours", ""]
     lines += ["| GPUs | days, at most | GPUs busy |", "|---|---|---|"]
     for size in sizes:
