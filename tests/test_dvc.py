@@ -470,7 +470,7 @@ def test_params_edited_during_a_run_reach_neither_its_results_nor_dvcs_record(pu
         process = subprocess.Popen(
             ["dvc", "repro", "students"], cwd=pulled, env=ENVIRONMENT, stdout=output, stderr=output
         )
-        while not list(pulled.glob("results/smoke/students/deit-s/hard*/*/*.partial")):
+        while not list(pulled.glob("results/smoke/logs/students/deit-s/hard*/*/*.log")):
             assert process.poll() is None, (pulled / "output.txt").read_text()
             time.sleep(0.1)
         edit(pulled, "params/smoke.yaml", "learning_rate: 0.001", "learning_rate: 0.002")

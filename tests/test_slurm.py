@@ -332,7 +332,8 @@ def take_the_node_down(one: Training, job: str) -> None:
     name = node_of(one, job)
     answer(one.cluster, "scontrol", "update", f"nodename={name}", "state=down", "reason=test")
     until(lambda: node_of(one, job) not in (name, "(null)"))
-    answer(one.cluster, "scontrol", "update", f"nodename={name}", "state=resume")
+    # Slurm refuses where the node has come back by itself.
+    subprocess.run(["scontrol", "update", f"nodename={name}", "state=resume"], env=one.cluster, capture_output=True)
 
 
 DISTURBANCES = {
