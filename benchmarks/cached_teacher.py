@@ -20,14 +20,15 @@ from pathlib import Path
 import torch
 from plan import Plan, plan_study
 
-from deit.checkpoints import ResumeState, save_weights
+from deit.checkpoints import WEIGHTS, ResumeState, save_weights
 from deit.datasets import training_images
 from deit.distributed import Place, set_up_torch
 from deit.loading import mix_groups
 from deit.models import create
 from deit.recipes import Caching, Execution, Job, Training
+from deit.results import file_digest
 from deit.run_state import Teacher
-from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher, weights_digest, write_epochs
+from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher, write_epochs
 from deit.training import remaining_keys, set_up, train_one_epoch
 from deit.views import ViewStream, epoch_order, training_transform
 
@@ -51,9 +52,9 @@ def main() -> None:
         variants = {
             "labels": lambda: trained(labels, stream, place, None),
             "again": lambda: trained(labels, stream, place, None),
-            "cache": lambda: trained(hard, stream, place, CachedTeacher([run], recipe, weights_digest(run))),
+            "cache": lambda: trained(hard, stream, place, CachedTeacher([run], recipe, file_digest(run / WEIGHTS))),
             "loop": lambda: trained(
-                hard, stream, place, TeacherInTheLoop(load_teacher(run, caching.model, place.device), recipe)
+                hard, stream, place, TeacherInTheLoop(load_teacher(run / WEIGHTS, caching.model, place.device), recipe)
             ),
             "stream": lambda: streamed(stream),
             "bare": lambda: transformed(stream),
@@ -82,9 +83,9 @@ def written_teacher(plan: Plan, hard: Job, stream: ViewStream, folder: Path, pla
     changed = {"views": views, "first_epoch": 0, "last_epoch": 0, "keep": "labels", "k": 0}
     caching = planned.model_copy(update=changed)
     torch.manual_seed(0)
-    save_weights(folder / "weights.safetensors", create(caching.model).state_dict())
-    net = load_teacher(folder, caching.model, place.device)
-    write_epochs(folder, caching, net, weights_digest(folder), stream, EXECUTION)
+    save_weights(folder / WEIGHTS, create(caching.model).state_dict())
+    net = load_teacher(folder / WEIGHTS, caching.model, place.device)
+    write_epochs(folder, caching, net, file_digest(folder / WEIGHTS), stream, EXECUTION)
     return caching, folder
 
 

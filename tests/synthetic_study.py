@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from deit import recipes
 from deit.recipes import Cell, Job, Recipe, Table
+from deit.results import write_provenance
 from deit.tables.titles import family
 
 IMAGES = 1000
@@ -43,15 +44,20 @@ def model(resolution: int = 16, **arguments) -> recipes.Model:
     )
 
 
-def finished(root: Path, kind: str, name: str, recipe: Recipe, inputs: dict[str, str] | None = None) -> Path:
-    """A result folder with what every finished job leaves."""
+def begun(root: Path, kind: str, name: str, recipe: Recipe, inputs: dict[str, str] | None = None) -> Path:
+    """A result folder with its recipe; `sealed` finishes it."""
     job = Job(kind=kind, name=name, recipe=recipe.model_dump(mode="json"), inputs=inputs or {}, behaviour={})
     folder = root / f"{name}-{job.digest}"
     folder.mkdir(parents=True)
     (folder / "recipe.json").write_text(job.model_dump_json())
+    return folder
+
+
+def sealed(folder: Path) -> Path:
+    """Adds to a folder what every finished job leaves."""
     made = {"seconds": 12.5, "finished": "2026-01-01T10:00:00Z", "git_commit": "abc123", "host": "secret-host"}
     made |= {"machine": "x86_64, 2 cores", "python": "3.11.7", "versions": {"torch": "2.0", "timm": "1.0"}}
-    (folder / "provenance.json").write_text(json.dumps(made))
+    write_provenance(folder, made)
     return folder
 
 
@@ -86,11 +92,11 @@ def sheet(root: Path, name: str, runs: dict[str, dict[str, float]]) -> Path:
         evaluation_sets={"test": TEST, "corrupted": TEST},
         precision="fp32",
     )
-    folder = finished(root, "predict", f"predictions/{name}", recipe)
+    folder = begun(root, "predict", f"predictions/{name}", recipe)
     for run, heads in runs.items():
         write_predictions(folder / run / "test.parquet", heads)
         write_predictions(folder / run / "corrupted.parquet", {head: value - 10 for head, value in heads.items()})
-    return folder
+    return sealed(folder)
 
 
 def heads(method: str, above: float) -> dict[str, float]:
@@ -127,7 +133,7 @@ def throughput(root: Path) -> Path:
     labels = {**RATES, **{f"{name}-token": rate * 0.98 for name, rate in RATES.items() if name.startswith("deit")}}
     models = {label: model(embed_dim=32 * number, num_heads=number, depth=4) for number, label in enumerate(labels, 1)}
     recipe = recipes.MeasuringThroughput(models=models, batch=64, repeats=5)
-    folder = finished(root, "throughput", "throughput/all", recipe)
+    folder = begun(root, "throughput", "throughput/all", recipe)
     with (folder / "throughput.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
@@ -147,17 +153,17 @@ def throughput(root: Path) -> Path:
         for number, (label, rate) in enumerate(labels.items(), 1):
             dimensions = (32 * number, number, 4) if label.startswith("deit") else (None, None, None)
             writer.writerow([label, *dimensions, 12345 * number, rate, rate / 50, 64, "Example CPU, 2 threads", "fp32"])
-    return folder
+    return sealed(folder)
 
 
 def tokens(root: Path, run: str, layers: list[float]) -> Path:
     recipe = recipes.ComparingTokens(
         data=DATA, run=recipes.PredictedRun(run=run, model=model()), view=VIEW, evaluation_set=TEST, images=500
     )
-    folder = finished(root, "tokens", f"tokens/{run}", recipe)
+    folder = begun(root, "tokens", f"tokens/{run}", recipe)
     comparison = {"run": run, "input_cosine": 0.05, "layers": layers, "images": 500}
     (folder / "tokens.json").write_text(json.dumps(comparison))
-    return folder
+    return sealed(folder)
 
 
 def trained(root: Path, run: str) -> Path:
@@ -178,14 +184,14 @@ def trained(root: Path, run: str) -> Path:
         seed=int(seed.removeprefix("seed")), optimisation=optimisation,
     )  # fmt: skip
     section = ("teachers" if name.startswith("regnet") else "students") if resolution == "16" else "finetuned"
-    folder = finished(root, "train", f"{section}/{run}", recipe)
+    folder = begun(root, "train", f"{section}/{run}", recipe)
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", "step", "loss", "accuracy", "learning_rate", "images_per_second", "seconds"])
         for epoch in range(4):
             loss = 1.2 + math.exp(-epoch) + len(supervised) / 100
             writer.writerow([epoch, 10 * epoch + 10, loss, 1 - loss / 3, 1e-3, 5000, 2.0])
-    return folder
+    return sealed(folder)
 
 
 def table_recipe(name: str, cells: list[Cell], **options) -> Table:

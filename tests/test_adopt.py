@@ -6,14 +6,15 @@ from pathlib import Path
 
 import adopt
 import keep
-import launch
 import plan as planning
 import pytest
+import run_lock
 from plan import Plan, plan_study
 
 from deit.behaviour import behaviours
 from deit.checkpoints import ResumeState
 from deit.recipes import Job
+from deit.results import read_result, write_provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,10 +58,8 @@ def finish(job: Job) -> Path:
     folder = Path(job.execution.output)
     folder.mkdir(parents=True)
     (folder / "recipe.json").write_text(job.model_dump_json())
-    (folder / "provenance.json").write_text(
-        json.dumps({"git_commit": "abc123-dirty", "finished": "2026-11-24T10:00:00Z"})
-    )
     (folder / "log.txt").write_text("trained\n")
+    write_provenance(folder, {"git_commit": "abc123-dirty", "finished": "2026-11-24T10:00:00Z"})
     return folder
 
 
@@ -133,6 +132,25 @@ def stopped(self, target):
     raise KeyboardInterrupt
 
 
+def test_a_damaged_result_is_not_adopted(before, edit_of):
+    edit_of("src/deit/losses.py")
+    (one,) = adopt.adoptions(study(), ["teachers/regnety-4gf/*"])
+    (one.folder / "log.txt").write_text("trained?\n")
+    with pytest.raises(SystemExit, match=r"log\.txt: damaged"):
+        adopt.adopt(one, "the same")
+    assert not Path(one.after.execution.output).exists()
+
+
+def test_an_adopted_result_is_sealed_as_any(before, edit_of):
+    edit_of("src/deit/losses.py")
+    (one,) = adopt.adoptions(study(), ["teachers/regnety-4gf/*"])
+    adopt.adopt(one, "the same")
+    for folder, job in ((one.folder, one.before), (Path(one.after.execution.output), one.after)):
+        result = read_result(folder)
+        result.verify()
+        assert result.job.digest == job.digest
+
+
 def test_a_training_under_way_goes_on_from_its_state_and_its_result_tells(before, edit_of):
     student = next(job for job in before.jobs.values() if job.name.startswith("students/deit-s/labels"))
     Path(student.execution.output).rename("elsewhere")
@@ -160,10 +178,9 @@ def test_a_state_of_todays_own_name_is_not_replaced(before, edit_of):
 
 
 def test_a_study_with_a_living_training_is_left_alone(before):
-    folder = Path("results/smoke/resume/0123456789")
-    folder.mkdir(parents=True)
-    (folder / "lock.json").write_text(json.dumps(launch.myself()))
-    with pytest.raises(SystemExit, match=f"process .* trains.* delete {folder}/lock.json"):
+    lock = Path("results/smoke/locks/0123456789")
+    assert run_lock.take(lock)
+    with pytest.raises(SystemExit, match=f"process .* is at work.* delete {lock}"):
         keep.refuse_beside_jobs("smoke")
 
 

@@ -24,8 +24,9 @@ LAYERS = (
         "loading",
         "stored_views",
         "results",
+        "shards",
     },
-    {"recipes", "behaviour"},
+    {"recipes", "behaviour", "interruption"},
 )
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 WORKFLOW_TOOLS = {"snakemake", "dvc", "papermill"}

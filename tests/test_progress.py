@@ -1,10 +1,8 @@
 """What `workflow/progress.py` says of a study, by its files."""
 
-import json
-
-import launch
 import progress
 import pytest
+import run_lock
 
 HEADER = "phase,kind,name,digest,folder\n"
 EPOCH = "epoch 3/30  loss 2.1  accuracy on mixed views 9.00 %  learning rate 1e-2  99 im/s  1 h 2 min 3 s left\n"
@@ -22,8 +20,7 @@ def study(tmp_path, monkeypatch):
     (root / "students/a-aaaaaaaaaa").mkdir(parents=True)
     (root / "students/a-aaaaaaaaaa/provenance.json").touch()
     (root / "logs/students/b-bbbbbbbbbb.log").write_text(EPOCH)
-    (root / "resume/bbbbbbbbbb").mkdir(parents=True)
-    (root / "resume/bbbbbbbbbb/lock.json").write_text(json.dumps(launch.myself()))
+    assert run_lock.take(root / "locks/bbbbbbbbbb")
     (root / "logs/students/c-cccccccccc.log").write_text("FloatingPointError: epoch 2\n")
     return root
 

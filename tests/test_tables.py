@@ -69,6 +69,7 @@ def test_any_of_several_targets_counts_and_images_without_a_target_do_not(tmp_pa
     right = [int(c) for c in first]
     targets = [[right[0]], [right[1] + 1], [right[2] + 1, right[2]], []]
     study.write_predictions(path, {"class": 50.0}, targets)
+    study.sealed(folder)
     inputs = Inputs([folder])
     assert inputs.correct("m/labels/16/seed0", "test", "class").tolist() == [True, False, True]
     assert inputs.images("m/labels/16/seed0", "test") == ("0", "1", "2")

@@ -1,6 +1,8 @@
 """A cached teacher is an exact teacher, and only ever this one."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from tiny_runs import (
     BATCH,
     CLASSES,
     DISTILLED,
+    GROUP,
     REGNETY,
     STEPS,
     caching_of,
@@ -22,7 +25,7 @@ from tiny_runs import (
     training_job,
 )
 
-from deit import checkpoints, teacher_logits, views
+from deit import teacher_logits, views
 from deit.recipes import Caching, Execution
 from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_from, record_type, records_of, write_epochs
 
@@ -30,7 +33,7 @@ WEIGHTS = "a" * 64
 
 
 def cache(job, folder: Path, keep: str, epochs=(0, 1), k=0, net=None, **execution) -> Path:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     caching = caching_of(job, keep, epochs, k)
     write_epochs(folder, caching, net or teacher_net(REGNETY), WEIGHTS, stream_of(job), Execution(**execution))
     return folder
@@ -115,7 +118,7 @@ def test_dense_keeps_every_bit(with_classes):
 def test_the_cache_is_what_the_teacher_says_of_each_position(tmp_path):
     job = training_job(tmp_path / "data", "soft")
     folder, net = cache(job, tmp_path / "cache", "dense"), teacher_net(REGNETY)
-    shard = np.load(folder / "epoch-0001.npy")
+    shard = np.load(folder / "epoch-0001.npy").reshape(-1)
     assert shard.shape == (STEPS * BATCH,) and shard.dtype == record_type(caching_of(job, "dense"))
     group = stream_of(job)[1, STEPS - 1, 2]
     assert np.array_equal(shard["logits"][group.positions.numpy()], net(group.views).numpy())
@@ -135,14 +138,26 @@ def test_the_teacher_computes_in_the_precision_of_the_recipe():
     torch.testing.assert_close(rounded, exact, rtol=0.1, atol=0.1 * exact.abs().max().item())
 
 
-def test_an_interrupted_shard_is_not_there(tmp_path, monkeypatch):
-    def broken(*_):
-        raise MemoryError
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_interrupted_cache_asks_only_what_was_not_asked_and_ends_with_the_same_bytes(tmp_path, monkeypatch, workers):
+    job, asked = training_job(tmp_path / "data", "soft"), []
 
-    monkeypatch.setattr(teacher_logits, "records_of", broken)
-    with pytest.raises(MemoryError):
-        cache(training_job(tmp_path / "data", "hard"), tmp_path / "cache", "labels")
-    assert not list((tmp_path / "cache").glob("*.npy"))
+    def counted(logits, caching):
+        asked.append(len(logits))
+        if len(asked) == 6:  # in the second step of the first epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return records_of(logits, caching)
+
+    monkeypatch.setattr(teacher_logits, "records_of", counted)
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+        cache(job, tmp_path / "cache", "dense", workers=workers)
+    assert len(asked) == 2 * BATCH // GROUP and not (tmp_path / "cache/manifest.json").exists()
+    cache(job, tmp_path / "cache", "dense", workers=workers)
+    assert len(asked) == 2 * STEPS * BATCH // GROUP
+    monkeypatch.undo()
+    whole = cache(job, tmp_path / "whole", "dense")
+    for path in whole.iterdir():
+        assert path.read_bytes() == (tmp_path / "cache" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("k", [0, CLASSES])
@@ -236,7 +251,7 @@ def test_a_missing_shard_is_refused(copied, tmp_path):
 
 
 def test_another_number_of_views_is_refused(copied, tmp_path):
-    np.save(copied / "epoch-0001.npy", np.load(copied / "epoch-0001.npy")[:-8])
+    np.save(copied / "epoch-0001.npy", np.load(copied / "epoch-0001.npy").reshape(-1)[:-8])
     message = refused([copied], training_job(tmp_path, "hard").resolved())
     assert f"holds {STEPS * BATCH - 8} views, but an epoch of this run has {STEPS * BATCH}" in message
 
@@ -262,8 +277,6 @@ def test_a_foreign_digest_of_the_same_parameters_is_refused(copied, tmp_path):
 def test_a_run_folder_is_a_teacher(tmp_path):
     job = training_job(tmp_path / "data", model=REGNETY)
     weights = run(job, tmp_path / "run")
-    net = teacher_logits.load_teacher(tmp_path / "run", job.resolved().model, torch.device("cpu"))
+    net = teacher_logits.load_teacher(tmp_path / "run/weights.safetensors", job.resolved().model, torch.device("cpu"))
     assert same(net.state_dict(), weights) and not net.training
     assert not any(parameter.requires_grad for parameter in net.parameters())
-    checkpoints.save_weights(tmp_path / "copy.safetensors", weights)
-    assert teacher_logits.weights_digest(tmp_path / "run") == teacher_logits.file_digest(tmp_path / "copy.safetensors")

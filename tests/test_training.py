@@ -14,7 +14,7 @@ from tiny_runs import BATCH, CPU, DEIT, IMAGES, PIXELS, REGNETY, STEPS, run, sam
 
 from deit import checkpoints, models, training
 from deit.checkpoints import ResumeState
-from deit.commands.train import check_planned, teacher_of
+from deit.commands.train import planned_input, teacher_of
 from deit.distributed import Place
 from deit.recipes import Job
 from deit.results import new_folder
@@ -150,7 +150,7 @@ def test_fine_tuning_starts_from_the_resized_weights(tmp_path, root):
     larger = {"model": {"resolution": 2 * PIXELS}, "views": {"resolution": 2 * PIXELS}}
     still = {"learning_rate": 1e-30, "warmup_learning_rate": 0.0, "final_learning_rate": 0.0, "weight_decay": 0.0}
     job = training_job(root, optimisation=still | {"epochs": 1}, **larger)
-    tuned = run(job, tmp_path / "tuned", initial=tmp_path / "initial")
+    tuned = run(job, tmp_path / "tuned", initial=tmp_path / "initial/weights.safetensors")
     reference = models.create(job.resolved().model)
     models.load_weights(reference, checkpoints.read_weights(tmp_path / "initial" / "weights.safetensors"))
     assert tuned["pos_embed"].shape[1] == 1 + (2 * PIXELS // 7) ** 2
@@ -282,12 +282,12 @@ def test_images_that_do_not_fill_a_batch_are_left_out(root):
 def test_what_the_run_was_not_planned_with_is_refused(tmp_path, root):
     job = with_data(training_job(root, "hard"), tmp_path)
     tuned = job.model_copy(update={"inputs": {**job.inputs, "initial": "i" * 10}})
-    check_planned(tmp_path / "prepared", job, "data")
-    check_planned(None, job, "teacher")
+    planned_input(tmp_path / "prepared", job, "data")
+    planned_input(None, job, "teacher")
     with pytest.raises(SystemExit, match="planned without any --initial"):
-        check_planned(tmp_path / "prepared", job, "initial")
+        planned_input(tmp_path / "prepared", job, "initial")
     with pytest.raises(SystemExit, match="--initial iiiiiiiiii, which is not given"):
-        check_planned(None, tuned, "initial")
+        planned_input(None, tuned, "initial")
     with pytest.raises(SystemExit, match="needs --teacher-logits or --teacher"):
         teacher_of(job, CPU, None, [])
 

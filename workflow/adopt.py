@@ -29,7 +29,7 @@ from plan import Plan
 from pydantic import ValidationError
 
 from deit.recipes import Job
-from deit.results import ADOPTED, now
+from deit.results import ADOPTED, now, publish, read_result
 
 MADE_AGAIN = ("table", "report")
 
@@ -179,16 +179,20 @@ def adopt(adoption: Adoption, reason: str) -> None:
 
 
 def adopt_result(adoption: Adoption, entry: dict) -> None:
-    """A folder of links, with a recipe and a provenance of its own; it gets its name when it is complete."""
+    """A folder of links, with a recipe and a provenance of its own; it gets its name when it is complete.
+
+    Raises SystemExit where a file of the former result is not as it was published.
+    """
+    former = read_result(adoption.folder)
+    former.verify()
     output = Path(adoption.after.execution.output)
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(adoption.folder, partial, symlinks=True, copy_function=os.link)
-    record = adoption.record | {"adopted": [*adoption.record.get("adopted", []), entry]}
-    replace(partial / "recipe.json", adoption.after.model_dump_json(indent=1))
-    replace(partial / "provenance.json", json.dumps(record, indent=1))
-    shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
+    for name in ("recipe.json", "provenance.json"):
+        (partial / name).unlink()  # a link: to write into it would change the former result
+    (partial / "recipe.json").write_text(adoption.after.model_dump_json(indent=1))
+    publish(partial, output, former.record | {"adopted": [*former.record.get("adopted", []), entry]})
 
 
 def adopt_state(adoption: Adoption, entry: dict) -> None:
@@ -202,15 +206,9 @@ def adopt_state(adoption: Adoption, entry: dict) -> None:
     after.folder.mkdir(exist_ok=True)
     path = before.folder / ADOPTED
     records = json.loads(path.read_text()) if path.exists() else []
-    replace(after.folder / ADOPTED, json.dumps([*records, entry], indent=1))
+    (after.folder / ADOPTED).write_text(json.dumps([*records, entry], indent=1))
     after.save(state)
     shutil.rmtree(before.folder)
-
-
-def replace(path: Path, text: str) -> None:
-    """Puts a new file in the place of one that is a link, and leaves what it leads to as it is."""
-    path.unlink(missing_ok=True)
-    path.write_text(text)
 
 
 if __name__ == "__main__":

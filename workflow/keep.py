@@ -18,10 +18,10 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from launch import holder, is_held
 from lookup import PRODUCT
 from plan import Plan, plan_study
 from recorded import listing, recorded_folders
+from run_lock import holder, is_held
 
 from params import ParamsError
 
@@ -39,6 +39,7 @@ def main() -> None:
         refuse_beside_jobs(plan.name)
         for folder in folders:
             remove(folder)
+        remove_locks(plan)
         print("removed; `dvc repro` records it" if folders else "nothing to remove")
 
 
@@ -54,20 +55,23 @@ def refuse_beside_jobs(study: str) -> None:
     """Ends the command where Snakemake or a job that outlived it is at work on the study."""
     if any(Path(".snakemake/locks").glob("*")):
         raise SystemExit("Nothing was done: Snakemake is running here (or was killed: snakemake --unlock).")
-    for lock in Path("results", study, "resume").glob("*/lock.json"):
-        if is_held(lock):
-            raise SystemExit(f"Nothing was done: {holder(lock)} trains. Let it end; if it is gone, delete {lock}.")
+    for path in Path("results", study, "locks").glob("*.1.json"):
+        if is_held(lock := path.with_name(path.name.removesuffix(".1.json"))):
+            raise SystemExit(
+                f"Nothing was done: {holder(lock)} is at work. Let it end; if it is gone, delete {lock}.*."
+            )
 
 
 def unplanned(plan: Plan) -> Iterator[Path]:
-    """Finished and unfinished results that are not of the plan, and resume states whose run is not in it."""
+    """Results that are not of the plan, finished or not, and resume states of runs that are finished or not in it."""
     root = Path("results") / plan.name
     planned = {job.execution.output for job in plan.jobs.values()}
     for section in PRODUCT:
         for path in sorted((root / section).glob("**/recipe.json")):
             if str(path.parent).removesuffix(".partial") not in planned:
                 yield path.parent
-    yield from (path for path in sorted((root / "resume").glob("*")) if path.name not in plan.jobs)
+    unfinished = {job.digest for job in plan.unfinished()}
+    yield from (path for path in sorted((root / "resume").glob("*")) if path.name not in unfinished)
 
 
 def idle_caches(plan: Plan) -> Iterator[Path]:
@@ -98,6 +102,14 @@ def remove(folder: Path) -> None:
         if len(parent.parts) <= 3 or any(parent.iterdir()):
             break
         parent.rmdir()
+
+
+def remove_locks(plan: Plan) -> None:
+    """Removes the locks of results that are finished or not planned; only called beside no job."""
+    unfinished = {job.digest for job in plan.unfinished()}
+    for path in Path("results", plan.name, "locks").glob("*"):
+        if path.name.partition(".")[0] not in unfinished:
+            path.unlink()
 
 
 if __name__ == "__main__":

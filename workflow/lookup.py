@@ -170,11 +170,16 @@ class Lookup:
 
         return resource
 
-    def launcher(self, wildcards, resources, threads) -> str:
-        """What starts a training on all that the job has been given, one process a GPU."""
+    def launcher(self, wildcards, resources, threads, output) -> str:
+        """What starts a job alone on its result and, a training, on all GPUs that it was given, one process each."""
+        kind = self.job(wildcards).kind
+        name = kind if kind == "report" else wildcards.digest  # the reports of all plans go to one folder
+        lock = f"--lock results/{self.study}/locks/{name} --finished {quote(output.provenance)}"
+        if kind != "train":
+            return f"python workflow/launch.py {lock}"
         gpus = resources.get("gpu") or (resources.get("gres") or "0").rpartition(":")[2]
         size = f"--nodes {resources.nodes} --processes {max(int(gpus), 1)} --cpus {threads}"
-        return f"python workflow/launch.py {size}"
+        return f"python workflow/launch.py {lock} {size}"
 
     def targets(self, *sections: str) -> Callable:
         """An input function: the products of all planned jobs of these sections.

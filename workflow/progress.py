@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from launch import holder, is_held
+from run_lock import holder, is_held
 
 ORDER = ("failed", "running", "queued")
 EPOCH = re.compile(r"^epoch (\d+/\d+) .*?  (\d+ h .*?) left$", re.MULTILINE)
@@ -49,7 +49,7 @@ def state_of(row: dict[str, str], study: Path, jobs: dict[str, str]) -> tuple[st
     if row["digest"] in jobs:
         state, _, detail = jobs[row["digest"]].partition(" ")
         return state, ", ".join(filter(None, [detail, progress]))
-    lock = study / "resume" / row["digest"] / "lock.json"
+    lock = study / "locks" / row["digest"]
     if is_held(lock):
         return "running", ", ".join(filter(None, [holder(lock), progress]))
     if text:

@@ -15,7 +15,7 @@ from nbconvert import HTMLExporter
 from traitlets.config import Config
 
 from deit.recipes import Job
-from deit.results import made_by, new_folder, read_job
+from deit.results import new_folder, read_job, read_result
 
 NOTEBOOKS = Path(__file__).parent / "notebooks"
 PAGE = """<!doctype html>
@@ -48,16 +48,19 @@ def main() -> None:
 
 
 def check_inputs(job: Job, folders: list[Path]) -> None:
-    """Refuse a set of folders that is not exactly the one that the table was planned with."""
-    found = {made_by(folder).digest: folder for folder in folders}
-    for digest, folder in found.items():
+    """Refuse a set of folders that is not exactly the one that the table was planned with, and damaged ones."""
+    results = {result.job.digest: result for result in map(read_result, folders)}
+    for digest, result in results.items():
         if digest not in job.inputs.values():
             raise SystemExit(
-                f"{folder}: {job.name} was not planned with this result. Run snakemake, which names the right ones."
+                f"{result.folder}: {job.name} was not planned with this result. "
+                "Run snakemake, which names the right ones."
             )
     for role, digest in job.inputs.items():
-        if digest not in found:
+        if digest not in results:
             raise SystemExit(f"{job.name}: the result {digest} of {role} is missing. Give its folder.")
+    for result in results.values():
+        result.verify()
 
 
 def render(job: Job, recipe: Path, inputs: list[Path], output: Path) -> None:

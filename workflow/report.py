@@ -21,7 +21,7 @@ import pandas as pd
 
 from deit import tables
 from deit.recipes import Job, Report
-from deit.results import made_by, provenance, read_job
+from deit.results import provenance, read_job, read_result
 from deit.tables import PaperTable, figures, titles
 from deit.tables.layout import GUIDE, STYLE, table_html
 
@@ -59,10 +59,11 @@ def main() -> None:
 
 
 def check_tables(job: Job, folders: list[Path]) -> None:
-    """Refuse tables that are not of this plan."""
-    for folder in folders:
-        if made_by(folder).digest not in job.inputs.values():
-            raise SystemExit(f"{folder}: not a table of this report. Run snakemake, which names the right ones.")
+    """Refuse tables that are not of this plan, and damaged ones."""
+    for result in map(read_result, folders):
+        if result.job.digest not in job.inputs.values():
+            raise SystemExit(f"{result.folder}: not a table of this report. Run snakemake, which names the right ones.")
+        result.verify()
 
 
 def publish(job: Job, plan: pd.DataFrame, table_folders: list[Path], run_folders: list[Path], output: Path) -> None:
@@ -98,10 +99,7 @@ def copied(folder: Path, output: Path) -> Iterable[Path]:
 def made_from(plan: pd.DataFrame, job: Job, run_folders: list[Path]) -> dict:
     """The study, its results and what they were made with; host names stay out, as reports are public."""
     recipe = job.resolved()
-    results = {
-        row.folder: json.loads((Path(row.folder) / "provenance.json").read_text())
-        for row in finished(plan).itertuples()
-    }
+    results = {row.folder: read_result(Path(row.folder)).record for row in finished(plan).itertuples()}
     own = provenance()
     of_all = {key: distinct(result[key] for result in results.values()) for key in ("git_commit", "machine", "python")}
     names = sorted({name for result in results.values() for name in result["versions"]})
@@ -161,10 +159,9 @@ def elapsed(results: Iterable[dict]) -> float:
 
 def training_curves(run_folders: list[Path], output: Path) -> Path | None:
     """Draws all histories as small multiples, a panel a model, with their numbers as CSV; None without any."""
-    histories = [history for folder in run_folders if (history := history_of(folder)) is not None]
-    if not histories:
+    if not run_folders:
         return None
-    every = pd.concat(histories, ignore_index=True)
+    every = pd.concat(map(history_of, run_folders), ignore_index=True)
     order = {panel: number for number, panel in enumerate(PANELS.values())}
     every = every.sort_values("panel", key=lambda panels: panels.map(lambda panel: order.get(panel, 9)), kind="stable")
     columns = ["run", "epoch", "loss", "accuracy"]
@@ -172,15 +169,13 @@ def training_curves(run_folders: list[Path], output: Path) -> Path | None:
     return figures.save(figures.training_curves(every), output, "training_curves")
 
 
-def history_of(folder: Path) -> pd.DataFrame | None:
+def history_of(folder: Path) -> pd.DataFrame:
     """A run's history with its panel and supervision; its name is section/model/supervision/resolution/seed."""
-    path = folder / "history.csv"
-    if not path.exists():
-        return None
-    job = made_by(folder)
+    result = read_result(folder)
+    job = result.job
     section, model, *_ = job.name.split("/")
     panel = PANELS.get(section) or titles.title(model + ("-finetuned" if section == "finetuned" else ""))
-    history = pd.read_csv(path)
+    history = pd.read_csv(result.file("history.csv"))
     history["accuracy"] *= 100
     return history.assign(panel=panel, supervision=job.recipe["objective"]["loss"], run=job.name)
 

@@ -17,6 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+WEIGHTS = "weights.safetensors"
+"""The file of a run's weights in its folder."""
 PLAIN = {bool, int, float, str, bytes, type(None), torch.Tensor}
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader
 
+from .interruption import STOP_SIGNALS
 from .recipes import Execution
 from .views import MixGroup, ViewStream
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,10 @@
-"""A result is a folder that is either complete and of one recipe, or absent."""
+"""A result is a folder that is complete and of one recipe, or absent; what is read of it is what was published.
 
+Its provenance.json, written last, lists the sha256 of every other file and is sealed itself. Whoever reads a result
+asks for its files through `Result.file`, which checks them first.
+"""
+
+import hashlib
 import json
 import os
 import platform
@@ -8,8 +13,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
+
+from pydantic import ValidationError
 
 from .behaviour import edited
 from .recipes import Job
@@ -24,7 +33,10 @@ def read_job(path: Path) -> Job:
 
     Raises SystemExit where the file, or the code, was edited after it was written: its result would carry a wrong name.
     """
-    job = Job.model_validate_json(Path(path).read_text())
+    try:
+        job = Job.model_validate_json(Path(path).read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        raise SystemExit(f"{path}: no recipe ({first_line(error)}). Give the snakemake command again.") from None
     if Path(path).stem != job.digest:
         raise SystemExit(
             f"{path}: the recipe in this file has the digest {job.digest}. Recipes are never edited: change params/."
@@ -37,37 +49,107 @@ def read_job(path: Path) -> Job:
     return job
 
 
-def made_by(folder: Path) -> Job:
-    """The job that made a result folder."""
-    path = Path(folder) / "recipe.json"
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished result, as it was published."""
+
+    folder: Path
+    job: Job
+    """What made it."""
+    record: dict
+    """provenance.json, without its seal."""
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Of each file, by its path in the folder; provenance.json is not among them."""
+        return self.record["files"]
+
+    def file(self, name: str) -> Path:
+        """The path of a file that is, byte for byte, the published one. Raises SystemExit where it is not."""
+        path = self.folder / name
+        if name not in self.sha256:
+            refuse_damaged(self.folder, path, "not among the files that were published")
+        if not path.is_file():
+            refuse_damaged(self.folder, path, "the file is missing")
+        if file_digest(path) != self.sha256[name]:
+            refuse_damaged(self.folder, path, "its sha256 is not the one that provenance.json lists")
+        return path
+
+    def verify(self) -> None:
+        """Checks every file. Raises SystemExit, which names the first that differs."""
+        for name in self.sha256:
+            self.file(name)
+
+
+def read_result(folder: Path) -> Result:
+    """The result in a folder, its record and recipe checked; other files are, when they are asked for.
+
+    Raises SystemExit where the folder holds no finished result, or a damaged one.
+    """
+    folder = Path(folder)
+    path = folder / "provenance.json"
     if not path.exists():
-        raise SystemExit(f"{folder}: no recipe.json, so this is no finished result. Delete the folder and run again.")
-    return Job.model_validate_json(path.read_text())
+        raise SystemExit(f"{folder}: no finished result (no provenance.json). Give the snakemake command again.")
+    try:
+        record = json.loads(path.read_bytes())
+        seal = record.pop("seal")
+    except (ValueError, KeyError, AttributeError):
+        refuse_damaged(folder, path, "it is no sealed record")
+    if seal != seal_of(record):
+        refuse_damaged(folder, path, "its seal is not that of its content")
+    recipe = Result(folder, Job.model_construct(), record).file("recipe.json")
+    return Result(folder, Job.model_validate_json(recipe.read_bytes()), record)
 
 
-def check_input(folder: Path, job: Job, role: str) -> Job:
-    """Refuse an input folder that is not the one that `job` was planned with; returns the job that made it."""
-    maker = made_by(folder)
-    if maker.digest != job.inputs[role]:
+def check_input(folder: Path, job: Job, role: str) -> Result:
+    """The result in an input folder. Raises SystemExit where it is not the one that `job` was planned with."""
+    result = read_result(folder)
+    if result.job.digest != job.inputs[role]:
         raise SystemExit(
-            f"{folder}: made by {maker.name} ({maker.digest}), "
-            f"but {job.name} was planned with the {role} {job.inputs[role]}."
+            f"{folder}: made by {result.job.name} ({result.job.digest}), "
+            f"but {job.name} was planned with the {role} {job.inputs[role]}. Give the snakemake command again."
         )
-    return maker
+    return result
+
+
+def refuse_damaged(folder: Path, path: Path, what: str) -> NoReturn:
+    raise SystemExit(
+        f"{path}: damaged: {what}. Get {folder} back from DVC (dvc checkout), or delete it; "
+        "then give the snakemake command again."
+    )
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal_of(record: dict) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+# Publishing -----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def new_folder(output: Path, job: Job, resume: Path | None = None) -> Iterator[Path]:
-    """Yields a temporary folder beside `output`; renames it to `output` when the block ends without an error.
+def new_folder(output: Path, job: Job, resume: Path | None = None, keep: bool = False) -> Iterator[Path]:
+    """Yields a temporary folder beside `output`; publishes it as `output` when the block ends without an error.
 
-    A result that another job has finished meanwhile stays, as others may be reading it. What was adopted of the state
-    in the folder `resume` (workflow/adopt.py) is recorded in the result, too.
+    With `keep` it still holds what an interrupted job of the same recipe has left in it. A result that another job has
+    finished meanwhile stays, as others may be reading it. What was adopted of the state in the folder `resume`
+    (workflow/adopt.py) is recorded in the result, too.
     """
     output = Path(output)
     partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / "recipe.json").write_text(job.model_dump_json(indent=1))
+    recipe = job.model_dump_json(indent=1)
+    if not (keep and (partial / "recipe.json").exists() and (partial / "recipe.json").read_text() == recipe):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / "recipe.json").write_text(recipe)
     made_with, start = provenance(), time.perf_counter()
     yield partial
     if (output / "provenance.json").exists():
@@ -76,9 +158,33 @@ def new_folder(output: Path, job: Job, resume: Path | None = None) -> Iterator[P
     record = {"seconds": round(time.perf_counter() - start, 2), "finished": now(), **made_with}
     if resume and (resume / ADOPTED).exists():
         record["adopted"] = json.loads((resume / ADOPTED).read_text())
-    (partial / "provenance.json").write_text(json.dumps(record, indent=1))
+    publish(partial, output, record)
+
+
+def publish(partial: Path, output: Path, record: dict) -> None:
+    """Seals the folder `partial` with its record and gives it the name `output`, once all of it is on the disk."""
+    write_provenance(partial, record)
+    for path in [*partial.rglob("*"), partial]:
+        sync(path)
     shutil.rmtree(output, ignore_errors=True)
     partial.rename(output)
+    sync(output.parent)
+
+
+def write_provenance(folder: Path, record: dict) -> None:
+    """Writes provenance.json: the record, the sha256 of every other file of the folder, and the seal of both."""
+    others = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "provenance.json")
+    record = {**record, "files": {str(path.relative_to(folder)): file_digest(path) for path in others}}
+    (folder / "provenance.json").write_text(json.dumps({**record, "seal": seal_of(record)}, indent=1))
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def now() -> str:
@@ -95,3 +201,7 @@ def provenance() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in RECORDED_VERSIONS},
     }
+
+
+def first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -5,7 +5,7 @@ bytes), they are made once, and a stored view is the view, bit for bit; so it is
 """
 
 import json
-from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,11 @@ import torch
 from .datasets import training_images
 from .loading import Keys, mix_groups
 from .recipes import Caching, Execution, StoringViews, Training
+from .results import read_result
+from .shards import ShardFolder, shard_name
 from .views import MixGroup, ViewStream, stream_digest
+
+PARTS = ("views", "targets")
 
 
 class StoredViews(ViewStream):
@@ -30,45 +34,42 @@ class StoredViews(ViewStream):
                 f"{folder}: holds the views of another stream, or made by other versions of the transforms "
                 f"({manifest['stream']}). Delete the folder, and snakemake makes it again."
             )
+        self.epoch, self.shards = -1, ()
+        """The epoch that is open: views (steps, groups, G, C, H, W) and targets (steps, groups, G, K), mapped."""
 
     def __getitem__(self, key: tuple[int, int, int]) -> MixGroup:
         """The mix group (epoch, step, group)."""
         epoch, step, group = key
-        views, targets = shards(self.folder, epoch)
+        if epoch != self.epoch:
+            paths = [self.folder / shard_name(part, epoch) for part in PARTS]
+            self.epoch, self.shards = epoch, [np.load(path, mmap_mode="r") for path in paths]
         positions = torch.from_numpy(self.positions(step, group))
-        return MixGroup(positions, *(torch.from_numpy(np.array(part[step, group])) for part in (views, targets)))
-
-
-@lru_cache(maxsize=2)
-def shards(folder: Path, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Views (steps, groups, G, C, H, W) and targets (steps, groups, G, K) of an epoch, float32, mapped into memory."""
-    return tuple(np.load(folder / name, mmap_mode="r") for name in shard_names(epoch))
-
-
-def shard_names(epoch: int) -> tuple[str, str]:
-    return f"views-{epoch:04d}.npy", f"targets-{epoch:04d}.npy"
+        return MixGroup(positions, *(torch.from_numpy(np.array(part[step, group])) for part in self.shards))
 
 
 def open_stream(recipe: Training | Caching | StoringViews, root: str, stored: Path | None = None) -> ViewStream:
-    """The stream of a recipe: read from the folder `stored`, or made from the images below `root`."""
+    """The stream of a recipe: read from the result `stored`, or made from the images below `root`."""
     if stored:
+        read_result(stored).verify()  # all of it now, as workers that find damage later could not say so
         return StoredViews(stored, recipe)
     return ViewStream(training_images(recipe.data, root), recipe.data, recipe.views, recipe.stream_seed)
 
 
 def store(folder: Path, recipe: StoringViews, stream: ViewStream, execution: Execution) -> None:
-    """Fills `folder` with the views and targets of all epochs, and a manifest."""
+    """Fills `folder` with the views and targets of all epochs, and a manifest; goes on with what is there of them.
+
+    Raises SystemExit, with all that was made so far saved, on SIGTERM or SIGUSR1.
+    """
     steps, groups, views = stream.steps_per_epoch, stream.groups_per_batch, recipe.views
-    made = mix_groups(stream, Keys(0, recipe.epochs * steps, steps, range(groups)), execution)
-    image = (recipe.data.channels, views.resolution, views.resolution)
-    for epoch in range(recipe.epochs):
-        shapes = [(steps, groups, views.mix_group, *image), (steps, groups, views.mix_group, recipe.data.classes)]
-        files = [
-            np.lib.format.open_memmap(folder / name, "w+", np.float32, shape)
-            for name, shape in zip(shard_names(epoch), shapes, strict=True)
-        ]
-        for place in np.ndindex(steps, groups):
-            group = next(made)
-            files[0][place], files[1][place] = group.views.numpy(), group.targets.numpy()
+    of_group = {
+        "views": (recipe.data.channels, views.resolution, views.resolution),
+        "targets": (recipe.data.classes,),
+    }
+    arrays = {name: (np.float32, (groups, views.mix_group, *shape)) for name, shape in of_group.items()}
     manifest = {"stream": stream_digest(recipe.data, views, recipe.stream_seed), "epochs": recipe.epochs}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    shards = ShardFolder(folder, manifest, arrays, steps, range(recipe.epochs))
+    made = mix_groups(stream, Keys(shards.steps, recipe.epochs * steps, steps, range(groups)), execution)
+    for step in shards.remaining(execution.save_minutes):
+        for number, group in enumerate(islice(made, groups)):
+            step["views"][number], step["targets"][number] = group.views.numpy(), group.targets.numpy()
+    shards.finish()

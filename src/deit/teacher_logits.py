@@ -5,10 +5,10 @@ of the epoch, and a `manifest.json` that says of which stream and teacher it is.
 group at a time in evaluation mode, here and in the loop, so that both give the same numbers, bit for bit on a CPU.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +18,18 @@ from torch import Tensor, nn
 from . import checkpoints, models
 from .loading import Keys, mix_groups
 from .recipes import Caching, Execution, Model, Training
-from .views import MixGroup, ViewStream, stream_digest, transform_versions
+from .results import file_digest
+from .shards import ShardFolder, shard_name
+from .views import ViewStream, stream_digest, transform_versions
 
 REMEDY = "Cache this teacher again with the recipe of the present plan, or give the folders that the plan names."
 
 
-def load_teacher(run: Path, model: Model, device: torch.device) -> nn.Module:
-    """The trained network of a run folder, built as `model`, in evaluation mode and without gradients."""
+def load_teacher(weights: Path, model: Model, device: torch.device) -> nn.Module:
+    """The trained network of a weights file, built as `model`, in evaluation mode and without gradients."""
     net = models.create(model)
-    models.load_weights(net, checkpoints.read_weights(run / "weights.safetensors"))
+    models.load_weights(net, checkpoints.read_weights(weights))
     return net.to(device).eval().requires_grad_(False)
-
-
-def weights_digest(run: Path) -> str:
-    """The sha256 of a run folder's weights."""
-    return file_digest(run / "weights.safetensors")
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @torch.no_grad()
@@ -87,45 +79,32 @@ def logits_from(records: np.ndarray, classes: int) -> Tensor:
     return tail[:, None].repeat(1, classes).scatter(1, where, kept)
 
 
-def shard_name(epoch: int) -> str:
-    return f"epoch-{epoch:04d}.npy"
-
-
 def write_epochs(
     folder: Path, caching: Caching, net: nn.Module, teacher: str, stream: ViewStream, execution: Execution
 ) -> None:
-    """Fills `folder` with the epochs of `caching`, first to last, and a manifest.
+    """Fills `folder` with the epochs of `caching`, first to last, and a manifest; goes on with what is there of them.
 
-    `net` is the teacher on its device, `teacher` the sha256 of its weights.
+    `net` is the teacher on its device, `teacher` the sha256 of its weights. Raises SystemExit, with all that was asked
+    so far saved, on SIGTERM or SIGUSR1.
     """
     if caching.keep == "top-k" and not 1 <= caching.k < caching.data.classes:
         raise SystemExit(f"caching: k is {caching.k}, but top-k keeps 1 to {caching.data.classes - 1} classes.")
-    first, end, steps = caching.first_epoch, caching.last_epoch + 1, stream.steps_per_epoch
-    keys = Keys(first * steps, end * steps, steps, range(stream.groups_per_batch))
-    groups = mix_groups(stream, keys, execution)
-    shards = {}
-    for epoch in range(first, end):
-        path = folder / shard_name(epoch)
-        write_shard(path, caching, net, stream, groups)
-        shards[path.name] = file_digest(path)
-    manifest = manifest_of(caching, teacher, stream.views_per_epoch, shards)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    epochs, steps = range(caching.first_epoch, caching.last_epoch + 1), stream.steps_per_epoch
+    batch = caching.views.batch
+    manifest = manifest_of(caching, teacher, stream.views_per_epoch)
+    shards = ShardFolder(folder, manifest, {"epoch": (record_type(caching), (batch,))}, steps, epochs)
+    first = epochs.start * steps
+    keys = Keys(first + shards.steps, epochs.stop * steps, steps, range(stream.groups_per_batch))
+    groups, device = mix_groups(stream, keys, execution), next(net.parameters()).device
+    for step in shards.remaining(execution.save_minutes):
+        for group in islice(groups, stream.groups_per_batch):
+            logits = logits_of(net, group.views.to(device, non_blocking=True), caching.precision)
+            step["epoch"][group.positions.numpy() % batch] = records_of(logits, caching)
+    shards.finish()
 
 
-def write_shard(path: Path, caching: Caching, net: nn.Module, stream: ViewStream, groups: Iterator[MixGroup]) -> None:
-    """One epoch's records by position, taken from the next groups; `path` exists only once it is complete."""
-    device = next(net.parameters()).device
-    partial = path.with_suffix(".partial")
-    shard = np.lib.format.open_memmap(partial, "w+", record_type(caching), (stream.views_per_epoch,))
-    for _ in range(stream.steps_per_epoch * stream.groups_per_batch):
-        group = next(groups)
-        logits = logits_of(net, group.views.to(device, non_blocking=True), caching.precision)
-        shard[group.positions.numpy()] = records_of(logits, caching)
-    shard.flush()
-    partial.rename(path)
-
-
-def manifest_of(caching: Caching, teacher: str, views: int, shards: dict[str, str]) -> dict:
+def manifest_of(caching: Caching, teacher: str, views: int) -> dict:
+    """What a cache is made from; the digests of its shards are added when it is complete."""
     return {
         "stream": stream_digest(caching.data, caching.views, caching.stream_seed),
         "stream_of": stream_parameters(caching),
@@ -133,7 +112,6 @@ def manifest_of(caching: Caching, teacher: str, views: int, shards: dict[str, st
         "teacher": teacher,
         **caching.model_dump(include={"keep", "k", "temperature", "precision", "first_epoch", "last_epoch"}),
         "views_per_epoch": views,
-        "shards": shards,
     }
 
 
@@ -174,7 +152,10 @@ class CachedTeacher:
             if differences := list(differing(manifest, recipe, teacher)):
                 raise SystemExit(f"{folder}: not this run's teacher logits: {'; '.join(differences)}. {REMEDY}")
             for epoch in range(manifest["first_epoch"], manifest["last_epoch"] + 1):
-                self.shards[epoch] = (folder / shard_name(epoch), manifest["shards"][shard_name(epoch)])
+                self.shards[epoch] = (
+                    folder / shard_name("epoch", epoch),
+                    manifest["shards"][shard_name("epoch", epoch)],
+                )
         if missing := sorted(set(range(recipe.optimisation.epochs)) - set(self.shards)):
             raise SystemExit(f"{', '.join(map(str, folders))}: no teacher logits of epoch(s) {missing}. {REMEDY}")
         for epoch in range(recipe.optimisation.epochs):
@@ -199,7 +180,7 @@ class CachedTeacher:
         """The records (views_per_epoch,) of an epoch, mapped, not read; refuses a shard of another length."""
         path, _ = self.shards[epoch]
         try:
-            records = np.load(path, mmap_mode="r")
+            records = np.load(path, mmap_mode="r").reshape(-1)
         except (OSError, ValueError) as error:
             raise SystemExit(f"{path}: missing or damaged ({error}). {REMEDY}") from error
         if records.shape != (self.views_per_epoch,):

@@ -44,7 +44,7 @@ def train(
 ) -> None:
     """Trains a run and fills `folder` with weights.safetensors, history.csv and log.txt; only rank 0 needs a folder.
 
-    `initial` is the run folder whose weights a fine-tuning starts from. Goes on from the resume state where there is
+    `initial` is the file of the weights that a fine-tuning starts from. Goes on from the resume state where there is
     one, with the same weights in the end, bit for bit, as without the interruption. On SIGTERM or SIGUSR1 the state is
     saved before the next optimiser step and SystemExit raised, with the status 128 + signal.
     Raises FloatingPointError, which names the epoch, when the loss is not finite.
@@ -64,13 +64,13 @@ def train(
             log.info(epoch_line(run.history[-1], run))
         if place.writes:
             write_history(folder / "history.csv", run.history)
-            checkpoints.save_weights(folder / "weights.safetensors", run.net.state_dict())
+            checkpoints.save_weights(folder / checkpoints.WEIGHTS, run.net.state_dict())
 
 
 def set_up(
     job: Job, stream: ViewStream, resume: ResumeState, place: Place, teacher: Teacher | None, initial: Path | None
 ) -> Run:
-    """The run before its first step: initialised from its seed, or with the weights of the run folder `initial`."""
+    """The run before its first step: initialised from its seed, or with the weights in the file `initial`."""
     recipe = job.resolved()
     if stream.groups_per_batch % place.world:
         raise SystemExit(
@@ -80,7 +80,7 @@ def set_up(
     torch.manual_seed(recipe.seed)
     net = models.create(recipe.model)
     if initial:
-        models.load_weights(net, checkpoints.read_weights(initial / "weights.safetensors"))
+        models.load_weights(net, checkpoints.read_weights(initial))
     net.to(place.device).train(recipe.optimisation.train_mode)
     sums = torch.zeros(2, dtype=torch.float64, device=place.device)
     return Run(recipe, job.execution, place, stream, teacher, net, optimizer_of(net, recipe), sums, resume)

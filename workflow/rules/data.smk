@@ -5,9 +5,9 @@ rule prepare_data:
     """Check the images against what the params declare (counts, classes, checksums) and write the manifest."""
     input:
         unpack(plan.needs),
-    output:
-        manifest="results/{study}/data/{name}-{digest}/manifest.json",
-        provenance="results/{study}/data/{name}-{digest}/provenance.json",
+    output:  # update: not deleted by a job that comes late, after another has made the result
+        manifest=update("results/{study}/data/{name}-{digest}/manifest.json"),
+        provenance=update("results/{study}/data/{name}-{digest}/provenance.json"),
     log:
         "results/{study}/logs/data/{name}-{digest}.log",
     benchmark:
@@ -22,18 +22,19 @@ rule prepare_data:
         recipe=plan.recipe,
         folders=plan.flags,
         output=plan.folder,
+        launcher=plan.launcher,
     shell:
-        "exec &> >(tee {log:q}); "
-        "exec python -m deit.commands.prepare_data --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec {params.launcher} deit.commands.prepare_data --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
 rule store_views:
     """Make the views of a stream once for all runs that see them, where the study says so (stored_views)."""
     input:
         unpack(plan.needs),
-    output:
-        manifest="results/{study}/views/{name}-{digest}/manifest.json",
-        provenance="results/{study}/views/{name}-{digest}/provenance.json",
+    output:  # update: not deleted by a job that comes late, after another has made the result
+        manifest=update("results/{study}/views/{name}-{digest}/manifest.json"),
+        provenance=update("results/{study}/views/{name}-{digest}/provenance.json"),
     log:
         "results/{study}/logs/views/{name}-{digest}.log",
     benchmark:
@@ -48,6 +49,7 @@ rule store_views:
         recipe=plan.recipe,
         folders=plan.flags,
         output=plan.folder,
+        launcher=plan.launcher,
     shell:
-        "exec &> >(tee {log:q}); "
-        "exec python -m deit.commands.store_views --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec {params.launcher} deit.commands.store_views --recipe {params.recipe:q} {params.folders} --output {params.output:q}"

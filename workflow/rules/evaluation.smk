@@ -5,8 +5,8 @@ rule predict:
     """Predict every evaluation set with all runs of one model, through both heads and their fusion (paper, section 4)."""
     input:
         unpack(plan.needs),
-    output:
-        provenance="results/{study}/predictions/{name}-{digest}/provenance.json",
+    output:  # update: not deleted by a job that comes late, after another has made the result
+        provenance=update("results/{study}/predictions/{name}-{digest}/provenance.json"),
     log:
         "results/{study}/logs/predictions/{name}-{digest}.log",
     benchmark:
@@ -21,18 +21,19 @@ rule predict:
         recipe=plan.recipe,
         folders=plan.flags,
         output=plan.folder,
+        launcher=plan.launcher,
     shell:
-        "exec &> >(tee {log:q}); "
-        "exec python -m deit.commands.predict --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec {params.launcher} deit.commands.predict --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
 rule measure_throughput:
     """Images per second at inference, as in Table 1; the only job that wants the machine for itself."""
     input:
         unpack(plan.needs),
-    output:
-        throughput="results/{study}/throughput/{name}-{digest}/throughput.csv",
-        provenance="results/{study}/throughput/{name}-{digest}/provenance.json",
+    output:  # update: not deleted by a job that comes late, after another has made the result
+        throughput=update("results/{study}/throughput/{name}-{digest}/throughput.csv"),
+        provenance=update("results/{study}/throughput/{name}-{digest}/provenance.json"),
     log:
         "results/{study}/logs/throughput/{name}-{digest}.log",
     benchmark:
@@ -47,18 +48,19 @@ rule measure_throughput:
         recipe=plan.recipe,
         folders=plan.flags,
         output=plan.folder,
+        launcher=plan.launcher,
     shell:
-        "exec &> >(tee {log:q}); "
-        "exec python -m deit.commands.measure_throughput --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec {params.launcher} deit.commands.measure_throughput --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
 rule compare_tokens:
     """Cosine between class and distillation token, at the input and after every layer (paper, section 4)."""
     input:
         unpack(plan.needs),
-    output:
-        tokens="results/{study}/tokens/{name}-{digest}/tokens.json",
-        provenance="results/{study}/tokens/{name}-{digest}/provenance.json",
+    output:  # update: not deleted by a job that comes late, after another has made the result
+        tokens=update("results/{study}/tokens/{name}-{digest}/tokens.json"),
+        provenance=update("results/{study}/tokens/{name}-{digest}/provenance.json"),
     log:
         "results/{study}/logs/tokens/{name}-{digest}.log",
     benchmark:
@@ -73,6 +75,7 @@ rule compare_tokens:
         recipe=plan.recipe,
         folders=plan.flags,
         output=plan.folder,
+        launcher=plan.launcher,
     shell:
-        "exec &> >(tee {log:q}); "
-        "exec python -m deit.commands.compare_tokens --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec {params.launcher} deit.commands.compare_tokens --recipe {params.recipe:q} {params.folders} --output {params.output:q}"

@@ -5,7 +5,7 @@ rule finetune:
     """Fine-tune a student at the higher resolution, distilled as in pre-training (paper, section 5.2)."""
     input:
         unpack(plan.needs),
-    output:  # update: not deleted by a job that comes late, after another has finished the run
+    output:  # update: not deleted by a job that comes late, after another has made the result
         weights=update("results/{study}/finetuned/{name}-{digest}/weights.safetensors"),
         history=update("results/{study}/finetuned/{name}-{digest}/history.csv"),
         provenance=update("results/{study}/finetuned/{name}-{digest}/provenance.json"),

@@ -5,7 +5,7 @@ rule distil_student:
     """Train a DeiT from labels, or from a teacher: soft, hard or through the distillation token (paper, equations 2 and 3)."""
     input:
         unpack(plan.needs),
-    output:  # update: not deleted by a job that comes late, after another has finished the run
+    output:  # update: not deleted by a job that comes late, after another has made the result
         weights=update("results/{study}/students/{name}-{digest}/weights.safetensors"),
         history=update("results/{study}/students/{name}-{digest}/history.csv"),
         provenance=update("results/{study}/students/{name}-{digest}/provenance.json"),

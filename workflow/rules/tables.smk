@@ -5,8 +5,8 @@ rule render_table:
     """One table or figure of the paper, ours beside theirs: executed notebook, HTML, CSV, LaTeX."""
     input:
         unpack(plan.needs),
-    output:
-        provenance="results/{study}/tables/{name}-{digest}/provenance.json",
+    output:  # update: not deleted by a job that comes late, after another has made the result
+        provenance=update("results/{study}/tables/{name}-{digest}/provenance.json"),
     log:
         "results/{study}/logs/tables/{name}-{digest}.log",
     benchmark:
@@ -19,9 +19,10 @@ rule render_table:
         recipe=plan.recipe,
         folders=plan.flags,
         output=plan.folder,
+        launcher=plan.launcher,
     shell:
-        "exec &> >(tee {log:q}); "
-        "exec python workflow/render.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec {params.launcher} workflow/render.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
 rule publish_report:
@@ -39,9 +40,10 @@ rule publish_report:
         recipe=plan.recipe,
         folders=plan.flags,
         output="reports/{study}",
+        launcher=plan.launcher,
     shell:
-        "exec &> >(tee {log:q}); "
-        "exec python workflow/report.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec {params.launcher} workflow/report.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
 # The phases, as stages of dvc.yaml and for those who want a part: `snakemake teachers`.

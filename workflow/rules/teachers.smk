@@ -5,7 +5,7 @@ rule train_teacher:
     """Train a network that others learn from: the RegNetYs with SGD, DeiT-B with labels only (paper, section 5.1)."""
     input:
         unpack(plan.needs),
-    output:  # update: not deleted by a job that comes late, after another has finished the run
+    output:  # update: not deleted by a job that comes late, after another has made the result
         weights=update("results/{study}/teachers/{name}-{digest}/weights.safetensors"),
         history=update("results/{study}/teachers/{name}-{digest}/history.csv"),
         provenance=update("results/{study}/teachers/{name}-{digest}/provenance.json"),
@@ -38,7 +38,7 @@ rule adapt_teacher:
     """Bring a teacher to the higher resolution, as FixRes does, for the distilled fine-tunings (paper, section 5.2)."""
     input:
         unpack(plan.needs),
-    output:  # update: not deleted by a job that comes late, after another has finished the run
+    output:  # update: not deleted by a job that comes late, after another has made the result
         weights=update("results/{study}/adapted/{name}-{digest}/weights.safetensors"),
         history=update("results/{study}/adapted/{name}-{digest}/history.csv"),
         provenance=update("results/{study}/adapted/{name}-{digest}/provenance.json"),

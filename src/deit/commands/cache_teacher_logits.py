@@ -4,11 +4,12 @@ import argparse
 import logging
 from pathlib import Path
 
+from deit.checkpoints import WEIGHTS
 from deit.commands import run
 from deit.distributed import set_up_torch
 from deit.results import check_input, new_folder, read_job
 from deit.stored_views import open_stream
-from deit.teacher_logits import load_teacher, weights_digest, write_epochs
+from deit.teacher_logits import load_teacher, write_epochs
 
 
 def main() -> None:
@@ -22,13 +23,13 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     job = read_job(arguments.recipe)
     check_input(arguments.data, job, "data")
-    check_input(arguments.teacher, job, "teacher")
+    teacher = check_input(arguments.teacher, job, "teacher")
 
     recipe = job.resolved()
-    teacher = load_teacher(arguments.teacher, recipe.model, set_up_torch(job.execution))
+    net = load_teacher(teacher.file(WEIGHTS), recipe.model, set_up_torch(job.execution))
     stream = open_stream(recipe, job.execution.data_root, arguments.views)
-    with new_folder(arguments.output, job) as folder:
-        write_epochs(folder, recipe, teacher, weights_digest(arguments.teacher), stream, job.execution)
+    with new_folder(arguments.output, job, keep=True) as folder:
+        write_epochs(folder, recipe, net, teacher.sha256[WEIGHTS], stream, job.execution)
 
 
 if __name__ == "__main__":

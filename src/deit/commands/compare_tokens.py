@@ -8,7 +8,7 @@ from pathlib import Path
 from torch.utils.data import Subset
 
 from deit.analysis import input_cosine, layer_cosines
-from deit.checkpoints import read_weights
+from deit.checkpoints import WEIGHTS, read_weights
 from deit.commands import run
 from deit.datasets import evaluation_images
 from deit.distributed import set_up_torch
@@ -31,16 +31,16 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     job = read_job(arguments.recipe)
     check_input(arguments.data, job, "data")
-    check_input(arguments.run, job, "run")
-    compare_tokens(job, arguments.run, arguments.output)
+    weights = check_input(arguments.run, job, "run").file(WEIGHTS)
+    compare_tokens(job, weights, arguments.output)
 
 
-def compare_tokens(job: Job, run_folder: Path, output: Path) -> None:
+def compare_tokens(job: Job, weights: Path, output: Path) -> None:
     """Fills the folder `output`; always in fp32, as bf16 would round cosines near 1 to three digits."""
     recipe, execution = job.resolved(), job.execution
     device = set_up_torch(execution)
     net = create(recipe.run.model).to(device)
-    load_weights(net, read_weights(run_folder / "weights.safetensors"))
+    load_weights(net, read_weights(weights))
     images = evaluation_images(recipe.data, recipe.evaluation_set, execution.data_root)
     views = EvaluationViews(images, evaluation_transform(recipe.data, recipe.view))
     first = Subset(views, range(min(recipe.images, len(views))))

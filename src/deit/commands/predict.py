@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from deit.checkpoints import read_weights
+from deit.checkpoints import WEIGHTS, read_weights
 from deit.commands import run
 from deit.datasets import evaluation_images
 from deit.distributed import set_up_torch
@@ -56,9 +56,9 @@ def trained_nets(job: Job, run_folders: list[Path], device: torch.device) -> dic
         raise SystemExit(f"{job.name}: {len(run_folders)} folders in --runs for {len(runs)} runs. Give one each.")
     nets = {}
     for planned, folder in zip(runs, run_folders, strict=True):
-        check_input(folder, job, planned.run)
+        weights = check_input(folder, job, planned.run).file(WEIGHTS)
         nets[planned.run] = create(planned.model).to(device)
-        load_weights(nets[planned.run], read_weights(folder / "weights.safetensors"))
+        load_weights(nets[planned.run], read_weights(weights))
     return nets
 
 

@@ -1,6 +1,7 @@
 """Make the views of a stream once, for all runs that see them."""
 
 import argparse
+import logging
 from pathlib import Path
 
 from deit.commands import run
@@ -14,10 +15,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     job = read_job(arguments.recipe)
     check_input(arguments.data, job, "data")
     recipe = job.resolved()
-    with new_folder(arguments.output, job) as folder:
+    with new_folder(arguments.output, job, keep=True) as folder:
         store(folder, recipe, open_stream(recipe, job.execution.data_root), job.execution)
 
 

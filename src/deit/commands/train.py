@@ -6,14 +6,14 @@ import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
-from deit.checkpoints import ResumeState
+from deit.checkpoints import WEIGHTS, ResumeState
 from deit.commands import run
 from deit.distributed import Place, joined_ranks
 from deit.recipes import Job
-from deit.results import check_input, made_by, new_folder, read_job
+from deit.results import Result, check_input, new_folder, read_job, read_result
 from deit.run_state import Teacher
 from deit.stored_views import open_stream
-from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher, weights_digest
+from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher
 from deit.training import train
 
 
@@ -29,51 +29,59 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     job = read_job(arguments.recipe)
-    for role, folder in {"data": arguments.data, "initial": arguments.initial, "teacher": arguments.teacher}.items():
-        check_planned(folder, job, role)
+    inputs = {
+        role: planned_input(folder, job, role)
+        for role, folder in {"data": arguments.data, "initial": arguments.initial, "teacher": arguments.teacher}.items()
+    }
     with joined_ranks(job.execution) as place:
         logging.basicConfig(level=logging.INFO if place.writes else logging.ERROR, format="%(message)s")
-        train_run(job, place, arguments)
+        train_run(job, place, arguments, inputs)
 
 
-def check_planned(folder: Path | None, job: Job, role: str) -> None:
-    """Refuse an input that the run was not planned with, or its absence; a cache may stand in for the teacher."""
+def planned_input(folder: Path | None, job: Job, role: str) -> Result | None:
+    """The result that a run is given in a role; None for a teacher that its caches stand in for, or where none is due.
+
+    Raises SystemExit for an input that the run was not planned with, or its absence.
+    """
     if folder and role not in job.inputs:
         raise SystemExit(f"{folder}: {job.name} was planned without any --{role}. Leave it out.")
     if folder:
-        check_input(folder, job, role)
-    elif role in job.inputs and role != "teacher":
+        return check_input(folder, job, role)
+    if role in job.inputs and role != "teacher":
         raise SystemExit(f"{job.name}: was planned with the --{role} {job.inputs[role]}, which is not given.")
+    return None
 
 
-def train_run(job: Job, place: Place, arguments: argparse.Namespace) -> None:
+def train_run(job: Job, place: Place, arguments: argparse.Namespace, inputs: dict[str, Result | None]) -> None:
     """Fills the output folder; the resume state is deleted once that folder has its name."""
     resume = ResumeState(arguments.resume, job.digest)
-    teacher = teacher_of(job, place, arguments.teacher, arguments.teacher_logits)
+    teacher = teacher_of(job, place, inputs["teacher"], arguments.teacher_logits)
+    initial = inputs["initial"] and inputs["initial"].file(WEIGHTS)
     stream = open_stream(job.resolved(), job.execution.data_root, arguments.views)
     with new_folder(arguments.output, job, arguments.resume) if place.writes else nullcontext() as folder:
-        train(job, stream, folder, resume, place, teacher, arguments.initial)
+        train(job, stream, folder, resume, place, teacher, initial)
     if place.writes:
         shutil.rmtree(arguments.resume, ignore_errors=True)
 
 
-def teacher_of(job: Job, place: Place, run: Path | None, caches: list[Path]) -> Teacher | None:
+def teacher_of(job: Job, place: Place, run: Result | None, caches: list[Path]) -> Teacher | None:
     """The teacher that the objective asks for, cached or in the loop; refuses caches of another teacher run."""
     recipe = job.resolved()
     if not recipe.objective.teacher_says:
         return None
-    for cache in caches:
-        if (cached := made_by(cache).inputs["teacher"]) != job.inputs["teacher"]:
+    for cache in map(read_result, caches):
+        if (cached := cache.job.inputs["teacher"]) != job.inputs["teacher"]:
             raise SystemExit(
-                f"{cache}: logits of the teacher run {cached}, but {job.name} learns from {job.inputs['teacher']}. "
-                "Give the folders that the plan names."
+                f"{cache.folder}: logits of the teacher run {cached}, but {job.name} learns from "
+                f"{job.inputs['teacher']}. Give the folders that the plan names."
             )
+        cache.file("manifest.json")  # which lists the sha256 of the shards: each is checked when its epoch begins
     if caches:
-        return CachedTeacher(caches, recipe, weights_digest(run) if run else None)
+        return CachedTeacher(caches, recipe, run.sha256[WEIGHTS] if run else None)
     if run is None:
         raise SystemExit(f"{job.name}: the objective {recipe.objective.loss!r} needs --teacher-logits or --teacher.")
-    model = made_by(run).resolved().model.model_copy(update={"resolution": recipe.views.resolution})
-    return TeacherInTheLoop(load_teacher(run, model, place.device), recipe)
+    model = run.job.resolved().model.model_copy(update={"resolution": recipe.views.resolution})
+    return TeacherInTheLoop(load_teacher(run.file(WEIGHTS), model, place.device), recipe)
 
 
 if __name__ == "__main__":

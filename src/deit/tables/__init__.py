@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..recipes import Table
-from ..results import made_by, read_job
+from ..results import read_job, read_result
 from .cells import BUILDERS
 from .layout import STYLE, notes, table_html, table_latex
 from .paper_findings import findings
@@ -62,9 +62,10 @@ def save(table: PaperTable, folder: str | Path) -> None:
 
 def load(folder: str | Path) -> PaperTable:
     """The table that `save` wrote into a finished result folder."""
-    recipe = made_by(Path(folder)).resolved()
-    frame = pd.read_csv(Path(folder) / f"{recipe.table}.csv", dtype={"row": str, "column": str})
-    return PaperTable(recipe, frame, json.loads((Path(folder) / "notes.json").read_text()))
+    result = read_result(Path(folder))
+    recipe = result.job.resolved()
+    frame = pd.read_csv(result.file(f"{recipe.table}.csv"), dtype={"row": str, "column": str})
+    return PaperTable(recipe, frame, json.loads(result.file("notes.json").read_text()))
 
 
 def draw(table: PaperTable, folder: str | Path) -> Path:

@@ -12,29 +12,30 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..recipes import Model
-from ..results import made_by
+from ..results import Result, read_result
 
 
 class Inputs:
     """Result folders of any number of `predict`, `throughput` and `tokens` jobs, found by what they hold."""
 
     def __init__(self, folders: Iterable[Path]):
-        self.sheets: dict[str, Path] = {}
-        """Run -> the sheet folder that holds its predictions."""
+        self.sheets: dict[str, Result] = {}
+        """Run -> the sheet that holds its predictions."""
         self.models: dict[str, Model] = {}
         """Label -> the model whose throughput was measured."""
         self.tokens: dict[str, dict] = {}
         """Run -> its tokens.json."""
         rates = []
         for folder in map(Path, folders):
-            job = made_by(folder)
+            result = read_result(folder)
+            job = result.job
             if job.kind == "predict":
-                self.sheets |= {entry.run: folder for entry in job.resolved().runs}
+                self.sheets |= {entry.run: result for entry in job.resolved().runs}
             elif job.kind == "throughput":
                 self.models |= job.resolved().models
-                rates.append(pd.read_csv(folder / "throughput.csv", index_col="label"))
+                rates.append(pd.read_csv(result.file("throughput.csv"), index_col="label"))
             elif job.kind == "tokens":
-                comparison = json.loads((folder / "tokens.json").read_text())
+                comparison = json.loads(result.file("tokens.json").read_text())
                 self.tokens[comparison["run"]] = comparison
         self.throughput = pd.concat(rates) if rates else pd.DataFrame(columns=["images_per_second", "std", "device"])
 
@@ -65,12 +66,13 @@ class Inputs:
     def _path(self, run: str, evaluation_set: str) -> Path:
         if run not in self.sheets:
             raise SystemExit(f"{run}: no sheet of predictions among the table's inputs holds this run.")
-        path = self.sheets[run] / run / f"{evaluation_set}.parquet"
-        if not path.exists():
+        sheet, name = self.sheets[run], f"{run}/{evaluation_set}.parquet"
+        if name not in sheet.sha256:
             raise SystemExit(
-                f"{path}: no predictions of {run} on '{evaluation_set}'. Name an evaluation set of the study."
+                f"{sheet.folder / name}: no predictions of {run} on '{evaluation_set}'. "
+                "Name an evaluation set of the study."
             )
-        return path
+        return sheet.file(name)
 
 
 @cache

@@ -1,0 +1,141 @@
+"""A result is published whole, and read only as it was published."""
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deit import commands
+from deit.recipes import Job
+from deit.results import check_input, new_folder, read_job, read_result
+
+JOB = Job(kind="data", name="data/tiny", recipe={"one": 1}, behaviour={})
+OTHER = Job(kind="data", name="data/tiny", recipe={"one": 2}, behaviour={})
+CONTENT = {"weights.safetensors": b"w" * 100, "below/table.parquet": b"p" * 100}
+
+
+def made(output: Path, job: Job = JOB, content: dict[str, bytes] = CONTENT) -> Path:
+    with new_folder(output, job) as folder:
+        (folder / "below").mkdir()
+        for name, text in content.items():
+            (folder / name).write_bytes(text)
+    return output
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return made(tmp_path / "result")
+
+
+def refusal(call) -> str:
+    with pytest.raises(SystemExit) as error:
+        call()
+    return str(error.value)
+
+
+def test_what_was_published_is_read(folder):
+    result = read_result(folder)
+    assert result.job == JOB and {*CONTENT, "recipe.json"} == set(result.sha256)
+    assert {name: result.file(name).read_bytes() for name in CONTENT} == CONTENT
+    result.verify()
+
+
+def flip(path: Path, position: int, bit: int = 0) -> None:
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "a byte flipped": lambda path, other: flip(path, 50),
+    "cut in half": lambda path, other: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "emptied": lambda path, other: path.write_bytes(b""),
+    "another result's": lambda path, other: shutil.copyfile(other, path),
+    "gone": lambda path, other: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("name", [*CONTENT, "recipe.json", "provenance.json"])
+def test_damage_is_found_before_use_and_named(tmp_path, folder, name, how):
+    other = made(tmp_path / "other", OTHER, {name: text.upper() for name, text in CONTENT.items()})
+    DAMAGE[how](folder / name, other / name)
+    message = refusal(lambda: read_result(folder).verify())
+    if (name, how) == ("provenance.json", "gone"):
+        assert message == f"{folder}: no finished result (no provenance.json). Give the snakemake command again."
+    else:
+        at = "recipe.json" if (name, how) == ("provenance.json", "another result's") else name
+        assert message.startswith(f"{folder / at}: damaged: ")
+        assert "(dvc checkout), or delete it; then give the snakemake command again" in message
+
+
+@settings(max_examples=60, deadline=None)
+@given(position=st.integers(0, 2000), bit=st.integers(0, 7))
+def test_every_bit_of_the_record_is_under_its_seal(tmp_path_factory, position, bit):
+    folder = made(tmp_path_factory.mktemp("sealed") / "result")
+    flip(folder / "provenance.json", position, bit)
+    assert "provenance.json: damaged" in refusal(lambda: read_result(folder).verify())
+
+
+def test_a_file_that_was_not_published_is_not_read(folder):
+    (folder / "extra.csv").write_text("a\n")
+    assert "not among the files that were published" in refusal(lambda: read_result(folder).file("extra.csv"))
+
+
+def test_a_result_of_another_job_is_refused(folder):
+    user = Job(kind="train", name="student", recipe={}, inputs={"data": OTHER.digest}, behaviour={})
+    assert f"was planned with the data {OTHER.digest}" in refusal(lambda: check_input(folder, user, "data"))
+    assert check_input(folder, user.model_copy(update={"inputs": {"data": JOB.digest}}), "data").job == JOB
+
+
+def test_nothing_gets_the_name_of_a_result_before_it_is_on_the_disk(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name))
+    monkeypatch.setattr(Path, "rename", lambda self, target: done.append(f"named {target.name}"))
+    made(tmp_path / "result")
+    named = done.index("named result")
+    assert {*(Path(name).name for name in CONTENT), "recipe.json", "provenance.json", "below"} <= {*done[:named]}
+    assert done[named - 1] == "result.partial" and done[named + 1] == tmp_path.name
+
+
+def test_an_interrupted_folder_begins_anew_unless_it_is_kept(tmp_path):
+    def interrupted(keep: bool, job: Job = JOB) -> set[str]:
+        with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "result", job, keep=keep) as folder:
+            found = {path.name for path in folder.iterdir()}
+            (folder / "half").touch()
+            raise KeyboardInterrupt
+        return found
+
+    assert interrupted(keep=True) == {"recipe.json"}
+    assert interrupted(keep=True) == {"recipe.json", "half"}
+    assert interrupted(keep=True, job=OTHER) == {"recipe.json"}
+    assert interrupted(keep=False, job=OTHER) == {"recipe.json"}
+    assert not (tmp_path / "result").exists()
+
+
+def test_a_result_that_was_finished_meanwhile_stays(folder):
+    before = (folder / "provenance.json").read_text()
+    made(folder, content=dict.fromkeys(CONTENT, b"later"))
+    assert (folder / "provenance.json").read_text() == before and not folder.with_name("result.partial").exists()
+    read_result(folder).verify()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe"])
+def test_a_damaged_recipe_is_refused_without_a_traceback(tmp_path, content):
+    path = tmp_path / f"{JOB.digest}.json"
+    assert "no recipe" in refusal(lambda: read_job(path))
+    path.write_bytes(content)
+    assert f"{path}: no recipe" in refusal(lambda: read_job(path))
+
+
+def test_a_full_disk_ends_a_command_with_one_message(tmp_path):
+    def command() -> None:
+        with open("/dev/full", "wb", buffering=0) as file:  # the system's own disk without room
+            file.write(b"x")
+
+    assert "make room, and give the same command again" in refusal(lambda: commands.run(command))
+    with pytest.raises(OSError, match="else"):
+        commands.run(lambda: (_ for _ in ()).throw(OSError(errno.EIO, "something else")))

@@ -1,0 +1,118 @@
+"""Arrays that grow by steps: the same files after any interruption, and nothing damaged goes into them."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deit.shards import PROGRESS, ShardFolder, shard_name
+
+STEPS, EPOCHS = 3, range(4, 7)
+MANIFEST = {"teacher": "a" * 64, "range": (1, 2)}
+ARRAYS = {"views": (np.uint8, (2, 5)), "targets": (np.dtype([("label", "<u2"), ("logits", "<f4", (3,))]), (2,))}
+
+
+def fill(folder: Path, stop_before: int = 99, signals: bool = False, minutes: float = 99.0, manifest=MANIFEST) -> list:
+    """Makes what is still to be made up to a step, where it is stopped; the steps that were made."""
+    folder.mkdir(exist_ok=True)
+    shards = ShardFolder(folder, manifest, ARRAYS, STEPS, EPOCHS)
+    made = []
+    for step in shards.remaining(minutes):
+        number = shards.steps
+        if number == stop_before and not signals:
+            raise KeyboardInterrupt
+        draw = np.random.default_rng(number)
+        step["views"][:] = draw.integers(255, size=(2, 5))
+        step["targets"]["label"], step["targets"]["logits"] = number, draw.random((2, 3))
+        made.append(number)
+        if signals and number + 1 == stop_before:
+            os.kill(os.getpid(), signal.SIGTERM)
+    shards.finish()
+    return made
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("shards") / "whole"
+    assert fill(folder) == list(range(STEPS * len(EPOCHS)))
+    return contents(folder)
+
+
+def test_numpy_reads_a_shard_an_epoch_and_the_manifest_names_all(tmp_path, undisturbed):
+    fill(tmp_path / "a")
+    names = [shard_name(array, epoch) for epoch in EPOCHS for array in ARRAYS]
+    assert set(undisturbed) == {*names, "manifest.json"}
+    views = np.load(tmp_path / "a" / "views-0005.npy", mmap_mode="r")
+    assert views.shape == (STEPS, 2, 5) and np.array_equal(
+        views[1], np.random.default_rng(4).integers(255, size=(2, 5))
+    )
+    assert set(json.loads(undisturbed["manifest.json"])["shards"]) == set(names)
+
+
+@pytest.mark.parametrize("step", range(1, STEPS * len(EPOCHS)))
+def test_stopped_by_a_signal_nothing_that_was_made_is_made_again(tmp_path, undisturbed, step):
+    with pytest.raises(SystemExit) as stopped:
+        fill(tmp_path / "a", step, signals=True)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert fill(tmp_path / "a") == list(range(step, STEPS * len(EPOCHS)))
+    assert contents(tmp_path / "a") == undisturbed
+
+
+@pytest.mark.parametrize(("minutes", "again"), [(1e-9, 5), (99.0, 3)], ids=["saved each step", "saved each epoch"])
+def test_killed_it_goes_on_after_the_last_saved_step(tmp_path, undisturbed, minutes, again):
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "a", 5, minutes=minutes)
+    assert fill(tmp_path / "a")[0] == again
+    assert contents(tmp_path / "a") == undisturbed
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "a byte flipped": flip,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize(
+    ("name", "again"), [("views-0004.npy", 0), ("targets-0005.npy", 3), ("views-0006.npy", 6), (PROGRESS, 0)]
+)
+def test_what_was_damaged_meanwhile_is_told_and_made_again(tmp_path, undisturbed, caplog, name, again, how):
+    with pytest.raises(SystemExit):
+        fill(tmp_path / "a", 8, signals=True)
+    DAMAGE[how](tmp_path / "a" / name)
+    assert fill(tmp_path / "a")[0] == again
+    assert contents(tmp_path / "a") == undisturbed
+    assert (name, how) == (PROGRESS, "gone") or f"{name}: damaged" in caplog.text
+
+
+def test_what_another_teacher_said_is_not_kept(tmp_path, caplog):
+    with pytest.raises(SystemExit):
+        fill(tmp_path / "a", 5, signals=True)
+    assert fill(tmp_path / "a", manifest={**MANIFEST, "teacher": "b" * 64})[0] == 0
+    assert "of another teacher" in caplog.text
+
+
+def test_a_disk_that_fills_up_while_saving_leaves_what_was_saved(tmp_path, undisturbed):
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "a", 4, minutes=1e-9)
+    (tmp_path / "a" / f"{PROGRESS}.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        fill(tmp_path / "a", minutes=1e-9)
+    (tmp_path / "a" / f"{PROGRESS}.partial").unlink()
+    assert fill(tmp_path / "a")[0] == 4
+    assert contents(tmp_path / "a") == undisturbed
