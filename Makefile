@@ -8,7 +8,7 @@ test: .venv/installed  ## all tests: the quick ones, and the smoke study through
 	pytest
 
 test-quick: .venv/installed  ## linters, unit tests and the smoke study from end to end
-	pytest -m "not dvc and not slurm"
+	pytest -m "not dvc and not slurm and not kills"
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv && pip install --quiet --disable-pip-version-check --requirement requirements.txt && touch $@

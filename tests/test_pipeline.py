@@ -10,41 +10,14 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from smoke_study import copy_of_project, snakemake
 
 pytestmark = pytest.mark.pipeline
-ROOT = Path(__file__).resolve().parent.parent
 SLOWER_STUDENT = ("students: {", "students: {runs: {deit-s/hard: {learning_rate: 0.001}}, ")
-TREE = ("Snakefile", "local", "slurm", "params", "src", "workflow", ".gitignore")
-
-
-def copy_of_project(folder: Path) -> Path:
-    """A clone of the working tree in git, without any results."""
-    for name in TREE:
-        source = ROOT / name
-        if source.is_dir() and not source.is_symlink():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
-        else:
-            shutil.copy(source, folder / name, follow_symlinks=False)
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
-    subprocess.run([*git, "init", "-q"], cwd=folder, check=True)
-    subprocess.run([*git, "add", "-A"], cwd=folder, check=True)
-    subprocess.run([*git, "commit", "-qm", "clone"], cwd=folder, check=True)
-    return folder
-
-
-def snakemake(project: Path, *arguments: str, check: bool = True) -> str:
-    """stdout and stderr of `snakemake --profile local --config study=smoke ...`."""
-    command = [sys.executable, "-m", "snakemake", "--profile", "local", "--config", "study=smoke"]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    run = subprocess.run([*command, *arguments], cwd=project, capture_output=True, text=True, env=environment)
-    output = run.stdout + run.stderr
-    assert run.returncode == 0 or not check, output[-6000:]
-    return output
 
 
 def planned(project: Path, target: str = "all_tables") -> Counter:
@@ -61,14 +34,6 @@ def edit(project: Path, file: str, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text, f"{old!r} is not in {file}"
     path.write_text(text.replace(old, new, 1))
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    """A clone in which the smoke study was run."""
-    folder = copy_of_project(tmp_path_factory.mktemp("clone"))
-    snakemake(folder, "--", "all_tables")
-    return folder
 
 
 @pytest.fixture(autouse=True)

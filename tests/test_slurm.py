@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 import yaml
 from plan import Plan, plan_study
-from test_pipeline import copy_of_project
+from smoke_study import copy_of_project
 
 ROOT = Path(__file__).resolve().parent.parent
 LAB = ROOT / "tests/slurm"

@@ -1,0 +1,117 @@
+"""No damaged file of a result is ever used: every kind of result, each of its readers, each file that is read.
+
+The matrix is made from the plan: a new kind of result, or a new reader of one, fails the first test until its files are
+named here. Each case damages one file of the finished smoke study and runs the job that reads it.
+"""
+
+import re
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from plan import COMMANDS, Plan, plan_study
+
+from deit.recipes import RECIPES, Job
+
+pytestmark = pytest.mark.pipeline
+
+# What a reader takes from a result, beside recipe.json and provenance.json, which all look at. Epochs are numbered.
+READ = {
+    ("data", "views"): ["manifest.json"],
+    ("data", "train"): ["manifest.json"],
+    ("data", "cache"): ["manifest.json"],
+    ("data", "predict"): ["manifest.json"],
+    ("data", "tokens"): ["manifest.json"],
+    ("views", "train"): ["manifest.json", "views-0000.npy", "targets-0000.npy"],
+    ("views", "cache"): ["manifest.json", "views-0000.npy", "targets-0000.npy"],
+    ("train", "train"): ["weights.safetensors"],
+    ("train", "cache"): ["weights.safetensors"],
+    ("train", "predict"): ["weights.safetensors"],
+    ("train", "tokens"): ["weights.safetensors"],
+    ("train", "report"): ["history.csv"],
+    ("cache", "train"): ["manifest.json", "epoch-0000.npy"],
+    ("predict", "table"): ["*/test.parquet"],
+    ("throughput", "table"): ["throughput.csv"],
+    ("tokens", "table"): ["tokens.json"],
+    ("table", "report"): ["notes.json", "*.csv", "*.html"],
+}
+ALWAYS = ["recipe.json", "provenance.json"]
+MAIN = COMMANDS | {"table": "render", "report": "report"}
+
+
+def flip(path: Path, other: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "a byte flipped": flip,
+    "cut in half": lambda path, other: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "emptied": lambda path, other: path.write_bytes(b""),
+    "another run's": lambda path, other: shutil.copyfile(other, path),
+}
+
+
+@pytest.fixture(scope="module")
+def plan(project) -> Plan:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        return plan_study("smoke")
+
+
+def readings(plan: Plan) -> dict[tuple[str, str], list[tuple[Job, Job]]]:
+    """(kind, kind of its reader) -> every result and its reader."""
+    makers = {job.execution.output: job for job in plan.jobs.values()}
+    found: dict[tuple[str, str], list[tuple[Job, Job]]] = {}
+    for reader in plan.jobs.values():
+        for folders in reader.execution.folders.values():
+            for maker in map(makers.get, folders):
+                found.setdefault((maker.kind, reader.kind), []).append((maker, reader))
+    return found
+
+
+def test_every_kind_and_every_reader_is_in_the_matrix(plan):
+    assert set(readings(plan)) == set(READ)
+    assert {kind for pair in READ for kind in pair} == set(RECIPES)
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize(
+    ("kinds", "name"), [(kinds, name) for kinds in READ for name in [*ALWAYS, *READ[kinds]]], ids=str
+)
+def test_damage_is_found_before_use(project, plan, monkeypatch, tmp_path, kinds, name, how):
+    monkeypatch.chdir(project)
+    pairs = readings(plan)[kinds]
+    maker, reader = pairs[0]
+    path = sorted(Path(maker.execution.output).glob(f"**/{name}" if "*" in name else name))[0]
+    others = [job for job in plan.jobs.values() if job.kind == maker.kind and job.digest != maker.digest]
+    other = next((found for job in others for found in Path(job.execution.output).glob(f"**/{path.name}")), None)
+    if how == "another run's" and (other is None or other.read_bytes() == path.read_bytes()):
+        pytest.skip("no other result of this kind has such a file")
+    before = path.read_bytes()
+    DAMAGE[how](path, other)
+    try:
+        message = refusal(reader, tmp_path, monkeypatch)
+    finally:
+        path.write_bytes(before)
+    named = rf"{re.escape(maker.execution.output)}/\S+: .*damaged"
+    if how == "another run's" and name == "recipe.json" or how != "another run's":
+        named = rf"{re.escape(str(path))}: .*damaged"
+    assert re.search(named, message), message
+    assert re.search(r"(delete|Delete|again)", message), message
+    assert not (tmp_path / "output/provenance.json").exists() and not list(tmp_path.glob("output/provenance-*"))
+
+
+def refusal(reader: Job, folder: Path, monkeypatch) -> str:
+    """What the command of a job says when it ends with a message."""
+    flags = [word for role, paths in reader.execution.folders.items() for word in (f"--{role}", *paths)]
+    if reader.kind == "train":
+        flags += ["--resume", str(folder / "resume")]
+    words = ["--recipe", f"results/smoke/recipes/{reader.digest}.json", *flags, "--output", str(folder / "output")]
+    monkeypatch.setattr(sys, "argv", [reader.kind, *words])
+    with pytest.raises(SystemExit) as error:
+        import_module(MAIN[reader.kind]).main()
+    return str(error.value)

@@ -1,0 +1,101 @@
+"""Jobs of every kind end at random instants, and Snakemake itself: the same command, and the same bytes in the end."""
+
+import csv
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from smoke_study import COMMAND, ENVIRONMENT, copy_of_project, snakemake
+
+pytestmark = [pytest.mark.kills, pytest.mark.timeout(3000)]
+
+QUOTA = 3
+"""Jobs of a kind that each signal ends."""
+SIGNALS = (signal.SIGKILL, signal.SIGTERM)
+SNAKEMAKES = 3
+LIFE = {"train": 5.0, "table": 8.0}
+"""Seconds after whose start a job may be ended; others about as long as they live."""
+SAME = (".safetensors", ".npy", ".parquet", ".csv", ".tex")
+MEASURED = re.compile("/(throughput|history|table_1|table_5|accuracy_throughput|plan)")
+"""Files that hold speeds or seconds."""
+
+
+class Killer:
+    """Gives jobs of a study, as they start, a signal and a time for it."""
+
+    def __init__(self, project: Path, seed: int):
+        self.project, self.draw = project, random.Random(seed)
+        self.due: dict[int, tuple[float, int, str]] = {}
+        self.sent: Counter[tuple[str, int]] = Counter()
+
+    def jobs(self) -> dict[int, str]:
+        """Process -> kind of its job."""
+        plan = self.project / "results/smoke/plan.csv"
+        kinds = {row["digest"]: row["kind"] for row in csv.DictReader(plan.open())} if plan.exists() else {}
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (entry / "cmdline").read_bytes().decode()
+                here = (entry / "cwd").readlink() == self.project
+            except OSError:
+                continue
+            digest = re.search(r"\0--recipe\0.*/([0-9a-f]{10})\.json", words)
+            if here and digest:
+                found[int(entry.name)] = kinds[digest[1]]
+        return found
+
+    def look(self) -> None:
+        """Sends what is due, and decides about jobs that are new."""
+        jobs = self.jobs()
+        for pid, kind in jobs.items():
+            if pid not in self.due:
+                number = min(SIGNALS, key=lambda each: (self.sent[kind, each], self.draw.random()))
+                life = LIFE.get(kind, 3.0)
+                self.due[pid] = (time.monotonic() + self.draw.uniform(0, life), number, kind)
+        for pid in self.due.keys() & jobs.keys():
+            at, number, kind = self.due[pid]
+            if time.monotonic() >= at and self.sent[kind, number] < QUOTA:
+                os.kill(pid, number)
+                self.sent[kind, number] += 1
+                self.due[pid] = (float("inf"), number, kind)
+
+
+def test_after_any_kills_the_same_command_ends_with_the_same_bytes(project, tmp_path):
+    clone, seed = copy_of_project(tmp_path / "clone"), int(time.time())
+    killer, snakemakes = Killer(clone, seed), 0
+    for _ in range(40):
+        process = subprocess.Popen(
+            [*COMMAND, "--retries", "20", "--", "all_tables"],
+            cwd=clone, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        end = time.monotonic() + killer.draw.uniform(20, 60) if snakemakes < SNAKEMAKES else float("inf")
+        while process.poll() is None:
+            killer.look()
+            if time.monotonic() > end:
+                process.kill()  # its jobs go on
+                snakemakes, end = snakemakes + 1, float("inf")
+            time.sleep(0.05)
+        if process.returncode == 0:
+            break
+        snakemake(clone, "--unlock")
+    assert process.returncode == 0, "never finished"
+    kinds = {kind for kind, _ in killer.sent}
+    by_signal = {number: sum(killer.sent[kind, number] for kind in kinds) for number in SIGNALS}
+    print(f"seed {seed}: {by_signal}, snakemake {snakemakes}; {dict(killer.sent)}")
+    assert min(by_signal.values()) >= 20 and snakemakes == SNAKEMAKES
+    assert kinds == {"data", "views", "train", "cache", "predict", "tokens", "throughput", "table", "report"}
+    compared = Counter()
+    for path in sorted(clone.glob("results/smoke/**/*")):
+        name = path.relative_to(clone)
+        if path.suffix in SAME and not MEASURED.search(str(name)):
+            assert path.read_bytes() == (project / name).read_bytes(), name
+            compared[path.suffix] += 1
+    print(f"identical: {dict(compared)}")
+    assert all(compared[suffix] for suffix in SAME)
+    assert "Nothing to be done" in snakemake(clone, "--", "all_tables")
