@@ -49,11 +49,16 @@ def shard_names(epoch: int) -> tuple[str, str]:
     return f"views-{epoch:04d}.npy", f"targets-{epoch:04d}.npy"
 
 
-def open_stream(recipe: Training | Caching | StoringViews, root: str, stored: Path | None = None) -> ViewStream:
-    """The stream of a recipe: read from the folder `stored`, or made from the images below `root`."""
+def open_stream(
+    recipe: Training | Caching | StoringViews, root: str, stored: Path | None = None, manifest: dict | None = None
+) -> ViewStream:
+    """The stream of a recipe: read from the folder `stored`, or made from the images below `root`.
+
+    Raises SystemExit where these are not the images of the manifest.
+    """
     if stored:
         return StoredViews(stored, recipe)
-    return ViewStream(training_images(recipe.data, root), recipe.data, recipe.views, recipe.stream_seed)
+    return ViewStream(training_images(recipe.data, root, manifest), recipe.data, recipe.views, recipe.stream_seed)
 
 
 def store(folder: Path, recipe: StoringViews, stream: ViewStream, execution: Execution) -> None:

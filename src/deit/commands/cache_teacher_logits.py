@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from deit.commands import run
+from deit.datasets import read_manifest
 from deit.distributed import set_up_torch
 from deit.results import check_input, new_folder, read_job
 from deit.stored_views import open_stream
@@ -26,7 +27,7 @@ def main() -> None:
 
     recipe = job.resolved()
     teacher = load_teacher(arguments.teacher, recipe.model, set_up_torch(job.execution))
-    stream = open_stream(recipe, job.execution.data_root, arguments.views)
+    stream = open_stream(recipe, job.execution.data_root, arguments.views, read_manifest(arguments.data))
     with new_folder(arguments.output, job) as folder:
         write_epochs(folder, recipe, teacher, weights_digest(arguments.teacher), stream, job.execution)
 

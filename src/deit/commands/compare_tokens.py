@@ -10,7 +10,7 @@ from torch.utils.data import Subset
 from deit.analysis import input_cosine, layer_cosines
 from deit.checkpoints import read_weights
 from deit.commands import run
-from deit.datasets import evaluation_images
+from deit.datasets import evaluation_images, read_manifest
 from deit.distributed import set_up_torch
 from deit.evaluation import EvaluationViews, batches
 from deit.models import create, load_weights
@@ -32,16 +32,16 @@ def main() -> None:
     job = read_job(arguments.recipe)
     check_input(arguments.data, job, "data")
     check_input(arguments.run, job, "run")
-    compare_tokens(job, arguments.run, arguments.output)
+    compare_tokens(job, arguments.run, arguments.output, read_manifest(arguments.data))
 
 
-def compare_tokens(job: Job, run_folder: Path, output: Path) -> None:
+def compare_tokens(job: Job, run_folder: Path, output: Path, manifest: dict | None = None) -> None:
     """Fills the folder `output`; always in fp32, as bf16 would round cosines near 1 to three digits."""
     recipe, execution = job.resolved(), job.execution
     device = set_up_torch(execution)
     net = create(recipe.run.model).to(device)
     load_weights(net, read_weights(run_folder / "weights.safetensors"))
-    images = evaluation_images(recipe.data, recipe.evaluation_set, execution.data_root)
+    images = evaluation_images(recipe.data, recipe.evaluation_set, execution.data_root, manifest=manifest)
     views = EvaluationViews(images, evaluation_transform(recipe.data, recipe.view))
     first = Subset(views, range(min(recipe.images, len(views))))
     layers, count = layer_cosines(net, batches(first, device, execution.workers))

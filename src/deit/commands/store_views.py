@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from deit.commands import run
+from deit.datasets import read_manifest
 from deit.results import check_input, new_folder, read_job
 from deit.stored_views import open_stream, store
 
@@ -18,7 +19,8 @@ def main() -> None:
     check_input(arguments.data, job, "data")
     recipe = job.resolved()
     with new_folder(arguments.output, job) as folder:
-        store(folder, recipe, open_stream(recipe, job.execution.data_root), job.execution)
+        stream = open_stream(recipe, job.execution.data_root, manifest=read_manifest(arguments.data))
+        store(folder, recipe, stream, job.execution)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deit.checkpoints import ResumeState
 from deit.commands import run
+from deit.datasets import read_manifest
 from deit.distributed import Place, joined_ranks
 from deit.recipes import Job
 from deit.results import check_input, made_by, new_folder, read_job
@@ -50,7 +51,8 @@ def train_run(job: Job, place: Place, arguments: argparse.Namespace) -> None:
     """Fills the output folder; the resume state is deleted once that folder has its name."""
     resume = ResumeState(arguments.resume, job.digest)
     teacher = teacher_of(job, place, arguments.teacher, arguments.teacher_logits)
-    stream = open_stream(job.resolved(), job.execution.data_root, arguments.views)
+    manifest = read_manifest(arguments.data)
+    stream = open_stream(job.resolved(), job.execution.data_root, arguments.views, manifest)
     with new_folder(arguments.output, job, arguments.resume) if place.writes else nullcontext() as folder:
         train(job, stream, folder, resume, place, teacher, arguments.initial)
     if place.writes:
