@@ -23,7 +23,7 @@ wildcard_constraints:
 
 
 onstart:
-    plan.start()
+    plan.start(elsewhere=workflow.non_local_exec)
 
 
 onsuccess:

@@ -3,6 +3,9 @@
 import gzip
 import hashlib
 import json
+import os
+import pickle
+import shutil
 import struct
 import tarfile
 from pathlib import Path
@@ -223,6 +226,130 @@ def test_a_wrong_number_of_classes_is_refused(tmp_path):
     assert "expected 3 classes, found 2" in refusal(data, tmp_path)
 
 
+def copied(root: Path, name: str) -> Path:
+    """Another node's copy of the images below `root`."""
+    return Path(shutil.copytree(root, root.with_name(name)))
+
+
+@pytest.fixture(params=["train", "train.tar"], ids=["folder", "tar"])
+def placed(request, tmp_path) -> tuple[TrainingData, Path, dict]:
+    """Images in a folder or a tar, the folder above them, and their manifest; no listing is declared."""
+    root = tmp_path / "images"
+    data = folder_data(root, ["1", "2", "3"], images=40, held_out=30)
+    tar_of(root / "train")
+    data = declared(data, folder=request.param)
+    return data, root, json.loads(json.dumps(manifest_of(PreparingData(training=data, evaluation_sets={}), root)))
+
+
+def exchange(folder: Path) -> None:
+    """Two images of different classes under each other's names."""
+    one, other = folder / "1/picture_003.png", folder / "2/picture_004.png"
+    one.rename(folder / "aside")
+    other.rename(one)
+    (folder / "aside").rename(other)
+
+
+CHANGES = {
+    "another size": lambda folder: (folder / "2/picture_007.png").write_bytes(bytes(1000)),
+    "renamed": lambda folder: (folder / "2/picture_007.png").rename(folder / "2/picture_7000.png"),
+    "another order": lambda folder: (folder / "2/picture_007.png").rename(folder / "2/a.png"),
+    "under other names": exchange,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_copy_of_the_images_is_refused_where_no_listing_is_declared(placed, change):
+    data, root, manifest = placed
+    other = copied(root, "copy")
+    assert len(training_images(data, other, manifest)) == 90
+    CHANGES[change](other / "train")
+    tar_of(other / "train")
+    with pytest.raises(SystemExit) as refused:
+        training_images(data, other, manifest)
+    assert str(refused.value).startswith(f"{other / data.split.folder}: expected image ")
+    assert "Restore" in str(refused.value) and "(data.training.listing)" in str(refused.value)
+
+
+def test_a_renamed_image_outside_the_sample_is_found_too(placed, monkeypatch):
+    data, root, _ = placed
+    monkeypatch.setattr("deit.datasets.SAMPLED", 3)
+    monkeypatch.setattr("deit.datasets.HASHED", 3)
+    manifest = manifest_of(PreparingData(training=data, evaluation_sets={}), root)
+    assert len(manifest["fingerprints"][data.split.folder]["sample"]) == 3
+    (root / "train/1/picture_011.png").rename(root / "train/1/picture_0011.png")
+    tar_of(root / "train")
+    with pytest.raises(SystemExit, match="expected class/name of all images in the manifest's order"):
+        training_images(data, root, manifest)
+
+
+def test_an_idx_file_is_that_of_the_manifest_also_where_no_md5_is_declared(tmp_path):
+    data = declared(idx_data(tmp_path), md5={})
+    manifest = manifest_of(PreparingData(training=data, evaluation_sets={}), tmp_path)
+    training_images(data, tmp_path, manifest)
+    (tmp_path / "labels.gz").write_bytes(packed_idx(np.arange(40)[::-1] % 10))
+    with pytest.raises(SystemExit, match=r"labels with the manifest's MD5 .*\(data\.training\.md5\.labels\)"):
+        training_images(data, tmp_path, manifest)
+
+
+def test_held_out_images_are_compared_too(placed):
+    data, root, _ = placed
+    held = {"held": EvaluationSet(reader="timm", split=data.split, held_out=30)}
+    manifest = manifest_of(PreparingData(training=data, evaluation_sets=held), root)
+    assert len(evaluation_images(data, held["held"], root, "held", manifest)) == 30
+    CHANGES["renamed"](root / "train")
+    tar_of(root / "train")
+    with pytest.raises(SystemExit, match=r"data\.evaluation\.held\.split\.listing"):
+        evaluation_images(data, held["held"], root, "held", manifest)
+
+
+# Where the images lie ------------------------------------------------------------------------------------------------
+
+
+def test_the_folder_of_the_images_is_found_on_the_node(tmp_path, monkeypatch):
+    data = folder_data(tmp_path / "here", ["a", "b"])
+    monkeypatch.setenv("NODE_DISK", str(tmp_path))
+    assert len(training_images(data, "${NODE_DISK}/here")) == 6
+    monkeypatch.delenv("NODE_DISK")
+    with pytest.raises(SystemExit, match=r"data\.root: \$\{NODE_DISK\}/here names an environment variable that is not"):
+        training_images(data, "${NODE_DISK}/here")
+
+
+def test_a_tar_of_tars_reads_as_its_folders(tmp_path):
+    data = folder_data(tmp_path, ["n1", "n2", "n10"])
+    with tarfile.open(tmp_path / "nested.tar", "w") as outer:
+        for name in data_classes(tmp_path):
+            with tarfile.open(tmp_path / f"{name}.tar", "w") as inner:
+                for file in sorted((tmp_path / "train" / name).iterdir()):
+                    inner.add(file, arcname=file.name)
+            outer.add(tmp_path / f"{name}.tar", arcname=f"{name}.tar")
+    folder, tar = training_images(data, tmp_path), training_images(declared(data, folder="nested.tar"), tmp_path)
+    assert tar.listing() == folder.listing() and tar.classes == folder.classes
+    one, other = ({images.identity(index): images.content(index) for index in range(9)} for images in (tar, folder))
+    assert one == other and len(one) == 9
+
+
+def data_classes(root: Path) -> list[str]:
+    return sorted(folder.name for folder in (root / "train").iterdir())
+
+
+def test_a_tar_that_was_cut_short_is_refused(tmp_path):
+    data = folder_data(tmp_path, ["a", "b"])
+    tar = tar_of(tmp_path / "train")
+    tar.write_bytes(tar.read_bytes()[:3300])
+    assert "expected sub-folders with images, found none" in refusal(declared(data, folder=tar.name), tmp_path)
+
+
+def test_a_tar_is_opened_once_a_process(tmp_path, monkeypatch):
+    data = folder_data(tmp_path, ["a", "b"], images=20)
+    tar = training_images(declared(data, folder=tar_of(tmp_path / "train").name), tmp_path)
+    opened = []
+    monkeypatch.setattr(os, "open", lambda *of, real=os.open: opened.append(of) or real(*of))
+    for index in range(len(tar)):
+        tar.image(index)
+    assert len(opened) == 1 and str(opened[0][0]).endswith("train.tar")
+    assert pickle.loads(pickle.dumps(tar)).content(3) == tar.content(3)
+
+
 # Held-out images -----------------------------------------------------------------------------------------------------
 
 
@@ -348,12 +475,12 @@ def test_prepare_data_writes_what_the_data_are(tmp_path):
     job = Job(kind="data", name="data", recipe=recipe.model_dump(), behaviour={}, execution=execution)
     prepare_data(job, tmp_path / "out")
     text = (tmp_path / "out" / "manifest.json").read_text()
-    splits = json.loads(text)["splits"]
+    splits, fingerprints = json.loads(text)["splits"], json.loads(text)["fingerprints"]
     assert list(splits) == ["training", "test", "real"] and str(tmp_path) not in text
     assert splits["training"]["images"] == 40 and splits["training"]["held_out"] == 4
     assert splits["test"]["images_per_class"] == [4] * 10 and splits["test"]["md5"] == data.split.md5
     assert splits["test"]["evaluated"] == 40 and splits["real"]["evaluated"] == 30
-    assert splits["real"]["labels_sha256"] == hashlib.sha256((tmp_path / "real.json").read_bytes()).hexdigest()
+    assert fingerprints["real.json"] == hashlib.sha256((tmp_path / "real.json").read_bytes()).hexdigest()
 
 
 def test_a_failed_check_leaves_no_folder(tmp_path):

@@ -161,7 +161,7 @@ def test_files_have_the_same_bytes_and_come_back(tmp_path):
 def finished(tmp_path, monkeypatch):
     """Two finished runs, the job that predicts them, and a data set of noise in place of the real reader."""
     monkeypatch.setattr(predict_command, "evaluation_images", lambda *_: Noise())
-    monkeypatch.setattr(tokens_command, "evaluation_images", lambda *_: Noise())
+    monkeypatch.setattr(tokens_command, "evaluation_images", lambda *_, **__: Noise())
     folders, inputs = [], {}
     for seed in (0, 1):
         made = Job(kind="train", name=f"tiny/token/28/seed{seed}", recipe={"seed": seed}, behaviour={})

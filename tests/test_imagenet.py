@@ -342,3 +342,63 @@ def test_a_missing_image_is_one_message_before_any_training(plan, place, tmp_pat
     assert message.endswith(f"({key}.images).") and "\n" not in message and not output.exists()
     training = job_named(incomplete, "data/training").digest
     assert all(training == job.inputs["data"] for job in incomplete.jobs.values() if job.kind == "train")
+
+
+IMAGE = f"train/{WNIDS[5]}/{WNIDS[5]}_0.JPEG"
+VALIDATION = f"val/{WNIDS[validation_class(3)]}/ILSVRC2012_val_00000003.JPEG"
+FOREIGN = {
+    "size": (IMAGE, lambda path: picture(5, 140).save(path, "JPEG")),
+    "bytes": (IMAGE, lambda path: path.write_bytes(path.read_bytes()[:-2] + b"\0\0")),
+    "name": (IMAGE, lambda path: path.rename(path.with_name("x.JPEG"))),
+    "class": (IMAGE, lambda path: exchange(path, path.parents[1] / WNIDS[6] / f"{WNIDS[6]}_0.JPEG")),
+    "v2": (f"{V2}/7/0007.jpeg", lambda path: picture(7, 99).save(path, "JPEG")),
+    "labels": ("real.json", lambda path: path.write_text(json.dumps([[1]] * 14))),
+    "validation": (VALIDATION, lambda path: picture(1, 99).save(path, "JPEG")),
+}
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Two files, each into the class of the other: as many images of each class as before."""
+    one.rename(other.with_name("x.JPEG"))
+    other.rename(one.with_name("y.JPEG"))
+
+
+@pytest.mark.parametrize(
+    ("job", "foreign", "key"),
+    [
+        *(("teachers", foreign, "data.training.listing") for foreign in ("size", "bytes", "name", "class")),
+        ("students/deit-ti/token", "size", "data.training.listing"),
+        ("teacher_logits", "size", "data.training.listing"),
+        ("predictions", "v2", "data.evaluation.v2.split.listing"),
+        ("predictions", "labels", "data.evaluation.real.labels"),
+        ("tokens", "validation", "data.evaluation.*.split.listing"),
+    ],
+)
+def test_no_job_reads_another_copy_of_the_images(study, place, tmp_path, monkeypatch, job, foreign, key):
+    """No listing is declared: the copy has as many images of each class as the one of the manifest."""
+    shutil.copytree(place / "images", tmp_path / "images")
+    file, change = FOREIGN[foreign]
+    change(tmp_path / "images" / file)
+    monkeypatch.setenv("IMAGENET", str(tmp_path / "images"))
+    copy = plan_study("miniature")
+    job = next(each for each in copy.jobs.values() if each.name.startswith(job))
+    recipe, output = tmp_path / f"{job.digest}.json", tmp_path / "results"
+    recipe.write_text(job.model_dump_json())
+    resume = {"resume": [str(tmp_path / "resume")]} if job.kind == "train" else {}
+    with pytest.raises(SystemExit) as refusal:
+        run_command(copy, job, recipe=[str(recipe)], output=[str(output)], **resume)
+    message = str(refusal.value)
+    assert message.startswith(f"{tmp_path}/images/{file.split('/')[0]}: expected ") and message.endswith(f"({key}).")
+    assert "manifest" in message and "\n" not in message and not output.exists()
+
+
+def test_stored_views_are_made_of_the_images_of_the_manifest(place, tmp_path, monkeypatch):
+    (place / "params/stored.yaml").write_text("extends: miniature\nstored_views: true\n")
+    plan = plan_study("stored")
+    plan.write()
+    run_command(plan, job_named(plan, "data/training"))
+    shutil.copytree(place / "images", tmp_path / "images")
+    FOREIGN["size"][1](tmp_path / "images" / IMAGE)
+    monkeypatch.setenv("IMAGENET", str(tmp_path / "images"))
+    with pytest.raises(SystemExit, match=r"as in the manifest.*data\.training\.listing"):
+        run_command(plan, job_named(plan, "views/224"))

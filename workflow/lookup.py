@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
+from memory import asked_memory
 from plan import PRUNABLE, Plan, plan_study
 from recorded import RecordedElsewhere, refuse_to_compute_again
 from snakemake.exceptions import WorkflowError
@@ -63,15 +64,18 @@ class Lookup:
             sys.stderr.flush()
             os._exit(1)  # Snakemake would bury the message under the position in the Snakefile
 
-    def start(self) -> None:
+    def start(self, elsewhere: bool) -> None:
         """Put every recipe where the jobs will look for it.
 
-        Nothing starts where the images' folder has no name, or where DVC could fetch the results.
+        Nothing starts where DVC could fetch the results, or where the images' folder has no name. But jobs that run
+        `elsewhere`, on a cluster's nodes, may have variables that are not set here: each job fills them in.
         """
         if not self.plan:
             return
         if "$" in (root := expanded(self.plan.study.data.root)):
-            raise WorkflowError(f"data.root is {root}, and that variable is not set: export it first.")
+            if not elsewhere:
+                raise WorkflowError(f"data.root is {root}, and that variable is not set: export it first.")
+            print(f"data.root is {root}: that variable is not set here, so each job must have it.", file=sys.stderr)
         try:
             refuse_to_compute_again(self.study, self.plan.unfinished())
         except RecordedElsewhere as error:
@@ -142,8 +146,8 @@ class Lookup:
         return lambda wildcards: getattr(self.job(wildcards).execution, key)
 
     def memory(self, wildcards, attempt: int) -> int:
-        """MB; half as much again on every further attempt, for jobs that ran out of it."""
-        return int(self.job(wildcards).execution.mem_mb * (1 + (attempt - 1) / 2))
+        """MB; more for a further attempt where an earlier one ran out of it."""
+        return asked_memory(self.job(wildcards).execution.mem_mb, wildcards.digest, attempt)
 
     # What a cluster is asked for; a resource that is None is not asked for at all.
 

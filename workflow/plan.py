@@ -17,7 +17,7 @@ from table_cells import plan_tables
 from deit import recipes
 from deit.behaviour import ROOT, behaviours
 from deit.recipes import Execution, Job, Recipe
-from params import expanded, load_study
+from params import load_study
 
 COMMANDS = {
     "data": "deit.commands.prepare_data",
@@ -92,7 +92,7 @@ class Plan:
             "folders": {
                 flag: [self.jobs[digest].execution.output for digest in digests] for flag, digests in reads.items()
             },
-            "data_root": expanded(self.study.data.root),
+            "data_root": self.study.data.root,
         }
         self.jobs[job.digest] = job.model_copy(update={"execution": execution.model_copy(update=place)})
         return job.digest

@@ -78,6 +78,10 @@ class Result:
             refuse_damaged(self.folder, path, "its sha256 is not the one that provenance.json lists")
         return path
 
+    def json(self, name: str) -> dict:
+        """The content of a JSON file that is as it was published."""
+        return json.loads(self.file(name).read_bytes())
+
     def verify(self) -> None:
         """Checks every file. Raises SystemExit, which names the first that differs."""
         for name in self.sha256:

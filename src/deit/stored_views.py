@@ -47,12 +47,17 @@ class StoredViews(ViewStream):
         return MixGroup(positions, *(torch.from_numpy(np.array(part[step, group])) for part in self.shards))
 
 
-def open_stream(recipe: Training | Caching | StoringViews, root: str, stored: Path | None = None) -> ViewStream:
-    """The stream of a recipe: read from the result `stored`, or made from the images below `root`."""
+def open_stream(
+    recipe: Training | Caching | StoringViews, root: str, stored: Path | None = None, manifest: dict | None = None
+) -> ViewStream:
+    """The stream of a recipe: read from the result `stored`, or made from the images below `root`.
+
+    Raises SystemExit where these are not the images of the manifest.
+    """
     if stored:
         read_result(stored).verify()  # all of it now, as workers that find damage later could not say so
         return StoredViews(stored, recipe)
-    return ViewStream(training_images(recipe.data, root), recipe.data, recipe.views, recipe.stream_seed)
+    return ViewStream(training_images(recipe.data, root, manifest), recipe.data, recipe.views, recipe.stream_seed)
 
 
 def store(folder: Path, recipe: StoringViews, stream: ViewStream, execution: Execution) -> None:

@@ -22,12 +22,12 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     job = read_job(arguments.recipe)
-    check_input(arguments.data, job, "data")
+    data = check_input(arguments.data, job, "data")
     teacher = check_input(arguments.teacher, job, "teacher")
 
     recipe = job.resolved()
     net = load_teacher(teacher.file(WEIGHTS), recipe.model, set_up_torch(job.execution))
-    stream = open_stream(recipe, job.execution.data_root, arguments.views)
+    stream = open_stream(recipe, job.execution.data_root, arguments.views, data.json("manifest.json"))
     with new_folder(arguments.output, job, keep=True) as folder:
         write_epochs(folder, recipe, net, teacher.sha256[WEIGHTS], stream, job.execution)
 

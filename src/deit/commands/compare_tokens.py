@@ -30,18 +30,18 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     job = read_job(arguments.recipe)
-    check_input(arguments.data, job, "data")
+    data = check_input(arguments.data, job, "data")
     weights = check_input(arguments.run, job, "run").file(WEIGHTS)
-    compare_tokens(job, weights, arguments.output)
+    compare_tokens(job, weights, arguments.output, data.json("manifest.json"))
 
 
-def compare_tokens(job: Job, weights: Path, output: Path) -> None:
+def compare_tokens(job: Job, weights: Path, output: Path, manifest: dict | None = None) -> None:
     """Fills the folder `output`; always in fp32, as bf16 would round cosines near 1 to three digits."""
     recipe, execution = job.resolved(), job.execution
     device = set_up_torch(execution)
     net = create(recipe.run.model).to(device)
     load_weights(net, read_weights(weights))
-    images = evaluation_images(recipe.data, recipe.evaluation_set, execution.data_root)
+    images = evaluation_images(recipe.data, recipe.evaluation_set, execution.data_root, manifest=manifest)
     views = EvaluationViews(images, evaluation_transform(recipe.data, recipe.view))
     first = Subset(views, range(min(recipe.images, len(views))))
     layers, count = layer_cosines(net, batches(first, device, execution.workers))

@@ -27,11 +27,11 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     job = read_job(arguments.recipe)
-    check_input(arguments.data, job, "data")
-    predict_sheet(job, arguments.runs, arguments.output)
+    data = check_input(arguments.data, job, "data")
+    predict_sheet(job, arguments.runs, arguments.output, data.json("manifest.json"))
 
 
-def predict_sheet(job: Job, run_folders: list[Path], output: Path) -> None:
+def predict_sheet(job: Job, run_folders: list[Path], output: Path, manifest: dict | None = None) -> None:
     """Fills the folder `output` with the predictions of every run on every evaluation set."""
     recipe, execution = job.resolved(), job.execution
     device = set_up_torch(execution)
@@ -39,7 +39,7 @@ def predict_sheet(job: Job, run_folders: list[Path], output: Path) -> None:
     transform = evaluation_transform(recipe.data, recipe.view)
     with new_folder(output, job) as folder:
         for name, evaluation_set in recipe.evaluation_sets.items():
-            images = evaluation_images(recipe.data, evaluation_set, execution.data_root, name)
+            images = evaluation_images(recipe.data, evaluation_set, execution.data_root, name, manifest)
             options = {"precision": recipe.precision, "device": device, "workers": execution.workers}
             for run, predictions in predict(nets, images, transform, **options).items():
                 log_accuracy(predictions, run, name)

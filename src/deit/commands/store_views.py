@@ -17,10 +17,11 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     job = read_job(arguments.recipe)
-    check_input(arguments.data, job, "data")
+    data = check_input(arguments.data, job, "data")
     recipe = job.resolved()
     with new_folder(arguments.output, job, keep=True) as folder:
-        store(folder, recipe, open_stream(recipe, job.execution.data_root), job.execution)
+        stream = open_stream(recipe, job.execution.data_root, manifest=data.json("manifest.json"))
+        store(folder, recipe, stream, job.execution)
 
 
 if __name__ == "__main__":

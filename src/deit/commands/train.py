@@ -57,7 +57,8 @@ def train_run(job: Job, place: Place, arguments: argparse.Namespace, inputs: dic
     resume = ResumeState(arguments.resume, job.digest)
     teacher = teacher_of(job, place, inputs["teacher"], arguments.teacher_logits)
     initial = inputs["initial"] and inputs["initial"].file(WEIGHTS)
-    stream = open_stream(job.resolved(), job.execution.data_root, arguments.views)
+    manifest = inputs["data"].json("manifest.json")
+    stream = open_stream(job.resolved(), job.execution.data_root, arguments.views, manifest)
     with new_folder(arguments.output, job, arguments.resume) if place.writes else nullcontext() as folder:
         train(job, stream, folder, resume, place, teacher, initial)
     if place.writes:

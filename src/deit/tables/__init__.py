@@ -65,7 +65,7 @@ def load(folder: str | Path) -> PaperTable:
     result = read_result(Path(folder))
     recipe = result.job.resolved()
     frame = pd.read_csv(result.file(f"{recipe.table}.csv"), dtype={"row": str, "column": str})
-    return PaperTable(recipe, frame, json.loads(result.file("notes.json").read_text()))
+    return PaperTable(recipe, frame, result.json("notes.json"))
 
 
 def draw(table: PaperTable, folder: str | Path) -> Path:

@@ -1,6 +1,5 @@
 """What a table is computed from: the sheets of predictions, the measured throughput, the token comparisons."""
 
-import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -35,7 +34,7 @@ class Inputs:
                 self.models |= job.resolved().models
                 rates.append(pd.read_csv(result.file("throughput.csv"), index_col="label"))
             elif job.kind == "tokens":
-                comparison = json.loads(result.file("tokens.json").read_text())
+                comparison = result.json("tokens.json")
                 self.tokens[comparison["run"]] = comparison
         self.throughput = pd.concat(rates) if rates else pd.DataFrame(columns=["images_per_second", "std", "device"])
 

@@ -1,0 +1,138 @@
+"""What a retry is asked for, and where the images' folder is looked for."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from lookup import Lookup
+from memory import LOGS, RAN_OUT
+from plan import plan_study
+from snakemake.exceptions import WorkflowError
+
+from deit.recipes import Execution, Job
+
+ROOT = Path(__file__).resolve().parent.parent
+FIRST = 256000
+ENDS = {
+    "time limit": "slurmstepd: error: *** JOB 11 ON n1 CANCELLED AT 2026-11-25T03:05:04 DUE TO TIME LIMIT ***",
+    "cancelled": "slurmstepd: error: *** STEP 1.0 ON n1 CANCELLED AT 2026-11-25T03:05:04 ***",
+    "node": "slurmstepd: error: *** JOB 11 ON n1 CANCELLED AT 2026-11-25T03:05:04 DUE TO NODE FAILURE ***",
+    "error": "FloatingPointError: the loss of epoch 3 is nan",
+    "GPU": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+    "nothing": "",
+}
+OUT_OF_MEMORY = {
+    "cgroups": "slurmstepd: error: Detected 1 oom_kill event in StepId=11.0. Some of the step tasks have been OOM ...",
+    "cgroups, Slurm 20": "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=11.batch cgroup.",
+    "srun": "srun: error: n1: task 0: Out Of Memory",
+    "without cgroups": "slurmstepd-n1: error: StepId=1.0 exceeded memory limit (764166144 > 734003200), being killed",
+    "python": "MemoryError",
+    "numpy": "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 7.28 TiB for an array",
+    "torch": "RuntimeError: [enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried",
+    "fork": "OSError: [Errno 12] Cannot allocate memory",
+}
+
+
+# Memory --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """What the last attempts of a job printed -> the memory that the next one is asked for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    execution = Execution(mem_mb=FIRST)
+    job = Job(kind="train", name="students/a/labels/16/seed0", recipe={}, behaviour={}, execution=execution)
+    recipe = Path(f"results/study/recipes/{job.digest}.json")
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(job.model_dump_json())
+    logs = Path(f"logs/slurm/rule_distil_student/study_a_labels_16_seed0_{job.digest}")
+    logs.mkdir(parents=True)
+
+    def memory(*printed: str, attempt: int | None = None) -> int:
+        for number, text in enumerate(printed, 9):  # as text, job 10 would come before job 9
+            (logs / f"{number}.log").write_text(f"job {number} on n1\nepoch 1/30\n{text}\nElapsed time: 0:00:04\n")
+        wildcards = SimpleNamespace(digest=job.digest)
+        return Lookup("study", main_process=False).memory(wildcards, attempt or len(printed) + 1)
+
+    return memory
+
+
+def test_a_first_attempt_is_asked_for_what_the_params_say(asked):
+    assert asked() == FIRST
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_attempt_that_did_not_run_out_of_memory_changes_nothing(asked, end):
+    assert asked(*[ENDS[end]] * 11) == FIRST
+
+
+@pytest.mark.parametrize("end", OUT_OF_MEMORY)
+def test_an_attempt_that_ran_out_of_memory_gives_the_next_half_as_much_more(asked, end):
+    assert asked(OUT_OF_MEMORY[end]) == 1.5 * FIRST
+    assert asked(ENDS["time limit"], OUT_OF_MEMORY[end], ENDS["cancelled"]) == 1.5 * FIRST
+    assert asked(OUT_OF_MEMORY[end], OUT_OF_MEMORY[end], ENDS["time limit"]) == 2 * FIRST
+
+
+def test_it_grows_to_three_times_the_first_at_most(asked):
+    assert asked(*[OUT_OF_MEMORY["cgroups"]] * 11) == 3 * FIRST
+
+
+def test_earlier_calls_of_snakemake_do_not_count(asked):
+    assert asked(OUT_OF_MEMORY["cgroups"], attempt=1) == FIRST
+    assert asked(OUT_OF_MEMORY["cgroups"], ENDS["time limit"], attempt=2) == FIRST
+
+
+def test_the_logs_are_read_where_the_profile_puts_them():
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    assert profile["slurm-logdir"] == str(LOGS)
+
+
+@pytest.mark.parametrize("code", ["bytearray(2**62)", "numpy.empty(2**58)", "torch.empty(2**58)"])
+def test_the_words_of_python_numpy_and_torch(code):
+    run = subprocess.run([sys.executable, "-c", f"import numpy, torch; {code}"], capture_output=True, text=True)
+    assert run.returncode and RAN_OUT.search(run.stderr), run.stderr
+
+
+def test_the_job_itself_knows_the_same_number(asked, monkeypatch):
+    """Snakemake evaluates it again within the job, whose own log is there by then."""
+    monkeypatch.setenv("SLURM_JOB_ID", "10")
+    assert asked(OUT_OF_MEMORY["cgroups"], "its own log", attempt=2) == 1.5 * FIRST
+
+
+# Where the images are looked for ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch) -> Path:
+    """A folder with params/, in which the images' folder is called by a variable that is not set."""
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    for study in ("smoke", "imagenet"):
+        (tmp_path / f"params/{study}-there.yaml").write_text(f"extends: {study}\ndata: {{root: '${{NODE_DISK}}/it'}}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NODE_DISK", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("study", ["smoke-there", "imagenet-there"])
+def test_the_folder_of_the_images_is_left_to_the_jobs(clone, study, monkeypatch):
+    roots = {job.execution.data_root for job in plan_study(study).jobs.values()}
+    assert roots == {"${NODE_DISK}/it"}
+    monkeypatch.setenv("NODE_DISK", str(clone / "disk"))
+    if study == "imagenet-there":
+        assert {job.execution.data_root for job in plan_study(study).jobs.values()} == roots
+
+
+def test_a_variable_that_is_not_set_stops_a_study_on_this_machine_only(clone, capsys):
+    lookup = Lookup("imagenet-there", main_process=True)
+    with pytest.raises(WorkflowError, match=r"data.root is \$\{NODE_DISK\}/it, and that variable is not set"):
+        lookup.start(elsewhere=False)
+    assert not os.path.exists("results/imagenet-there/recipes")
+    lookup.start(elsewhere=True)
+    assert os.path.exists("results/imagenet-there/recipes")
+    assert "${NODE_DISK}/it" in capsys.readouterr().err
