@@ -181,7 +181,7 @@ class CachedTeacher:
         path, _ = self.shards[epoch]
         try:
             records = np.load(path, mmap_mode="r").reshape(-1)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise SystemExit(f"{path}: missing or damaged ({error}). {REMEDY}") from error
         if records.shape != (self.views_per_epoch,):
             raise SystemExit(
