@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 WAIT_SECONDS = 5
+SAVE_SECONDS = 300  # that the cluster's profile leaves between telling a training to end and killing it; torchrun: 30
 RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"}
 
 
@@ -176,7 +177,8 @@ def started(arguments: argparse.Namespace) -> list[str]:
 
 
 def torchrun(processes: int) -> list[str]:
-    return [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    words = [f"--nproc-per-node={processes}", f"--shutdown-timeout={SAVE_SECONDS}"]
+    return [sys.executable, "-m", "torch.distributed.run", *words]
 
 
 def on_nodes(arguments: argparse.Namespace) -> list[str]:
