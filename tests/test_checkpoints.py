@@ -1,7 +1,8 @@
 import hashlib
 import os
+import pickle
 import signal
-import warnings
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -140,46 +141,96 @@ def test_killed_while_saving(tmp_path, moment):
     assert_equal(resume.load(), some_state(3))
 
 
-@settings(max_examples=60, deadline=None)
-@given(written=st.integers(0, 10_000))
-def test_a_write_that_stops_anywhere_leaves_the_older_state(tmp_path_factory, written):
-    resume = ResumeState(tmp_path_factory.mktemp("state"), "abc")
+def on_a_full_disk(path: Path) -> None:
+    """Lets whatever is written to `path` go to a device that never has room."""
+    path.symlink_to("/dev/full")
+
+
+def test_a_full_disk_leaves_the_former_state_and_says_so(tmp_path):
+    resume = ResumeState(tmp_path, "abc")
     resume.save(some_state(1))
-
-    def stop(content, file):
-        file.write(b"x" * written)
-        raise OSError("no space left on device")
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(torch, "save", stop)
+    on_a_full_disk(tmp_path / "resume.partial")
+    with pytest.raises(SystemExit, match=r"resume\.partial: cannot be written \(No space left.* is intact: once there"):
         resume.save(some_state(2))
     assert_equal(resume.load(), some_state(1))
+    resume.save(some_state(3))  # what was in the way is gone
+    assert_equal(resume.load(), some_state(3))
+
+
+def test_weights_that_find_no_room_name_their_file(tmp_path):
+    on_a_full_disk(tmp_path / "weights.safetensors")
+    with pytest.raises(SystemExit, match=r"weights\.safetensors: cannot be written \(No space left"):
+        save_weights(tmp_path / "weights.safetensors", some_weights())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_file_system_that_fills_up(tmp_path):
+    """States of 80 kB on 200 kB: the third one has no room beside the two that are kept."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        resume = ResumeState(tmp_path, "abc")
+        for step in (1, 2):
+            resume.save({"step": step, "net": torch.full((10_000,), step)})
+        with pytest.raises(SystemExit, match="No space left"):
+            resume.save({"step": 3, "net": torch.full((10_000,), 3)})
+        assert resume.load()["step"] == 2
+        assert {path.name for path in tmp_path.iterdir()} == {"resume.pt", "resume.previous.pt"}
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def damage(path: Path, place: int, bit: int | None) -> bytes:
+    """Flips a bit of a byte, or cuts the file there; returns what the file holds then."""
+    content = bytearray(path.read_bytes())
+    if bit is None:
+        content = content[:place]
+    else:
+        content[place] ^= 1 << bit
+    path.write_bytes(content)
+    return bytes(content)
 
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_damage_is_noticed(tmp_path_factory, data):
-    """A cut or a flipped bit: the state is unharmed or put aside with a warning, and never wrong."""
+    """A cut or a flipped bit: the state is unharmed, or the run refused with the file as it is; never a fresh start."""
     resume = ResumeState(tmp_path_factory.mktemp("state"), "abc")
     resume.save(some_state())
-    content = bytearray(resume.path.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1), label="place")
+    place = data.draw(st.integers(0, resume.path.stat().st_size - 1), label="place")
     bit = data.draw(st.none() | st.integers(0, 7), label="bit flipped, or cut")
-    if bit is None:
-        content = content[:place]
-    else:
-        content[place] ^= 1 << bit
-    resume.path.write_bytes(content)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        loaded = resume.load()
-    if loaded is not None:
-        assert bit is not None and not caught
-        assert_equal(loaded, some_state())
-    else:
-        assert "starts afresh" in str(caught[-1].message)
-        assert resume.path.with_suffix(".damaged").read_bytes() == content
-        assert not resume.path.exists()
+    content = damage(resume.path, place, bit)
+    try:
+        assert_equal(resume.load(), some_state())
+        assert bit is not None
+    except SystemExit as refusal:
+        assert f"{resume.path}: damaged" in str(refusal) and "delete" in str(refusal)
+    assert resume.path.read_bytes() == content
+
+
+def test_the_previous_state_stands_in_for_a_damaged_one(tmp_path, caplog):
+    resume = ResumeState(tmp_path, "abc")
+    for step in (1, 2):
+        resume.save(some_state(step))
+    content = damage(resume.path, 300, 0)
+    assert_equal(resume.load(), some_state(1))
+    assert f"{resume.path}: damaged" in caplog.text and "the state before it counts" in caplog.text
+    assert (tmp_path / "resume.damaged").read_bytes() == content
+    resume.save(some_state(3))
+    damage(resume.path, 300, 0)
+    assert_equal(resume.load(), some_state(1))  # never the damaged one
+
+
+def test_two_damaged_states_are_refused_and_kept(tmp_path):
+    resume = ResumeState(tmp_path, "abc")
+    for step in (1, 2):
+        resume.save(some_state(step))
+    contents = [damage(resume.path, 300, 0), damage(resume.previous, 300, None)]
+    with pytest.raises(SystemExit, match=r"resume\.pt: damaged .*resume\.previous\.pt: damaged .*delete") as caught:
+        resume.load()
+    assert "\n" not in str(caught.value)
+    assert [resume.path.read_bytes(), resume.previous.read_bytes()] == contents
 
 
 class Trap:
@@ -187,9 +238,15 @@ class Trap:
         return os.mkdir, ("trapped",)
 
 
-def test_code_is_never_run(tmp_path, monkeypatch):
+def test_a_pickle_bomb_is_refused_and_never_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"digest": "abc", "state": {"model": Trap()}}, tmp_path / "resume.pt")
-    with pytest.warns(UserWarning, match="damaged"):
-        assert ResumeState(tmp_path, "abc").load() is None
+    with pytest.raises(SystemExit, match=r"resume\.pt: damaged"):
+        ResumeState(tmp_path, "abc").load()
+    for name, pickled in (("zip", torch.save), ("plain", lambda bomb, path: path.write_bytes(pickle.dumps(bomb)))):
+        pickled({"head.weight": Trap()}, tmp_path / name)
+        with pytest.raises(SystemExit, match=f"{name}: damaged weights"):
+            read_weights(tmp_path / name)
     assert not (tmp_path / "trapped").exists()
+    pickle.loads((tmp_path / "plain").read_bytes())
+    assert (tmp_path / "trapped").exists(), "the bomb is real"

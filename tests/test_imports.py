@@ -19,6 +19,7 @@ LAYERS = (
         "losses",
         "schedules",
         "checkpoints",
+        "finite",
         "datasets",
         "distributed",
         "loading",

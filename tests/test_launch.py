@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,6 +85,12 @@ def test_the_words_for_one_process_and_for_several():
     assert script == [sys.executable, "workflow/render.py", "x"]
     several = launch.command_of(Namespace(command=command, nodes=1, processes=8, cpus=88))
     assert "--nproc-per-node=8" in several and "--standalone" in several and several[-3:] == command
+
+
+def test_torchrun_leaves_a_training_the_profiles_time_to_save():
+    profile = Path(launch.__file__).parent / "profiles/slurm/config.yaml"
+    assert set(re.findall(r"--signal=TERM@(\d+)", profile.read_text())) == {str(launch.SAVE_SECONDS)}
+    assert f"--shutdown-timeout={launch.SAVE_SECONDS}" in launch.torchrun(2)
 
 
 def test_several_nodes_need_slurm(monkeypatch):

@@ -1,3 +1,5 @@
+from math import cos, pi
+
 import pytest
 import torch
 from hypothesis import given
@@ -34,8 +36,9 @@ def test_the_papers_values():
     at = lambda epoch: learning_rate(recipe(), 1024, round(epoch * steps), steps)  # noqa: E731
     assert at(0) == 1e-6
     assert at(2.5) == pytest.approx((1e-6 + 1e-3) / 2, rel=1e-3)
-    assert at(5) == pytest.approx(1e-3)
-    assert at(152.5) == pytest.approx((1e-3 + 1e-5) / 2, rel=1e-4)
+    assert at(5 - 1 / steps) == pytest.approx(1e-3, rel=1e-3)
+    assert at(5) == pytest.approx(1e-5 + (1e-3 - 1e-5) * (1 + cos(pi * 5 / 300)) / 2)  # not shifted by the warm-up
+    assert at(150) == pytest.approx((1e-3 + 1e-5) / 2)
     assert at(300) == pytest.approx(1e-5)
 
 
@@ -47,15 +50,15 @@ def test_fine_tuning_is_constant():
 
 @pytest.mark.parametrize("epochs, warmup, steps", [(10, 2, 7), (3, 0, 5), (4, 0.5, 6)])
 def test_equals_timms(epochs, warmup, steps):
+    """As the released code builds it, where its epochs are our steps."""
     optimisation = recipe(epochs=epochs, warmup_epochs=warmup)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=5e-4 * 768 / 512)
     theirs = CosineLRScheduler(
         optimizer,
-        t_initial=round((epochs - warmup) * steps),
+        t_initial=epochs * steps,
         lr_min=1e-5,
         warmup_t=round(warmup * steps),
         warmup_lr_init=1e-6,
-        warmup_prefix=True,
         t_in_epochs=False,
     )
     for step, ours in enumerate(rates(optimisation, 768, steps)):
@@ -63,17 +66,15 @@ def test_equals_timms(epochs, warmup, steps):
         assert ours == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12), step
 
 
-def test_equals_torchs():
-    """Linear warm-up and cosine annealing, chained."""
-    optimisation = recipe(epochs=8, warmup_epochs=2, warmup_learning_rate=5e-5)
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=5e-4)
-    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=10)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=30, eta_min=1e-5)
-    theirs = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], milestones=[10])
-    for step, ours in enumerate(rates(optimisation, 512, 5)):
-        assert ours == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6), step
-        optimizer.step()
-        theirs.step()
+@pytest.mark.parametrize("warmup", [0, 5])
+def test_an_epochs_first_step_has_the_released_codes_rate(warmup):
+    """timm's scheduler asked once an epoch, as the released code does."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    theirs = CosineLRScheduler(optimizer, t_initial=300, lr_min=1e-5, warmup_t=warmup, warmup_lr_init=1e-6)
+    for epoch in range(300):
+        theirs.step(epoch)
+        ours = learning_rate(recipe(warmup_epochs=warmup), 1024, 1251 * epoch, 1251)
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12), epoch
 
 
 @given(
@@ -87,9 +88,9 @@ def test_rises_then_never_rises_again(epochs, steps, batch, warmup, schedule):
     optimisation = recipe(epochs=epochs, warmup_epochs=warmup, schedule=schedule)
     curve = rates(optimisation, batch, steps)
     peak = 5e-4 * batch / 512
-    top = min(round(warmup * steps), len(curve) - 1)
-    assert curve[: top + 1] == sorted(curve[: top + 1])
+    top = round(warmup * steps)  # the first step after the warm-up
+    assert curve[:top] == sorted(curve[:top])
     assert curve[top:] == sorted(curve[top:], reverse=True)
     assert all(1e-6 <= rate <= peak * (1 + 1e-12) for rate in curve)
-    if warmup * steps <= len(curve) - 1:
-        assert max(curve) == pytest.approx(peak)
+    if top == 0 or schedule == "constant" and top < len(curve):
+        assert curve[top] == pytest.approx(peak)

@@ -1,13 +1,17 @@
 """The loop: what it computes, that nothing but the recipe decides it, and that nothing computed is lost."""
 
+import copy
 import csv
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from itertools import zip_longest
 from pathlib import Path
 
+import launch
 import pytest
 import torch
 from tiny_runs import BATCH, CPU, DEIT, IMAGES, PIXELS, REGNETY, STEPS, run, same, stream_of, training_job
@@ -16,8 +20,10 @@ from deit import checkpoints, models, training
 from deit.checkpoints import ResumeState
 from deit.commands.train import planned_input, teacher_of
 from deit.distributed import Place
+from deit.finite import tensors_in
 from deit.recipes import Job
 from deit.results import new_folder
+from deit.run_state import Run
 from deit.schedules import learning_rate
 
 # AdamW turns rounding errors of gradients that are zero in theory (a key's bias) into steps of full length.
@@ -81,8 +87,7 @@ def test_a_run_folder_tells_its_story(tmp_path, root, caplog):
         "history.csv",
         "log.txt",
     }
-    with (tmp_path / "run" / "history.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "run")
     assert tuple(rows[0]) == training.HISTORY
     assert [(row["epoch"], row["step"]) for row in rows] == [("0", str(STEPS)), ("1", str(2 * STEPS))]
     assert all(0 <= float(row["accuracy"]) <= 1 and float(row["loss"]) > 0 for row in rows)
@@ -176,8 +181,7 @@ def test_a_crash_at_any_step_changes_no_bit(tmp_path, root, monkeypatch, step):
 
 def history(folder: Path) -> list[tuple]:
     """What of history.csv is not time."""
-    with (folder / "history.csv").open() as file:
-        return [(row["step"], row["loss"], row["accuracy"], row["learning_rate"]) for row in csv.DictReader(file)]
+    return [(row["step"], row["loss"], row["accuracy"], row["learning_rate"]) for row in rows_of(folder)]
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGUSR1])
@@ -202,11 +206,115 @@ def test_the_state_of_another_recipe_is_refused(tmp_path, root, monkeypatch):
         run(training_job(root, seed=8), tmp_path / "run")
 
 
-def test_a_loss_that_is_not_finite_names_the_epoch(tmp_path, root):
-    job = training_job(root, optimisation={"learning_rate": 1e30, "warmup_epochs": 0})
-    with pytest.raises(FloatingPointError, match="epoch 0"):
+def spoil(monkeypatch, *steps: int, how: str = "loss", rank: int = 0) -> None:
+    """Makes the loss, or only its gradient, infinite at some steps (0 = the run's first) of a rank."""
+    inner_update, inner_loss, now = training.update, training.objective_loss, {"step": 0}
+
+    def objective_loss(objective, logits, targets, answers):
+        loss = inner_loss(objective, logits, targets, answers)
+        if now["step"] not in steps or now["rank"] != rank:
+            return loss
+        logits[0].register_hook(lambda gradient: gradient * float("inf"))
+        return loss * float("inf") if how == "loss" else loss
+
+    def train_one_epoch(a_run, epoch, groups):
+        now.update(step=a_run.step, rank=a_run.place.rank)
+        inner_epoch(a_run, epoch, groups)
+
+    def update(a_run, *arguments):
+        inner_update(a_run, *arguments)
+        now["step"] = a_run.step
+
+    inner_epoch = training.train_one_epoch
+    for function in (objective_loss, train_one_epoch, update):
+        monkeypatch.setattr(training, function.__name__, function)
+
+
+def recorded_states(monkeypatch) -> list[dict]:
+    """Fills with a copy of every state that is saved."""
+    states, inner = [], ResumeState.save
+
+    def save(resume, state):
+        states.append(copy.deepcopy(state))
+        inner(resume, state)
+
+    monkeypatch.setattr(ResumeState, "save", save)
+    return states
+
+
+@pytest.mark.parametrize("how", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_ends_the_run_there_and_spoils_nothing(tmp_path, root, monkeypatch, how):
+    job = training_job(root, execution={"save_minutes": 1e-9})
+    with monkeypatch.context() as patch:
+        spoil(patch, STEPS + 1, how=how)
+        words = rf"step {STEPS + 1} \(epoch 1\), learning rate 0\.\d+: .*not finite.*after {STEPS + 1} steps.*Lower"
+        for _attempt in range(2):
+            with pytest.raises(SystemExit, match=words):
+                run(job, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert ResumeState(tmp_path / "run.resume", job.digest).load()["step"] == STEPS + 1
+    assert same(run(job, tmp_path / "run"), run(job, tmp_path / "undisturbed"))
+
+
+def test_a_stop_signal_saves_no_state_that_is_not_finite(tmp_path, root, monkeypatch):
+    spoil(monkeypatch, 1)
+    stop_at(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit, match=r"step 1 .* no state is saved"):
+        run(training_job(root), tmp_path / "run")
+    assert not (tmp_path / "run.resume").exists()
+
+
+def test_weights_that_overflow_at_a_finite_loss_are_not_saved(tmp_path, root):
+    job = training_job(root, optimisation={"learning_rate": 1e42, "warmup_epochs": 0, "epochs": 1}, views={"batch": 80})
+    with pytest.raises(SystemExit, match=r"step 0 .*weights or the optimiser's state are not finite"):
         run(job, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("model", [DEIT, REGNETY], ids=["deit", "regnety"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_step_that_may_be_skipped_changes_nothing(tmp_path, root, monkeypatch, model, optimizer):
+    """Neither weights nor batch statistics, moments or momentum; also where it is the first step of all."""
+    optimisation = {"optimizer": optimizer, "skip_nonfinite_steps": 2}
+    job = training_job(root, execution={"save_minutes": 1e-9}, model=model, optimisation=optimisation)
+    states = recorded_states(monkeypatch)
+    spoil(monkeypatch, 0, 4)
+    run(job, tmp_path / "run")
+    assert [state["step"] for state in states] == list(range(2 * STEPS))
+    kept = [equal(states[step], states[step + 1]) for step in range(2 * STEPS - 1)]
+    assert kept == [True, False, False, False, True]
+    assert [row["skipped_steps"] for row in rows_of(tmp_path / "run")] == ["1", "1"]
+    assert all(0 < float(row["loss"]) < 3 and 0 <= float(row["accuracy"]) <= 1 for row in rows_of(tmp_path / "run"))
+
+
+def equal(left: dict, right: dict) -> bool:
+    """Whether two saved states have the same weights, statistics and moments; AdamW's are absent or zero at first."""
+    moments = zip_longest(*(tensors_in(state["optimizer"]) for state in (left, right)), fillvalue=torch.zeros(()))
+    return same(left["net"], right["net"]) and all(bool((one == other).all()) for one, other in moments)
+
+
+def rows_of(folder: Path) -> list[dict]:
+    with (folder / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_skipped_steps_are_counted_over_interruptions_and_logged(tmp_path, root, monkeypatch, caplog):
+    caplog.set_level("INFO", "deit")
+    spoil(monkeypatch, 1, STEPS + 1)
+    allowing = {
+        allowed: training_job(root, execution={"save_minutes": 1e-9}, optimisation={"skip_nonfinite_steps": allowed})
+        for allowed in (1, 2)
+    }
+    for allowed, job in allowing.items():
+        with monkeypatch.context() as patch:
+            stop_at(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+            with pytest.raises(SystemExit, match="143"):
+                run(job, tmp_path / f"{allowed}")
+    with pytest.raises(SystemExit, match=rf"step {STEPS + 1} .* and 1 such steps were skipped before"):
+        run(allowing[1], tmp_path / "1")
+    weights = run(allowing[2], tmp_path / "2")
+    assert same(weights, run(allowing[2], tmp_path / "undisturbed"))
+    assert [line for line in (tmp_path / "2/log.txt").read_text().splitlines() if "1 steps skipped: not finite" in line]
 
 
 def test_running_statistics_move_once_a_step_towards_the_mean_of_the_groups(tmp_path, root):
@@ -273,6 +381,140 @@ def test_two_ranks_learn_what_one_does(tmp_path, root):
     assert close(checkpoints.read_weights(tmp_path / "run" / "weights.safetensors"), alone)
     for ours, theirs in zip(history(tmp_path / "run"), history(tmp_path / "alone"), strict=True):
         assert [float(x) for x in ours] == pytest.approx([float(x) for x in theirs], rel=1e-4)
+
+
+def on_two_ranks(tmp_path: Path, work) -> list[str]:
+    """Calls `work(place)` on two ranks, as processes of their own; how each ended: "" or what SystemExit said."""
+    context = multiprocessing.get_context("fork")
+    said = context.SimpleQueue()
+    store = tmp_path / f"store{time.monotonic_ns()}"
+
+    def rank(number: int) -> None:
+        torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=number, world_size=2)
+        try:
+            work(Place(torch.device("cpu"), number, 2))
+            said.put((number, ""))
+        except SystemExit as ended:
+            said.put((number, str(ended)))
+
+    processes = [context.Process(target=rank, args=(number,), daemon=True) for number in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    return [word for _, word in sorted(said.get() for _ in processes)]
+
+
+@pytest.fixture
+def interrupted(tmp_path, root, monkeypatch) -> Job:
+    """A training whose states after one and after two steps lie in run.resume."""
+    job = training_job(root, execution={"save_minutes": 1e-9}, model=NO_DROP, optimisation=SGD)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            run(job, tmp_path / "run")
+    return job
+
+
+def test_a_bad_read_on_one_rank_starts_no_rank_afresh(tmp_path, interrupted, monkeypatch):
+    inner = Path.read_bytes
+
+    def unreadable(path: Path) -> bytes:
+        return inner(path) if "resume" not in path.name else b"damaged"
+
+    def work(place: Place) -> None:
+        if place.rank:
+            monkeypatch.setattr(Path, "read_bytes", unreadable)
+        run(interrupted, tmp_path / "run", place=place)
+
+    assert on_two_ranks(tmp_path, work) == ["", ""]
+    assert close(checkpoints.read_weights(tmp_path / "run/weights.safetensors"), run(interrupted, tmp_path / "alone"))
+
+
+@pytest.mark.parametrize("what", ["step", "weights"])
+def test_ranks_that_go_on_from_different_states_are_refused(tmp_path, interrupted, monkeypatch, what):
+    inner = Run.restore
+
+    def restore(a_run, state):
+        inner(a_run, state)
+        a_run.step -= what == "step" and a_run.place.rank
+        a_run.net.head.bias.data.add_(1e-6 * a_run.place.rank)
+
+    monkeypatch.setattr(Run, "restore", restore)
+    first, second = on_two_ranks(tmp_path, lambda place: run(interrupted, tmp_path / "run", place=place))
+    steps = "[2, 1]" if what == "step" else "[2, 2]"
+    assert f"from steps {steps} and different weights" in first and second == "1"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_state_ends_all_ranks_and_the_one_before_serves_all(tmp_path, interrupted, caplog):
+    caplog.set_level("INFO", "deit")
+    work = lambda place: run(interrupted, tmp_path / "run", place=place)  # noqa: E731
+    latest, previous = (tmp_path / "run.resume" / name for name in ("resume.pt", "resume.previous.pt"))
+    whole = previous.read_bytes()
+    for path in (latest, previous):
+        path.write_bytes(path.read_bytes()[:-100])
+    first, second = on_two_ranks(tmp_path, work)
+    assert f"{latest}: damaged" in first and f"{previous}: damaged" in first and second == "1"
+    previous.write_bytes(whole)
+    assert on_two_ranks(tmp_path, work) == ["", ""]
+    log = (tmp_path / "run/log.txt").read_text()
+    assert "the state before it counts" in log and "resumed after 1 optimiser steps" in log
+
+
+def test_all_ranks_end_where_the_loss_of_one_is_not_finite(tmp_path, root, monkeypatch):
+    spoil(monkeypatch, 2, rank=1)
+    job = training_job(root, execution={"save_minutes": 1e-9})
+    first, second = on_two_ranks(tmp_path, lambda place: run(job, tmp_path / "run", place=place))
+    assert "step 2 (epoch 0)" in first and second == "1"
+    assert ResumeState(tmp_path / "run.resume", job.digest).load()["step"] == 2
+
+
+def test_all_ranks_end_where_the_disk_is_full(tmp_path, root):
+    (tmp_path / "run.resume").mkdir()
+    (tmp_path / "run.resume/resume.partial").symlink_to("/dev/full")
+    job = training_job(root, execution={"save_minutes": 1e-9})
+    first, second = on_two_ranks(tmp_path, lambda place: run(job, tmp_path / "run", place=place))
+    assert "resume.partial: cannot be written (No space left on device)" in first and second == "1"
+
+
+SLOW_SAVE = r"""
+import os, time
+from deit import training
+from deit.checkpoints import ResumeState
+from deit.commands.train import main
+
+save, epoch = ResumeState.save, training.train_one_epoch
+
+def slow(resume, state):
+    os.write(1, b"saving\n")
+    time.sleep(3)
+    save(resume, state)
+
+def told(*arguments):
+    os.write(1, b"training\n")
+    epoch(*arguments)
+
+ResumeState.save, training.train_one_epoch = slow, told
+main()
+"""
+
+
+def test_two_ranks_are_given_the_time_to_save(tmp_path, root):
+    """torchrun's own patience, 30 s, is shortened to 1 s here, and saving takes 3 s."""
+    job = with_data(training_job(root, optimisation={"epochs": 100_000}), tmp_path)
+    _python, _m, _train, *flags = command(job, tmp_path)
+    (tmp_path / "slow_save.py").write_text(SLOW_SAVE)
+    environment = {**ENVIRONMENT, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1"}
+    environment["PYTHONPATH"] += f":{tmp_path}"
+    line = [*launch.torchrun(2), "--standalone", "-m", "slow_save", *flags]
+    process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout.readline() == process.stdout.readline() == "training\n"
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert "saving" in output and process.returncode != 0
+    assert ResumeState(tmp_path / "resume", job.digest).load()["step"] >= 0
 
 
 def test_images_that_do_not_fill_a_batch_are_left_out(root):

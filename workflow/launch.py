@@ -17,6 +17,8 @@ from pathlib import Path
 
 from run_lock import wait_for
 
+SAVE_SECONDS = 300  # that the cluster's profile leaves between telling a training to end and killing it; torchrun: 30
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -56,7 +58,8 @@ def command_of(arguments: argparse.Namespace) -> list[str]:
 
 
 def torchrun(processes: int) -> list[str]:
-    return [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    words = [f"--nproc-per-node={processes}", f"--shutdown-timeout={SAVE_SECONDS}"]
+    return [sys.executable, "-m", "torch.distributed.run", *words]
 
 
 def on_nodes(arguments: argparse.Namespace) -> list[str]:

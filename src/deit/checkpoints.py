@@ -3,19 +3,22 @@
 Loading never runs code: weights are safetensors, the resume state holds tensors and plain types only.
 """
 
-import contextlib
 import io
+import logging
 import os
-import warnings
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
 """The file of a run's weights in its folder."""
@@ -23,8 +26,11 @@ PLAIN = {bool, int, float, str, bytes, type(None), torch.Tensor}
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write a state dict; equal weights give equal bytes, wherever they were computed."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, path)
+    """Write a state dict; equal weights give equal bytes, wherever they were computed.
+
+    Raises SystemExit where the file cannot be written, as on a full disk.
+    """
+    write(path, as_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -35,11 +41,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise SystemExit(f"{path}: damaged weights ({error}). Delete their folder and run again.") from error
 
 
+def write(path: Path, content: bytes | memoryview) -> None:
+    """Writes a file, down to the disk. Raises SystemExit where that fails, as on a full disk, and leaves no part."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()
+        raise SystemExit(
+            f"{path}: cannot be written ({error.strerror}). The state that was saved before is intact: "
+            "once there is room, the same command goes on from it."
+        ) from error
+
+
 @dataclass(frozen=True)
 class ResumeState:
-    """The state of one run on the way, in one file that is replaced atomically.
+    """The state of one run on the way: the latest, and the one before it, should the disk damage the latest.
 
-    Killed at any instant, the file holds the latest state that was saved completely, or does not exist.
+    Killed at any instant, or out of room, the newest file holds a state that was saved completely.
     """
 
     folder: Path
@@ -50,56 +73,86 @@ class ResumeState:
     def path(self) -> Path:
         return Path(self.folder) / "resume.pt"
 
+    @property
+    def previous(self) -> Path:
+        return Path(self.folder) / "resume.previous.pt"
+
     def save(self, state: dict) -> None:
-        """Replace the saved state.
+        """Replace the saved state, which becomes the previous one.
 
         state: nested dicts, lists and tuples of tensors and plain types; raises TypeError otherwise (NumPy's
-        scalars are the usual mistake), because it could be saved but never loaded.
+        scalars are the usual mistake), because it could be saved but never loaded. Raises SystemExit on a full disk.
         """
         require_plain(state, "state")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()  # torch.save's own writing to a full disk ends in an error that does not say so
+        torch.save({"digest": self.digest, "state": state}, content)
         partial = self.path.with_suffix(".partial")
-        with open(partial, "wb") as file:
-            torch.save({"digest": self.digest, "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        write(partial, content.getbuffer())
+        with suppress(FileNotFoundError):
+            os.replace(self.path, self.previous)
         os.replace(partial, self.path)
 
     def load(self) -> dict | None:
-        """The saved state with its tensors on the CPU, or None where there is none.
+        """The saved state with its tensors on the CPU, or None where there is none; raises as `read` does."""
+        content = self.read()
+        return content and unpacked(content)["state"]
 
-        A damaged file is put aside under another name, with a warning, and None returned: the run starts
-        afresh. Raises SystemExit where the file is the state of another recipe.
+    def read(self) -> bytes | None:
+        """The latest whole state, as it lies in its file, for `unpacked`; None where none was ever saved.
+
+        A damaged latest state is reported and put aside, and the previous one counts. Raises SystemExit, and leaves
+        the files alone, where no state is whole, or one is that of another recipe.
         """
-        try:
-            content = io.BytesIO(self.path.read_bytes())
-        except FileNotFoundError:
-            return None
-        try:
-            # torch.load does not compare the checksums that torch.save writes.
-            if zipfile.ZipFile(content).testzip() is not None:
-                raise zipfile.BadZipFile("wrong checksum")
-            content.seek(0)
-            saved = torch.load(content, map_location="cpu", weights_only=True)
-            digest, state = saved["digest"], saved["state"]
-        except Exception as error:  # damage shows as whatever the reader stumbles on
-            self.put_aside(error)
-            return None
+        damaged = {}
+        for path in (self.path, self.previous):
+            try:
+                content = path.read_bytes()
+                self.check_digest(path, unpacked(content)["digest"])
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise SystemExit(f"{path}: cannot be read ({error.strerror}). Try the same command again.") from error
+            except Damaged as damage:
+                damaged[path] = damage
+            else:
+                self.put_aside(damaged)
+                return content
+        if damaged:
+            files = ", ".join(f"{path}: damaged ({damage})" for path, damage in damaged.items())
+            raise SystemExit(
+                f"{files}. No other state of this run is left: bring back a copy, or delete what is named here to "
+                "start the run afresh."
+            )
+        return None
+
+    def check_digest(self, path: Path, digest: str) -> None:
         if digest != self.digest:
             raise SystemExit(
-                f"{self.path}: the state of a run with recipe {digest}, not {self.digest}. "
+                f"{path}: the state of a run with recipe {digest}, not {self.digest}. "
                 "Resume in another folder, or delete this file."
             )
-        return state
 
-    def put_aside(self, error: Exception) -> None:
-        aside = self.path.with_suffix(".damaged")
-        with contextlib.suppress(FileNotFoundError):  # another rank was faster
-            os.replace(self.path, aside)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        warnings.warn(
-            f"{self.path}: damaged ({reason}); kept as {aside.name}, and the run starts afresh.", stacklevel=3
-        )
+    def put_aside(self, damaged: dict[Path, Exception]) -> None:
+        for path, damage in damaged.items():
+            aside = path.with_suffix(".damaged")
+            os.replace(path, aside)
+            log.warning("%s: damaged (%s); kept as %s, and the state before it counts", path, damage, aside.name)
+
+
+class Damaged(Exception):
+    """A saved state that is not what was written, or holds what is never written."""
+
+
+def unpacked(content: bytes) -> dict:
+    """The `digest` and the `state` in a file's bytes; raises Damaged."""
+    try:
+        # torch.load does not compare the checksums that torch.save writes.
+        if zipfile.ZipFile(io.BytesIO(content)).testzip() is not None:
+            raise zipfile.BadZipFile("wrong checksum")
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return {"digest": saved["digest"], "state": saved["state"]}
+    except Exception as error:  # damage shows as whatever the reader stumbles on
+        raise Damaged(str(error).partition("\n")[0] or type(error).__name__) from error
 
 
 def require_plain(value: object, where: str) -> None:

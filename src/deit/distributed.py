@@ -1,9 +1,10 @@
 """Where a process computes: its device, its rank among those that torchrun started, and sums over all of them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -46,6 +47,33 @@ class Place:
         shared = torch.tensor(number)
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         return int(shared)
+
+    def read_once(self, read: Callable[[], bytes | None]) -> bytes | None:
+        """What rank 0 reads, given to every rank: so none can go on from something else. Its refusal ends them all."""
+        if self.world == 1:
+            return read()
+        said = [None, None]
+        if self.rank == 0:
+            try:
+                said[0] = read()
+            except SystemExit as refusal:
+                said[1] = str(refusal)
+        dist.broadcast_object_list(said, 0, device=torch.device("cpu"))
+        if said[1] is not None:
+            self.stop(said[1])
+        return said[0]
+
+    def of_all_ranks(self, number: int) -> list[int]:
+        """Each rank's number, in the order of ranks."""
+        if self.world == 1:
+            return [number]
+        numbers = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
+        dist.all_gather(numbers, torch.tensor([number]))
+        return [int(number) for number in numbers]
+
+    def stop(self, message: str) -> NoReturn:
+        """Ends this process, as every rank does where all know of the error: rank 0 alone says why."""
+        raise SystemExit(message if self.writes else 1)
 
 
 def set_up_torch(execution: Execution) -> torch.device:

@@ -97,14 +97,15 @@ def fused(logits: tuple[Tensor, ...], how: str) -> Tensor:
 def load_weights(net: nn.Module, weights: dict[str, Tensor]) -> None:
     """Copy `weights` into `net`; a position embedding of another resolution is interpolated bicubically.
 
-    As timm does it: antialiased, the tokens' own positions kept. Every other tensor must fit: raises
-    RuntimeError that lists those that do not.
+    As the released code does it: not antialiased, the tokens' own positions kept. Every other tensor must fit:
+    raises RuntimeError that lists those that do not.
     """
     if isinstance(net, VisionTransformer) and weights.keys() == net.state_dict().keys():
         position = resample_abs_pos_embed(
             weights["pos_embed"],  # (1, tokens + patches, D), on a square grid
             new_size=list(net.patch_embed.grid_size),
             num_prefix_tokens=0 if net.no_embed_class else net.num_prefix_tokens,
+            antialias=False,
         )
         weights = {**weights, "pos_embed": position}
     net.load_state_dict(weights)

@@ -189,6 +189,8 @@ class Optimisation(Recipe):
     train_mode: bool = True
     """False: the model stays in evaluation mode (no stochastic depth), as in the original fine-tunings."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    skip_nonfinite_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of a run that may be left out because their loss or gradient is not finite; one more stops the run."""
 
 
 class Training(Recipe):

@@ -1,5 +1,6 @@
 """The state of a run on one rank, and how it outlives an interruption."""
 
+import hashlib
 import logging
 import signal
 import time
@@ -14,14 +15,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from . import models
 from .checkpoints import ResumeState
 from .distributed import Place
+from .finite import FiniteSteps, all_finite, tensors_in
 from .loading import STOP_SIGNALS
 from .recipes import Execution, Training
+from .schedules import learning_rate
 from .teacher_logits import CachedTeacher, TeacherInTheLoop
 from .views import ViewStream
 
 log = logging.getLogger(__name__)
 
 Teacher = CachedTeacher | TeacherInTheLoop
+
+SAVE, NOT_FINITE = 1, 255
+"""What ranks tell each other before a step, beside the numbers of the stop signals, which lie between."""
 
 
 @dataclass
@@ -36,10 +42,11 @@ class Run:
     net: nn.Module
     optimizer: torch.optim.Optimizer
     sums: Tensor
-    """Of this epoch so far (2,) float64: the losses of its steps, and the views whose heavier label was found."""
+    """Of this epoch so far (3,) float64: the losses of its steps, the views whose heavier label was found, and how many
+    steps were skipped, which do not count in the other two."""
     resume: ResumeState
     step: int = 0
-    """Optimiser updates done."""
+    """Optimiser steps done or skipped."""
     seconds: float = 0.0
     """Spent on this epoch before the run was resumed."""
     history: tuple[dict[str, float], ...] = ()
@@ -51,43 +58,102 @@ class Run:
         heads = models.TokenHeads(self.net)
         # A batch norm's momentum changes from pass to pass, and torch.compile would compile each anew.
         self.forward = torch.compile(heads) if self.execution.compile and not layers else heads
+        self.finite = FiniteSteps(self.recipe.optimisation.skip_nonfinite_steps, self.place.device)
+        self.buffers = list(self.net.buffers()) if layers else []
+        """What a forward pass alters."""
         self.stop_signal = 0
         self.started = self.saved = time.perf_counter()
+        self.saved_step = -1
+
+    def numbers(self) -> dict:
+        """All that the next steps are computed from."""
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "sums": self.sums}
 
     def save(self) -> None:
-        """The resume state; rank 0 writes it for all."""
-        state = {
-            "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "sums": self.sums,
+        """The resume state; rank 0 writes it for all, and all end where it cannot. Raises as `refuse_nonfinite`."""
+        refuse_nonfinite(self)
+        state = self.numbers() | {
             "step": self.step,
+            "skipped": int(self.finite.skipped),
             "seconds": self.epoch_seconds(),
             "history": self.history,
         }
+        failure = None
         if self.place.writes:
-            self.resume.save(state)
-        self.saved = time.perf_counter()
+            try:
+                self.resume.save(state)
+            except SystemExit as error:
+                failure = error
+        if self.place.largest_over_ranks(int(failure is not None)):
+            self.place.stop(str(failure))
+        self.saved, self.saved_step = time.perf_counter(), self.step
 
     def restore(self, state: dict) -> None:
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.sums.copy_(state["sums"])
+        self.finite.skipped.fill_(state["skipped"])
         self.step, self.seconds, self.history = state["step"], state["seconds"], tuple(state["history"])
+        self.saved_step = self.step
 
     def epoch_seconds(self) -> float:
         return self.seconds + time.perf_counter() - self.started
 
 
+def refuse_unlike_ranks(run: Run) -> None:
+    """Raises SystemExit where the ranks do not go on from the same step with the same numbers, bit for bit."""
+    steps = run.place.of_all_ranks(run.step)
+    if len(set(steps)) > 1 or len(set(run.place.of_all_ranks(fingerprint(run)))) > 1:
+        run.place.stop(
+            f"{run.resume.folder}: the ranks would go on from steps {steps} and different weights, each from its own. "
+            "Nothing was trained or changed. Try again; should it last, look for a node whose disk, memory or "
+            "software differs."
+        )
+
+
+def fingerprint(run: Run) -> int:
+    """The first 63 bits of a sha256 over the run's numbers; 0 for a rank that is alone."""
+    if run.place.world == 1:
+        return 0
+    digest = hashlib.sha256()
+    for tensor in tensors_in(run.numbers()):
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return int.from_bytes(digest.digest()[:8], "big") >> 1
+
+
 def save_where_due(run: Run) -> None:
-    """Saves the resume state when its time has come; ends the process where it was told to stop."""
-    stop = run.place.largest_over_ranks(run.stop_signal)
-    if stop or time.perf_counter() - run.saved > 60 * run.execution.save_minutes:
+    """Saves the resume state when its time has come; ends the process where it was told to stop.
+
+    All ranks save and end at the same step, and none saves after a step that was not finite.
+    """
+    due = run.place.writes and time.perf_counter() - run.saved > 60 * run.execution.save_minutes
+    told = run.place.largest_over_ranks(NOT_FINITE if run.finite.seen >= 0 else run.stop_signal or SAVE * due)
+    if told:
         run.save()
-    if stop:
-        run.place.largest_over_ranks(stop)  # rank 0 has saved when it gets here
-        name = signal.Signals(stop).name
+    if told > SAVE:
+        name = signal.Signals(told).name
         log.warning("stopped by %s after %d steps: state saved, the same command goes on", name, run.step)
-        raise SystemExit(128 + stop)
+        raise SystemExit(128 + told)
+
+
+def refuse_nonfinite(run: Run) -> None:
+    """Raises SystemExit, on all ranks, where a step or the state has numbers that are not finite; waits for the GPU."""
+    fatal, allowed = run.finite.fatal_step(), run.finite.allowed
+    if fatal >= 0:
+        step, what = fatal, "the loss or its gradient is not finite"
+        what += f", and {allowed} such steps were skipped before" if allowed else ""
+    elif not all_finite(run.numbers()):
+        step, what = run.step - 1, "the weights or the optimiser's state are not finite after it"
+    else:
+        return
+    steps = run.stream.steps_per_epoch
+    rate = learning_rate(run.recipe.optimisation, run.recipe.views.batch, step, steps)
+    saved = f"the last good state, after {run.saved_step} steps, stays" if run.saved_step >= 0 else "no state is saved"
+    run.place.stop(
+        f"step {step} (epoch {step // steps}), learning rate {rate:.3g}: {what}. Nothing of it was kept; {saved} in "
+        f"{run.resume.folder}. Lower optimisation's learning_rate, use precision: fp32, or let a few such steps be "
+        "skipped with skip_nonfinite_steps."
+    )
 
 
 @contextmanager

@@ -10,9 +10,10 @@ REFERENCE_BATCH = 512
 def learning_rate(optimisation: Optimisation, batch: int, step: int, steps_per_epoch: int) -> float:
     """Learning rate of optimiser step `step` (0 = the first), for a batch of `batch` views over all GPUs.
 
-    A linear warm-up from `warmup_learning_rate`, which reaches the peak with the first step after it; then a
-    cosine that would reach `final_learning_rate` with the step after the last, or the peak throughout
-    ("constant"). Only the peak is scaled by the batch.
+    A linear warm-up from `warmup_learning_rate`, which would reach the peak with the first step after it; then the
+    peak throughout ("constant"), or a cosine from the peak at step 0 to `final_learning_rate` at the step after the
+    last. As timm's (and so the released code's), the cosine is not shifted by the warm-up, which hides its beginning.
+    Only the peak is scaled by the batch.
     """
     peak = optimisation.learning_rate * batch / REFERENCE_BATCH
     warmup_steps = round(optimisation.warmup_epochs * steps_per_epoch)
@@ -22,5 +23,5 @@ def learning_rate(optimisation: Optimisation, batch: int, step: int, steps_per_e
     if optimisation.schedule == "constant":
         return peak
     final = optimisation.final_learning_rate
-    progress = (step - warmup_steps) / (optimisation.epochs * steps_per_epoch - warmup_steps)
+    progress = step / (optimisation.epochs * steps_per_epoch)
     return final + (peak - final) * (1 + cos(pi * progress)) / 2

@@ -24,13 +24,20 @@ from .distributed import Place
 from .loading import Keys, mix_groups
 from .losses import objective_loss
 from .recipes import Job, Training
-from .run_state import Run, Teacher, remembered_stop_signals, save_where_due
+from .run_state import (
+    Run,
+    Teacher,
+    refuse_nonfinite,
+    refuse_unlike_ranks,
+    remembered_stop_signals,
+    save_where_due,
+)
 from .schedules import learning_rate
 from .views import MixGroup, ViewStream
 
 log = logging.getLogger(__name__)
 
-HISTORY = ("epoch", "step", "loss", "accuracy", "learning_rate", "images_per_second", "seconds")
+HISTORY = ("epoch", "step", "loss", "accuracy", "learning_rate", "images_per_second", "seconds", "skipped_steps")
 
 
 def train(
@@ -46,15 +53,16 @@ def train(
 
     `initial` is the file of the weights that a fine-tuning starts from. Goes on from the resume state where there is
     one, with the same weights in the end, bit for bit, as without the interruption. On SIGTERM or SIGUSR1 the state is
-    saved before the next optimiser step and SystemExit raised, with the status 128 + signal.
-    Raises FloatingPointError, which names the epoch, when the loss is not finite.
+    saved before the next optimiser step and SystemExit raised, with the status 128 + signal. Raises SystemExit, too,
+    where a step is not finite, a saved state is damaged, ranks differ or the disk is full.
     """
     run = set_up(job, stream, resume, place, teacher, initial)
     with log_file(folder), remembered_stop_signals(run):
         log.info("%s (%s): %d parameters, %s", job.name, job.digest, models.parameter_count(run.net), place)
-        if state := resume.load():
-            run.restore(state)
+        if saved := place.read_once(resume.read):
+            run.restore(checkpoints.unpacked(saved)["state"])
             log.info("resumed after %d optimiser steps", run.step)
+        refuse_unlike_ranks(run)
         groups = mix_groups(run.stream, remaining_keys(run), run.execution)
         for row in run.history:
             log.info(epoch_line(row, run))
@@ -82,7 +90,7 @@ def set_up(
     if initial:
         models.load_weights(net, checkpoints.read_weights(initial))
     net.to(place.device).train(recipe.optimisation.train_mode)
-    sums = torch.zeros(2, dtype=torch.float64, device=place.device)
+    sums = torch.zeros(3, dtype=torch.float64, device=place.device)
     return Run(recipe, job.execution, place, stream, teacher, net, optimizer_of(net, recipe), sums, resume)
 
 
@@ -92,7 +100,11 @@ def optimizer_of(net: nn.Module, recipe: Training) -> torch.optim.Optimizer:
     groups = models.parameter_groups(net, optimisation.weight_decay)
     if optimisation.optimizer == "adamw":
         return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
-    return torch.optim.SGD(groups, momentum=optimisation.momentum, nesterov=optimisation.momentum > 0, fused=True)
+    sgd = torch.optim.SGD(groups, momentum=optimisation.momentum, nesterov=optimisation.momentum > 0, fused=True)
+    if optimisation.momentum:  # made at the first step otherwise, which leaves it unset where it is skipped
+        for parameter in net.parameters():
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
 
 
 def remaining_keys(run: Run) -> Keys:
@@ -114,7 +126,7 @@ def train_one_epoch(run: Run, epoch: int, groups: Iterator[MixGroup]) -> None:
     for step in tqdm(steps, f"epoch {epoch}", leave=False, disable=None if place.writes else True):
         save_where_due(run)
         rate = learning_rate(recipe.optimisation, recipe.views.batch, step, run.stream.steps_per_epoch)
-        sums = torch.zeros(2, device=place.device)
+        sums, before = torch.zeros(2, device=place.device), [buffer.clone() for buffer in run.buffers]
         for part, size in enumerate(sizes):
             views, targets, answers = next_forward(run, epoch, list(islice(groups, size)))
             seed_stochastic_depth(recipe.seed, step, place.rank, part)
@@ -125,12 +137,7 @@ def train_one_epoch(run: Run, epoch: int, groups: Iterator[MixGroup]) -> None:
             loss.backward()
             sums += torch.stack([loss.detach(), found(logits[0], targets)])
         sum_over_ranks(run, sums)
-        for group in run.optimizer.param_groups:
-            group["lr"] = rate
-        run.optimizer.step()
-        run.optimizer.zero_grad()
-        run.sums += sums
-        run.step = step + 1
+        update(run, rate, sums, before)
 
 
 def forward_sizes(run: Run) -> list[int]:
@@ -188,17 +195,34 @@ def sum_over_ranks(run: Run, sums: Tensor) -> None:
         buffer /= run.place.world
 
 
+def update(run: Run, rate: float, sums: Tensor, before: list[Tensor]) -> None:
+    """One optimiser step, from the gradients and `sums` (loss, found) of the whole batch.
+
+    Where they are not finite, weights and optimiser stay as they are, and the batch statistics as they were `before`.
+    """
+    gradients = [parameter.grad for parameter in run.net.parameters() if parameter.grad is not None]
+    good = run.finite.judge(run.step, sums[0], gradients)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    run.optimizer.found_inf = (~good).float()  # how torch's GradScaler lets a fused optimiser leave a step out
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    for buffer, old in zip(run.buffers, before, strict=True):
+        buffer.copy_(torch.where(good, buffer, old))
+    run.sums += torch.cat([torch.where(good, sums, 0), ~good[None]])
+    run.step += 1
+
+
 def finish_epoch(run: Run, epoch: int) -> None:
     """Adds the epoch's row to the history; here, once an epoch, the GPU is waited for."""
+    refuse_nonfinite(run)
     recipe, steps = run.recipe, run.stream.steps_per_epoch
-    loss, correct = run.sums.tolist()
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"epoch {epoch}: the loss is {loss / steps}. Lower optimisation.learning_rate, or use precision fp32."
-        )
+    loss, correct, skipped = run.sums.tolist()
     seconds, views = run.epoch_seconds(), run.stream.views_per_epoch
     rate = learning_rate(recipe.optimisation, recipe.views.batch, run.step - 1, steps)
-    row = (epoch, run.step, loss / steps, correct / views, rate, views / seconds, seconds)
+    done = (steps - skipped) / steps or math.nan
+    means = (loss / steps / done, correct / views / done)
+    row = (epoch, run.step, *means, rate, views / seconds, seconds, int(skipped))
     run.history = (*run.history, dict(zip(HISTORY, row, strict=True)))
     run.sums.zero_()
     run.started, run.seconds = time.perf_counter(), 0.0
@@ -215,6 +239,7 @@ def epoch_line(row: dict[str, float], run: Run) -> str:
         f"learning rate {row['learning_rate']:.2e}",
         f"{row['images_per_second']:.0f} im/s",
         f"{left // 3600:.0f} h {left % 3600 // 60:.0f} min {left % 60:.0f} s left",
+        *([f"{row['skipped_steps']} steps skipped: not finite"] if row["skipped_steps"] else []),
     )
     return "  ".join(parts)
 
