@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import json
 import multiprocessing
 import os
 import signal
@@ -19,9 +20,10 @@ from tiny_runs import BATCH, CPU, DEIT, IMAGES, PIXELS, REGNETY, STEPS, run, sam
 from deit import checkpoints, models, training
 from deit.checkpoints import ResumeState
 from deit.commands.train import planned_input, teacher_of
+from deit.datasets import manifest_of
 from deit.distributed import Place
 from deit.finite import tensors_in
-from deit.recipes import Job
+from deit.recipes import Job, PreparingData
 from deit.results import new_folder
 from deit.run_state import Run
 from deit.schedules import learning_rate
@@ -346,8 +348,9 @@ def command(job: Job, folder: Path, launcher: tuple[str, ...] = ()) -> list[str]
 def with_data(job: Job, folder: Path) -> Job:
     """The job with a finished data folder as its input."""
     data = Job(kind="data", name="data", recipe={}, behaviour={})
-    with new_folder(folder / "prepared", data):
-        pass
+    prepared = manifest_of(PreparingData(training=job.resolved().data, evaluation_sets={}), job.execution.data_root)
+    with new_folder(folder / "prepared", data) as partial:
+        (partial / "manifest.json").write_text(json.dumps(prepared))
     return job.model_copy(update={"inputs": {**job.inputs, "data": data.digest}})
 
 
