@@ -498,7 +498,7 @@ save, epoch = ResumeState.save, training.train_one_epoch
 
 def slow(resume, state):
     os.write(1, b"saving\n")
-    time.sleep(3)
+    time.sleep(2)
     save(resume, state)
 
 def told(*arguments):
@@ -511,7 +511,7 @@ main()
 
 
 def test_two_ranks_are_given_the_time_to_save(tmp_path, root):
-    """torchrun's own patience, 30 s, is shortened to 1 s here, and saving takes 3 s."""
+    """torchrun's own patience, 30 s, is shortened to 1 s here, and saving takes 2 s."""
     job = with_data(training_job(root, optimisation={"epochs": 100_000}), tmp_path)
     _python, _m, _train, *flags = command(job, tmp_path)
     (tmp_path / "slow_save.py").write_text(SLOW_SAVE)
