@@ -208,6 +208,13 @@ def test_the_state_of_another_recipe_is_refused(tmp_path, root, monkeypatch):
         run(training_job(root, seed=8), tmp_path / "run")
 
 
+def test_a_state_that_other_code_has_saved_is_refused(tmp_path, root):
+    job = training_job(root)
+    ResumeState(tmp_path / "run.resume", job.digest).save({"net": {}, "step": 3})
+    with pytest.raises(SystemExit, match=r"resume\.pt: saved by other code .*delete"):
+        run(job, tmp_path / "run")
+
+
 def spoil(monkeypatch, *steps: int, how: str = "loss", rank: int = 0) -> None:
     """Makes the loss, or only its gradient, infinite at some steps (0 = the run's first) of a rank."""
     inner_update, inner_loss, now = training.update, training.objective_loss, {"step": 0}
@@ -420,7 +427,8 @@ def interrupted(tmp_path, root, monkeypatch) -> Job:
     return job
 
 
-def test_a_bad_read_on_one_rank_starts_no_rank_afresh(tmp_path, interrupted, monkeypatch):
+def test_a_bad_read_on_one_rank_starts_no_rank_afresh(tmp_path, interrupted, monkeypatch, caplog):
+    caplog.set_level("INFO", "deit")
     inner = Path.read_bytes
 
     def unreadable(path: Path) -> bytes:
@@ -432,6 +440,7 @@ def test_a_bad_read_on_one_rank_starts_no_rank_afresh(tmp_path, interrupted, mon
         run(interrupted, tmp_path / "run", place=place)
 
     assert on_two_ranks(tmp_path, work) == ["", ""]
+    assert "resumed after 2 optimiser steps" in (tmp_path / "run/log.txt").read_text()
     assert close(checkpoints.read_weights(tmp_path / "run/weights.safetensors"), run(interrupted, tmp_path / "alone"))
 
 
@@ -492,7 +501,7 @@ save, epoch = ResumeState.save, training.train_one_epoch
 
 def slow(resume, state):
     os.write(1, b"saving\n")
-    time.sleep(3)
+    time.sleep(2)
     save(resume, state)
 
 def told(*arguments):
@@ -505,7 +514,7 @@ main()
 
 
 def test_two_ranks_are_given_the_time_to_save(tmp_path, root):
-    """torchrun's own patience, 30 s, is shortened to 1 s here, and saving takes 3 s."""
+    """torchrun's own patience, 30 s, is shortened to 1 s here, and saving takes 2 s."""
     job = with_data(training_job(root, optimisation={"epochs": 100_000}), tmp_path)
     _python, _m, _train, *flags = command(job, tmp_path)
     (tmp_path / "slow_save.py").write_text(SLOW_SAVE)

@@ -89,11 +89,19 @@ class Run:
         self.saved, self.saved_step = time.perf_counter(), self.step
 
     def restore(self, state: dict) -> None:
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.sums.copy_(state["sums"])
-        self.finite.skipped.fill_(state["skipped"])
-        self.step, self.seconds, self.history = state["step"], state["seconds"], tuple(state["history"])
+        """Goes on from a saved state. Raises SystemExit where other code has saved it, and it does not fit."""
+        try:
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.sums.copy_(state["sums"])
+            self.finite.skipped.fill_(state["skipped"])
+            self.step, self.seconds, self.history = state["step"], state["seconds"], tuple(state["history"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            self.place.stop(
+                f"{self.resume.path}: saved by other code than this, which cannot go on from it ({reason}). "
+                "Check out the code that saved it, or delete the file to start the run afresh."
+            )
         self.saved_step = self.step
 
     def epoch_seconds(self) -> float:
