@@ -397,10 +397,13 @@ GOLDEN_VIEWS = {
 }
 
 
-@pytest.mark.skipif(
+needs_avx2 = pytest.mark.skipif(
     torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
     reason="erasing's normal noise differs in its last bits on processors without AVX2",
 )
+
+
+@needs_avx2
 def test_golden_views(fashion):
     """A change here gives every training other views, and makes every cache of teacher logits stale."""
     versions = transform_versions()
@@ -415,3 +418,57 @@ def test_golden_views(fashion):
         for key in [(0, 0, 0), (0, 311, 3), (299, 17, 1)]
     }
     assert found == GOLDEN_VIEWS, "equal parameters give other views than before: raise views.SCHEME, record anew"
+
+
+class Patterns(Numbers):
+    """Images in colour, 60 x 50 pixels of 8 x 8 random colours."""
+
+    def image(self, index: int) -> Image.Image:
+        colours = np.random.RandomState(index).randint(0, 256, (8, 8, 3)).astype(np.uint8)
+        return Image.fromarray(colours).resize((60, 50), Image.Resampling.BICUBIC)
+
+
+KINDS = {
+    "bare": {"mix_probability": 0, "erasing": 0},
+    "erased": {"mix_probability": 0, "erasing": 1},
+    "mixup": {"switch_probability": 0, "erasing": 0.5},
+    "cutmix": {"switch_probability": 1, "erasing": 0.5},
+    "either": {"mix_probability": 0.7},
+}
+FROZEN = {
+    "bare grey 28 (0, 0, 0)": "ad2198b632cef1b6",
+    "bare grey 28 (3, 4, 2)": "5fdeb1f43c4b9508",
+    "bare colour 224 (0, 0, 0)": "1f7b8465cfba9f99",
+    "bare colour 224 (3, 4, 2)": "143b23813500771f",
+    "erased grey 28 (0, 0, 0)": "cf19ded75502a7cc",
+    "erased grey 28 (3, 4, 2)": "3207ce43e0bd0d9c",
+    "erased colour 224 (0, 0, 0)": "b43c933ca91f989b",
+    "erased colour 224 (3, 4, 2)": "68b44172f28fd892",
+    "mixup grey 28 (0, 0, 0)": "8a07325e15ee02fe",
+    "mixup grey 28 (3, 4, 2)": "b904f26979af5092",
+    "mixup colour 224 (0, 0, 0)": "ffb93051ee23383c",
+    "mixup colour 224 (3, 4, 2)": "79685d8dc728b4ce",
+    "cutmix grey 28 (0, 0, 0)": "4d21b7c9d078028f",
+    "cutmix grey 28 (3, 4, 2)": "60363dbb65d873f0",
+    "cutmix colour 224 (0, 0, 0)": "6a7889c4ce0bc6dc",
+    "cutmix colour 224 (3, 4, 2)": "478dc3ae328aadc8",
+    "either grey 28 (0, 0, 0)": "db5ca8047c8d0493",
+    "either grey 28 (3, 4, 2)": "16ff8719e531c265",
+    "either colour 224 (0, 0, 0)": "67074e792f910447",
+    "either colour 224 (3, 4, 2)": "647256f85ff037ea",
+}
+
+
+@needs_avx2
+@pytest.mark.parametrize("kind", KINDS)
+def test_views_are_those_of_the_first_scheme(fashion, kind):
+    """Digests of views and targets (float32) as they were when the loader normalised, erased and mixed them itself."""
+    grey = VIEWS.model_copy(update=KINDS[kind] | {"resolution": 28})
+    colourful = VIEWS.model_copy(update=KINDS[kind] | {"resolution": 224, "batch": 16, "mix_group": 4})
+    streams = {"grey 28": stream(fashion, grey), "colour 224": stream(Patterns(90), colourful, data=colour())}
+    found = {
+        f"{kind} {name} {key}": digest(subject[key][1:])
+        for name, subject in streams.items()
+        for key in [(0, 0, 0), (3, 4, 2)]
+    }
+    assert found == {name: value for name, value in FROZEN.items() if name.startswith(kind)}
