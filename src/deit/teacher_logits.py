@@ -119,7 +119,8 @@ def write_shard(path: Path, caching: Caching, net: nn.Module, stream: ViewStream
     shard = np.lib.format.open_memmap(partial, "w+", record_type(caching), (stream.views_per_epoch,))
     for _ in range(stream.steps_per_epoch * stream.groups_per_batch):
         group = next(groups)
-        logits = logits_of(net, group.views.to(device, non_blocking=True), caching.precision)
+        views, _ = stream.finish(group, device)
+        logits = logits_of(net, views, caching.precision)
         shard[group.positions.numpy()] = records_of(logits, caching)
     shard.flush()
     partial.rename(path)
