@@ -278,9 +278,11 @@ def test_the_cache_holds_the_most_likely_classes_of_plain_timm(study, place):
     net = timm.create_model("regnety_040", num_classes=CLASSES)
     net.load_state_dict(weights_of(study, "teachers/regnety-4gf"))
     recipe = job.resolved()
-    group = ViewStream(training_images(recipe.data, place / "images"), recipe.data, recipe.views, 0)[1, 0, 2]
+    stream = ViewStream(training_images(recipe.data, place / "images"), recipe.data, recipe.views, 0)
+    group = stream[1, 0, 2]
+    views, _ = stream.finish(group, torch.device("cpu"))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        logits = net.eval()(group.views).float()
+        logits = net.eval()(views).float()
     records = shard[group.positions.numpy()]
     assert records["label"].tolist() == records["classes"][:, 0].tolist() == logits.argmax(1).tolist()
     for record, row in zip(records, (logits / 3).softmax(1), strict=True):

@@ -12,7 +12,8 @@ from deit.shards import PROGRESS, ShardFolder, shard_name
 
 STEPS, EPOCHS = 3, range(4, 7)
 MANIFEST = {"teacher": "a" * 64, "range": (1, 2)}
-ARRAYS = {"views": (np.uint8, (2, 5)), "targets": (np.dtype([("label", "<u2"), ("logits", "<f4", (3,))]), (2,))}
+RECORD = np.dtype([("label", "<u2"), ("logits", "<f4", (3,))])
+ARRAYS = {"views": (np.uint8, (2, 5)), "targets": (RECORD, (2,)), "noise": (np.float32, None)}
 
 
 def fill(folder: Path, stop_before: int = 99, signals: bool = False, minutes: float = 99.0, manifest=MANIFEST) -> list:
@@ -25,8 +26,10 @@ def fill(folder: Path, stop_before: int = 99, signals: bool = False, minutes: fl
         if number == stop_before and not signals:
             raise KeyboardInterrupt
         draw = np.random.default_rng(number)
-        step["views"][:] = draw.integers(255, size=(2, 5))
+        step["views"] = draw.integers(255, size=(2, 5))
+        step["targets"] = np.empty(2, RECORD)
         step["targets"]["label"], step["targets"]["logits"] = number, draw.random((2, 3))
+        step["noise"] = draw.random(number % 4)
         made.append(number)
         if signals and number + 1 == stop_before:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -47,12 +50,14 @@ def undisturbed(tmp_path_factory) -> dict[str, bytes]:
 
 def test_numpy_reads_a_shard_an_epoch_and_the_manifest_names_all(tmp_path, undisturbed):
     fill(tmp_path / "a")
-    names = [shard_name(array, epoch) for epoch in EPOCHS for array in ARRAYS]
+    names = [shard_name(array, epoch, ragged=array == "noise") for epoch in EPOCHS for array in ARRAYS]
     assert set(undisturbed) == {*names, "manifest.json"}
     views = np.load(tmp_path / "a" / "views-0005.npy", mmap_mode="r")
     assert views.shape == (STEPS, 2, 5) and np.array_equal(
         views[1], np.random.default_rng(4).integers(255, size=(2, 5))
     )
+    rows = np.concatenate([np.fromfile(tmp_path / "a" / f"noise-{epoch:04d}.bin", np.float32) for epoch in EPOCHS])
+    assert len(rows) == sum(number % 4 for number in range(STEPS * len(EPOCHS)))
     assert set(json.loads(undisturbed["manifest.json"])["shards"]) == set(names)
 
 
@@ -89,7 +94,8 @@ DAMAGE = {
 
 @pytest.mark.parametrize("how", DAMAGE)
 @pytest.mark.parametrize(
-    ("name", "again"), [("views-0004.npy", 0), ("targets-0005.npy", 3), ("views-0006.npy", 6), (PROGRESS, 0)]
+    ("name", "again"),
+    [("views-0004.npy", 0), ("targets-0005.npy", 3), ("noise-0005.bin", 3), ("views-0006.npy", 6), (PROGRESS, 0)],
 )
 def test_what_was_damaged_meanwhile_is_told_and_made_again(tmp_path, undisturbed, caplog, name, again, how):
     with pytest.raises(SystemExit):

@@ -37,7 +37,8 @@ def test_stored_groups_equal_made_ones_in_any_order(tmp_path, root, workers):
         for group in range(made.groups_per_batch)
     ]
     for key in reversed(keys):
-        assert all(torch.equal(one, other) for one, other in zip(made[key], read[key], strict=True)), key
+        one, other = made[key], read[key]
+        assert all(map(torch.equal, one[:-1], other[:-1])) and one.mixing == other.mixing, key
 
 
 def test_a_run_from_stored_views_ends_with_the_same_bits(tmp_path, root, monkeypatch):

@@ -121,7 +121,8 @@ def test_the_cache_is_what_the_teacher_says_of_each_position(tmp_path):
     shard = np.load(folder / "epoch-0001.npy").reshape(-1)
     assert shard.shape == (STEPS * BATCH,) and shard.dtype == record_type(caching_of(job, "dense"))
     group = stream_of(job)[1, STEPS - 1, 2]
-    assert np.array_equal(shard["logits"][group.positions.numpy()], net(group.views).numpy())
+    views, _ = stream_of(job).finish(group, torch.device("cpu"))
+    assert np.array_equal(shard["logits"][group.positions.numpy()], net(views).numpy())
     assert sorted(path.name for path in folder.iterdir()) == ["epoch-0000.npy", "epoch-0001.npy", "manifest.json"]
 
 

@@ -69,7 +69,7 @@ def test_the_loop_is_plain_torch(tmp_path, root, optimizer):
         mixed = [stream[step // STEPS, step % STEPS, group] for group in range(stream.groups_per_batch)]
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe.optimisation, recipe.views.batch, step, STEPS)
-        views, targets = (torch.cat([getattr(part, name) for part in mixed]) for name in ("views", "targets"))
+        views, targets = map(torch.cat, zip(*(stream.finish(group, CPU.device) for group in mixed), strict=True))
         loss = torch.nn.functional.cross_entropy(net(views), targets)
         optimiser.zero_grad()
         loss.backward()
@@ -330,7 +330,8 @@ def test_running_statistics_move_once_a_step_towards_the_mean_of_the_groups(tmp_
     optimisation = SGD | {"epochs": 1, "learning_rate": 1e-30, "warmup_learning_rate": 0.0}
     job = training_job(root, model=REGNETY, views={"batch": 80}, optimisation=optimisation)  # one step of ten groups
     trained, stream = run(job, tmp_path / "run"), stream_of(job)
-    shown, stem = [stream[0, 0, group].views for group in range(10)], trained["stem.conv.weight"]
+    groups, stem = [stream[0, 0, group] for group in range(10)], trained["stem.conv.weight"]
+    shown = [stream.finish(group, CPU.device)[0] for group in groups]
     outputs = [torch.nn.functional.conv2d(views, stem, stride=2, padding=1) for views in shown]
     mean = torch.stack([output.mean((0, 2, 3)) for output in outputs]).mean(0)
     variance = torch.stack([output.transpose(0, 1).flatten(1).var(1) for output in outputs]).mean(0)

@@ -19,7 +19,15 @@ from torch.utils.data import DataLoader
 from deit import views as module
 from deit.datasets import training_images
 from deit.recipes import EvaluationView, Split, TrainingData, Views
-from deit.views import ViewStream, evaluation_transform, keyed, stream_digest, training_transform, transform_versions
+from deit.views import (
+    MixGroup,
+    ViewStream,
+    evaluation_transform,
+    keyed,
+    stream_digest,
+    training_transform,
+    transform_versions,
+)
 
 FASHION = Path(__file__).parents[1] / "workflow" / "resources" / "fashion-mnist"
 FILES = {"images": "t10k-images-idx3-ubyte.gz", "labels": "t10k-labels-idx1-ubyte.gz"}
@@ -83,8 +91,20 @@ def colour(data: TrainingData = DATA) -> TrainingData:
     return data.model_copy(update={"channels": 3, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)})
 
 
-def digest(group) -> str:
-    return hashlib.sha256(b"".join(part.numpy().tobytes() for part in group)).hexdigest()[:16]
+def views_of(subject: ViewStream, key) -> torch.Tensor:
+    return subject.finish(subject[key], torch.device("cpu"))[0]
+
+
+def digest(subject: ViewStream, key) -> str:
+    return digest_of(subject, subject[key])
+
+
+def digest_of(subject: ViewStream, group: MixGroup) -> str:
+    return sha256(group.positions, *subject.finish(group, torch.device("cpu")))
+
+
+def sha256(*tensors: torch.Tensor) -> str:
+    return hashlib.sha256(b"".join(part.numpy().tobytes() for part in tensors)).hexdigest()[:16]
 
 
 # Purity --------------------------------------------------------------------------------------------------------------
@@ -96,7 +116,7 @@ def test_worker_processes_do_not_matter(fashion, workers):
     subject = stream(fashion)
     keys = [(epoch, step, group) for epoch in (0, 7) for step in (3, 4) for group in range(4)]
     loader = DataLoader(subject, batch_size=None, sampler=keys, num_workers=workers)
-    assert [digest(group) for group in loader] == [digest(stream(fashion)[key]) for key in keys]
+    assert [digest_of(subject, group) for group in loader] == [digest(stream(fashion), key) for key in keys]
 
 
 group_keys = st.tuples(st.integers(0, 400), st.integers(0, 311), st.integers(0, 3))
@@ -106,11 +126,11 @@ group_keys = st.tuples(st.integers(0, 400), st.integers(0, 311), st.integers(0, 
 @given(keys=st.lists(group_keys, min_size=2, max_size=4), seed=st.integers(0, 2**32 - 1))
 def test_neither_the_order_of_access_nor_global_generators_matter(fashion, keys, seed):
     subject = stream(fashion)
-    once = {key: digest(subject[key]) for key in keys}
+    once = {key: digest(subject, key) for key in keys}
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    assert {key: digest(subject[key]) for key in reversed(keys)} == once
+    assert {key: digest(subject, key) for key in reversed(keys)} == once
 
 
 def test_global_generators_are_left_as_they_were(fashion):
@@ -126,7 +146,7 @@ def test_global_generators_are_left_as_they_were(fashion):
 
 def test_a_stream_can_be_sent_to_a_process(fashion):
     subject = stream(fashion)
-    assert digest(pickle.loads(pickle.dumps(subject))[2, 1, 0]) == digest(subject[2, 1, 0])
+    assert digest(pickle.loads(pickle.dumps(subject)), (2, 1, 0)) == digest(subject, (2, 1, 0))
 
 
 @settings(max_examples=10, deadline=None)
@@ -134,19 +154,20 @@ def test_a_stream_can_be_sent_to_a_process(fashion):
 def test_seed_epoch_and_position_all_matter(fashion, key):
     epoch, step, group = key
     others = [
-        stream(fashion, seed=6)[key],
-        stream(fashion)[epoch + 1, step, group],
-        stream(fashion)[epoch, step, group ^ 1],
+        digest(stream(fashion, seed=6), key),
+        digest(stream(fashion), (epoch + 1, step, group)),
+        digest(stream(fashion), (epoch, step, group ^ 1)),
     ]
-    assert digest(stream(fashion)[key]) not in [digest(other) for other in others]
+    assert digest(stream(fashion), key) not in others
 
 
 def test_an_unmixed_view_depends_on_its_position_not_on_the_size_of_its_group(fashion):
     def epoch_of(mix_group: int) -> torch.Tensor:
         views = UNMIXED.model_copy(update={"mix_group": mix_group})
         subject = stream(fashion, views)
-        groups = [subject[3, 0, group] for group in range(subject.groups_per_batch)]
-        return torch.cat([g.views for g in groups])[torch.cat([g.positions for g in groups]).argsort()]
+        keys = [(3, 0, group) for group in range(subject.groups_per_batch)]
+        positions = torch.cat([subject[key].positions for key in keys])
+        return torch.cat([views_of(subject, key) for key in keys])[positions.argsort()]
 
     assert torch.equal(epoch_of(8), epoch_of(4)) and torch.equal(epoch_of(8), epoch_of(2))
 
@@ -199,7 +220,8 @@ def test_a_position_shows_its_image_with_its_label():
     subject = stream(Numbers(200), VIEWS.model_copy(update=bare), data=data)
     order = module.epoch_order(subject.seed, 4, 200)
     for group in range(4):
-        positions, views, targets = subject[4, 2, group]
+        shown = subject[4, 2, group]
+        positions, (views, targets) = shown.positions, subject.finish(shown, torch.device("cpu"))
         assert torch.equal(positions, torch.arange(8) * 4 + 64 + group) and positions.dtype == torch.int64
         numbers = order[positions.numpy() // 3]
         assert np.array_equal((views[:, 0, 5, 5] * 255).round().numpy(), numbers)
@@ -242,7 +264,7 @@ def test_views_are_timms_own_bit_for_bit(fashion, data, changes):
     views = UNMIXED.model_copy(update=changes)
     images = training_images(data, FASHION)
     subject, transform = stream(images, views, data=data), stock(views, data)
-    positions, seen, _ = subject[1, 2, 3]
+    positions, seen = subject[1, 2, 3].positions, views_of(subject, (1, 2, 3))
     order = module.epoch_order(subject.seed, 1, len(images))
     seeds = keyed(module.AUGMENTATION, 5, 1, positions.numpy()[:, None], np.arange(3)).tolist()
     for view, number, (python, numpy, pytorch) in zip(seen, order[positions // 3], seeds, strict=True):
@@ -261,7 +283,7 @@ def test_thousands_of_views_raise_nothing_though_some_are_posterized_to_no_bits(
     for operation in module.augment_operations(subject.render.augment):
         if operation.aug_fn is module.posterize_to_black:
             operation.aug_fn = watched
-    groups = [subject[0, step, group].views for step in range(15) for group in range(4)]
+    groups = [views_of(subject, (0, step, group)) for step in range(15) for group in range(4)]
     assert all(bool(torch.isfinite(group).all()) for group in groups)
     assert 0 in bits and set(bits) <= {0, 1, 2}
 
@@ -307,8 +329,8 @@ def test_every_operation_works_and_fills_with_the_mean(data):
 
 def test_erasing_leaves_normal_noise_of_which_each_view_has_its_own():
     views = UNMIXED.model_copy(update={"erasing": 1, "randaugment": "", "flip": 0, "resolution": 28})
-    seen = stream(Numbers(100), views)[0, 0, 0].views
-    plain = stream(Numbers(100), views.model_copy(update={"erasing": 0}))[0, 0, 0].views
+    seen = views_of(stream(Numbers(100), views), (0, 0, 0))
+    plain = views_of(stream(Numbers(100), views.model_copy(update={"erasing": 0})), (0, 0, 0))
     noise = [erased[erased != whole] for erased, whole in zip(seen, plain, strict=True)]
     assert all(0.01 < len(part) / 28**2 < 0.4 for part in noise)
     together = torch.cat(noise)
@@ -397,10 +419,13 @@ GOLDEN_VIEWS = {
 }
 
 
-@pytest.mark.skipif(
+needs_avx2 = pytest.mark.skipif(
     torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
     reason="erasing's normal noise differs in its last bits on processors without AVX2",
 )
+
+
+@needs_avx2
 def test_golden_views(fashion):
     """A change here gives every training other views, and makes every cache of teacher logits stale."""
     versions = transform_versions()
@@ -410,8 +435,62 @@ def test_golden_views(fashion):
         pytest.fail(f"versions changed: {changed}. Compare the views, then record versions and digests anew.")
     views = {"mixed 16": VIEWS, "plain 28": UNMIXED.model_copy(update={"resolution": 28})}
     found = {
-        f"{name} {key}": digest(stream(fashion, recipe)[key])
+        f"{name} {key}": digest(stream(fashion, recipe), key)
         for name, recipe in views.items()
         for key in [(0, 0, 0), (0, 311, 3), (299, 17, 1)]
     }
     assert found == GOLDEN_VIEWS, "equal parameters give other views than before: raise views.SCHEME, record anew"
+
+
+class Patterns(Numbers):
+    """Images in colour, 60 x 50 pixels of 8 x 8 random colours."""
+
+    def image(self, index: int) -> Image.Image:
+        colours = np.random.RandomState(index).randint(0, 256, (8, 8, 3)).astype(np.uint8)
+        return Image.fromarray(colours).resize((60, 50), Image.Resampling.BICUBIC)
+
+
+KINDS = {
+    "bare": {"mix_probability": 0, "erasing": 0},
+    "erased": {"mix_probability": 0, "erasing": 1},
+    "mixup": {"switch_probability": 0, "erasing": 0.5},
+    "cutmix": {"switch_probability": 1, "erasing": 0.5},
+    "either": {"mix_probability": 0.7},
+}
+FROZEN = {
+    "bare grey 28 (0, 0, 0)": "ad2198b632cef1b6",
+    "bare grey 28 (3, 4, 2)": "5fdeb1f43c4b9508",
+    "bare colour 224 (0, 0, 0)": "1f7b8465cfba9f99",
+    "bare colour 224 (3, 4, 2)": "143b23813500771f",
+    "erased grey 28 (0, 0, 0)": "cf19ded75502a7cc",
+    "erased grey 28 (3, 4, 2)": "3207ce43e0bd0d9c",
+    "erased colour 224 (0, 0, 0)": "b43c933ca91f989b",
+    "erased colour 224 (3, 4, 2)": "68b44172f28fd892",
+    "mixup grey 28 (0, 0, 0)": "8a07325e15ee02fe",
+    "mixup grey 28 (3, 4, 2)": "b904f26979af5092",
+    "mixup colour 224 (0, 0, 0)": "ffb93051ee23383c",
+    "mixup colour 224 (3, 4, 2)": "79685d8dc728b4ce",
+    "cutmix grey 28 (0, 0, 0)": "4d21b7c9d078028f",
+    "cutmix grey 28 (3, 4, 2)": "60363dbb65d873f0",
+    "cutmix colour 224 (0, 0, 0)": "6a7889c4ce0bc6dc",
+    "cutmix colour 224 (3, 4, 2)": "478dc3ae328aadc8",
+    "either grey 28 (0, 0, 0)": "db5ca8047c8d0493",
+    "either grey 28 (3, 4, 2)": "16ff8719e531c265",
+    "either colour 224 (0, 0, 0)": "67074e792f910447",
+    "either colour 224 (3, 4, 2)": "647256f85ff037ea",
+}
+
+
+@needs_avx2
+@pytest.mark.parametrize("kind", KINDS)
+def test_views_are_those_of_the_first_scheme(fashion, kind):
+    """Digests of views and targets (float32) as they were when the loader normalised, erased and mixed them itself."""
+    grey = VIEWS.model_copy(update=KINDS[kind] | {"resolution": 28})
+    colourful = VIEWS.model_copy(update=KINDS[kind] | {"resolution": 224, "batch": 16, "mix_group": 4})
+    streams = {"grey 28": stream(fashion, grey), "colour 224": stream(Patterns(90), colourful, data=colour())}
+    found = {
+        f"{kind} {name} {key}": sha256(*subject.finish(subject[key], torch.device("cpu")))
+        for name, subject in streams.items()
+        for key in [(0, 0, 0), (3, 4, 2)]
+    }
+    assert found == {name: value for name, value in FROZEN.items() if name.startswith(kind)}

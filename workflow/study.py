@@ -229,7 +229,7 @@ class Study(Recipe):
     """Teachers brought to the higher resolution."""
     finetuning: Phase
     stored_views: bool = False
-    """Make every view once, on disk, for all runs that see it: views x pixels x 4 bytes."""
+    """Make every view once, on disk, for all runs that see it: views x pixels x 1.2 bytes."""
     teacher_logits: LogitsParams
     evaluation: EvaluationRecipe
     throughput: ThroughputParams

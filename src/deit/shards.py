@@ -1,4 +1,4 @@
-"""Arrays that are made step by step, an .npy file an epoch, in a folder that outlives an interruption.
+"""Arrays that are made step by step, a file an epoch, in a folder that outlives an interruption.
 
 A job that was stopped, killed or out of time leaves its folder. The next one of the same recipe checks what is there
 against the digests that were saved with it, and goes on with the step after.
@@ -21,39 +21,40 @@ from .interruption import noted_stop_signals, stop
 log = logging.getLogger(__name__)
 
 PROGRESS = "progress.json"
+Form = tuple[np.dtype, tuple[int, ...] | None]
+"""Type and shape of what a step adds to an array; None for a row of any length, whose file is the bare numbers."""
+Step = dict[str, np.ndarray]
+"""What a step adds to each array, by its name."""
 
 
-def shard_name(array: str, epoch: int) -> str:
-    return f"{array}-{epoch:04d}.npy"
+def shard_name(array: str, epoch: int, ragged: bool = False) -> str:
+    return f"{array}-{epoch:04d}.{'bin' if ragged else 'npy'}"
 
 
 class Shard:
-    """One file: an array (steps, ...) that grows by a step at a time, and the sha256 of what it holds so far."""
+    """The file of an epoch of an array: it grows step by step, and knows the sha256 of what it holds so far."""
 
-    def __init__(self, path: Path, dtype: np.dtype, shape: tuple[int, ...], steps: int):
-        """`shape` is that of one step."""
-        self.path = path
+    def __init__(self, folder: Path, array: str, epoch: int, form: Form, steps: int):
+        dtype, shape = form
+        self.path = folder / shard_name(array, epoch, ragged=shape is None)
+        self.header = b"" if shape is None else header_of(dtype, (steps, *shape))
         self.file: BinaryIO | None = None
-        self.step_bytes = dtype.itemsize * int(np.prod(shape))
-        header = io.BytesIO()
-        description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (steps, *shape)}
-        np.lib.format.write_array_header_1_0(header, description)
-        self.header = header.getvalue()
-
-    def holds(self, steps: int, digest: str) -> bool:
-        """Whether the file begins with so many steps of that sha256; if so, it is ready for the next one."""
-        wanted, self.sha256 = len(self.header) + steps * self.step_bytes, hashlib.sha256()
-        if not self.path.exists() or self.path.stat().st_size < wanted:
-            return False
-        self.file = self.path.open("r+b")
-        while (left := wanted - self.file.tell()) > 0:
-            self.sha256.update(self.file.read(min(left, 1 << 24)))
-        self.file.truncate()
-        return self.sha256.hexdigest() == digest
+        self.sha256, self.bytes = hashlib.sha256(), 0
 
     def begin(self) -> None:
-        self.file, self.sha256 = self.path.open("wb"), hashlib.sha256()
+        self.file = self.path.open("wb")
         self._write(self.header)
+
+    def go_on(self, saved: dict) -> bool:
+        """Whether the file still holds what was saved; if so, it is ready for the next step."""
+        if not self.path.exists() or self.path.stat().st_size < saved["bytes"]:
+            return False
+        self.file = self.path.open("r+b")
+        while (left := saved["bytes"] - self.file.tell()) > 0:
+            self.sha256.update(self.file.read(min(left, 1 << 24)))
+        self.file.truncate()
+        self.bytes = saved["bytes"]
+        return self.sha256.hexdigest() == saved["sha256"]
 
     def add(self, step: np.ndarray) -> None:
         self._write(np.ascontiguousarray(step).tobytes())
@@ -61,76 +62,90 @@ class Shard:
     def _write(self, content: bytes) -> None:
         self.file.write(content)
         self.sha256.update(content)
+        self.bytes += len(content)
 
-    def sync(self) -> str:
-        """Waits until the file is on the disk; the sha256 of what it holds."""
+    def save(self) -> dict:
+        """Waits until the file is on the disk; how much it holds, and of which sha256."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        return self.sha256.hexdigest()
+        return {"bytes": self.bytes, "sha256": self.sha256.hexdigest()}
 
     def close(self) -> None:
         if self.file:
             self.file.close()
 
 
+def header_of(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """What an .npy file begins with."""
+    header = io.BytesIO()
+    description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, description)
+    return header.getvalue()
+
+
 class ShardFolder:
     """The shards of some epochs, of one or several arrays that grow together."""
 
-    def __init__(
-        self,
-        folder: Path,
-        manifest: dict,
-        arrays: dict[str, tuple[np.dtype, tuple[int, ...]]],
-        steps_per_epoch: int,
-        epochs: range,
-    ):
+    def __init__(self, folder: Path, manifest: dict, arrays: dict[str, Form], steps_per_epoch: int, epochs: range):
         """
         manifest: what the arrays are made from, as JSON keeps it; what was made from anything else is made again.
-        arrays: name -> type and shape of one step.
+        arrays: name -> what a step adds.
         """
         self.folder, self.manifest = folder, json.loads(json.dumps(manifest))
         self.arrays = {name: (np.dtype(dtype), shape) for name, (dtype, shape) in arrays.items()}
         self.steps_per_epoch, self.epochs = steps_per_epoch, epochs
-        self.digests: dict[str, str] = {}
-        """Name of a file -> sha256 of what it holds."""
+        self.saved: dict[str, dict] = {}
+        """Name of a file -> how much it holds, and of which sha256."""
         self.steps = 0
         """Steps that are in the files, over all epochs."""
         self.shards: dict[str, Shard] = {}
         """Array -> its file of the epoch under way."""
         self._resume()
 
-    def remaining(self, save_minutes: float) -> Iterator[dict[str, np.ndarray]]:
-        """Yields the empty arrays of each step that is still to be made, by name, and keeps what they were filled with.
+    @property
+    def end(self) -> int:
+        """Steps of the complete folder."""
+        return self.steps_per_epoch * len(self.epochs)
+
+    def remaining(self, save_minutes: float) -> Iterator[Step]:
+        """Yields an empty dictionary for each step that is still to be made, and keeps what it was filled with.
 
         Saves every `save_minutes`, and on SIGTERM or SIGUSR1, when it raises SystemExit with the status 128 + signal.
         """
         saved = time.perf_counter()
         with noted_stop_signals() as request:
-            while self.steps < self.steps_per_epoch * len(self.epochs):
+            while self.steps < self.end:
                 if request.signal or time.perf_counter() - saved > 60 * save_minutes:
                     self.save()
                     saved = time.perf_counter()
                 if request.signal:
                     raise stop(request.signal, self.steps)
-                if self.steps % self.steps_per_epoch == 0:
-                    self._begin(self.epochs[self.steps // self.steps_per_epoch])
-                step = {name: np.empty(shape, dtype) for name, (dtype, shape) in self.arrays.items()}
+                step: Step = {}
                 yield step
-                for name, content in step.items():
-                    self.shards[name].add(content)
-                self.steps += 1
-                if self.steps % self.steps_per_epoch == 0:
-                    self.save()
-                    saved = time.perf_counter()
+                self.add(step)
+
+    def add(self, step: Step) -> None:
+        """Appends a step to every array; saves where an epoch is complete."""
+        if self.steps % self.steps_per_epoch == 0:
+            self._open(self.epochs[self.steps // self.steps_per_epoch])
+            for shard in self.shards.values():
+                shard.begin()
+        for name, (dtype, shape) in self.arrays.items():
+            content = np.asarray(step[name], dtype)
+            if shape is not None and content.shape != shape:
+                raise ValueError(f"{name}: a step of shape {content.shape}, not {shape}")
+            self.shards[name].add(content)
+        self.steps += 1
+        if self.steps % self.steps_per_epoch == 0:
+            self.save()
 
     def save(self) -> None:
         """Makes sure that an interruption loses nothing of what was made so far."""
         for shard in self.shards.values():
-            self.digests[shard.path.name] = shard.sync()
-        progress = {"manifest": self.manifest, "steps": self.steps, "sha256": self.digests}
+            self.saved[shard.path.name] = shard.save()
         partial = self.folder / f"{PROGRESS}.partial"
         with partial.open("w") as file:
-            json.dump(progress, file)
+            json.dump({"manifest": self.manifest, "steps": self.steps, "files": self.saved}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, self.folder / PROGRESS)
@@ -138,20 +153,14 @@ class ShardFolder:
     def finish(self) -> None:
         """Writes manifest.json, with the digests of the complete shards."""
         self._close()
-        (self.folder / "manifest.json").write_text(json.dumps({**self.manifest, "shards": self.digests}, indent=1))
+        shards = {name: saved["sha256"] for name, saved in self.saved.items()}
+        (self.folder / "manifest.json").write_text(json.dumps({**self.manifest, "shards": shards}, indent=1))
         (self.folder / PROGRESS).unlink()
-
-    def _begin(self, epoch: int) -> None:
-        self._open(epoch)
-        for shard in self.shards.values():
-            shard.begin()
 
     def _open(self, epoch: int) -> None:
         self._close()
-        self.shards = {
-            name: Shard(self.folder / shard_name(name, epoch), dtype, shape, self.steps_per_epoch)
-            for name, (dtype, shape) in self.arrays.items()
-        }
+        for name, form in self.arrays.items():
+            self.shards[name] = Shard(self.folder, name, epoch, form, self.steps_per_epoch)
 
     def _close(self) -> None:
         for shard in self.shards.values():
@@ -162,7 +171,7 @@ class ShardFolder:
         """Goes on with what was saved, up to the first epoch that is not what was saved."""
         try:
             progress = json.loads((self.folder / PROGRESS).read_bytes())
-            manifest, steps, digests = progress["manifest"], progress["steps"], progress["sha256"]
+            manifest, steps, files = progress["manifest"], progress["steps"], progress["files"]
         except FileNotFoundError:
             return
         except (ValueError, KeyError, TypeError):
@@ -176,12 +185,12 @@ class ShardFolder:
             if done <= 0:
                 break
             self._open(epoch)
-            files = {shard.path.name: shard for shard in self.shards.values()}
-            if wrong := [name for name, shard in files.items() if not shard.holds(done, digests.get(name, ""))]:
-                log.warning("%s: damaged; made again from epoch %d", self.folder / wrong[0], epoch)
+            names = [shard.path.name for shard in self.shards.values()]
+            if wrong := [shard.path for shard in self.shards.values() if not shard.go_on(files[shard.path.name])]:
+                log.warning("%s: damaged; made again from epoch %d", wrong[0], epoch)
                 self._close()
                 break
-            self.digests |= {name: digests[name] for name in files}
+            self.saved |= {name: files[name] for name in names}
             self.steps += done
         if self.steps:
             log.info("resumed after %d steps", self.steps)

@@ -1,6 +1,6 @@
 """The views of a stream on disk, made once for all runs that see them.
 
-Making a small view costs more than training a small network on it. Where the views fit on a disk (views x pixels x 4
+Making a small view costs more than training a small network on it. Where the views fit on a disk (views x pixels x 1.2
 bytes), they are made once, and a stored view is the view, bit for bit; so it is part of no run's digest.
 """
 
@@ -13,12 +13,23 @@ import torch
 
 from .datasets import training_images
 from .loading import Keys, mix_groups
-from .recipes import Caching, Execution, StoringViews, Training
+from .mixing import Mixing
+from .recipes import Caching, Execution, StoringViews, Training, TrainingData, Views
 from .results import read_result
-from .shards import ShardFolder, shard_name
-from .views import MixGroup, ViewStream, stream_digest
+from .shards import Form, ShardFolder, shard_name
+from .views import Key, MixGroup, ViewStream, stream_digest
 
-PARTS = ("views", "targets")
+
+def forms(data: TrainingData, views: Views) -> dict[str, Form]:
+    """What a step adds to each array: the parts of its mix groups."""
+    groups = (views.batch // views.mix_group, views.mix_group)
+    return {
+        "labels": (np.dtype(np.uint16), groups),
+        "pixels": (np.dtype(np.uint8), (*groups, data.channels, views.resolution, views.resolution)),
+        "boxes": (np.dtype(np.uint16), (*groups, 4)),
+        "mixing": (np.dtype(np.float64), (groups[0], 5)),
+        "noise": (np.dtype(np.float32), None),
+    }
 
 
 class StoredViews(ViewStream):
@@ -34,17 +45,40 @@ class StoredViews(ViewStream):
                 f"{folder}: holds the views of another stream, or made by other versions of the transforms "
                 f"({manifest['stream']}). Delete the folder, and snakemake makes it again."
             )
-        self.epoch, self.shards = -1, ()
-        """The epoch that is open: views (steps, groups, G, C, H, W) and targets (steps, groups, G, K), mapped."""
+        self.epoch, self.parts = -1, {}
+        """The epoch that is open, and its arrays (steps, groups, ...), mapped into memory."""
 
-    def __getitem__(self, key: tuple[int, int, int]) -> MixGroup:
+    def __getitem__(self, key: Key) -> MixGroup:
         """The mix group (epoch, step, group)."""
         epoch, step, group = key
         if epoch != self.epoch:
-            paths = [self.folder / shard_name(part, epoch) for part in PARTS]
-            self.epoch, self.shards = epoch, [np.load(path, mmap_mode="r") for path in paths]
-        positions = torch.from_numpy(self.positions(step, group))
-        return MixGroup(positions, *(torch.from_numpy(np.array(part[step, group])) for part in self.shards))
+            self.open(epoch)
+        labels, pixels, boxes = (np.array(self.parts[part][step, group]) for part in ("labels", "pixels", "boxes"))
+        weight, *box = self.parts["mixing"][step, group].tolist()
+        first, end = self.spans[step, group]
+        return MixGroup(
+            positions=torch.from_numpy(self.positions(step, group)),
+            labels=torch.from_numpy(labels.astype(np.int64)),
+            pixels=torch.from_numpy(pixels),
+            boxes=torch.from_numpy(boxes.astype(np.int64)),
+            noise=torch.from_numpy(np.array(self.parts["noise"][first:end])),
+            mixing=Mixing(weight, tuple(map(int, box))),
+        )
+
+    def __getitems__(self, keys: list[Key]) -> list[MixGroup]:
+        return [self[key] for key in keys]
+
+    def open(self, epoch: int) -> None:
+        """Maps the arrays of an epoch; the noise of a group fills as many numbers as its boxes have pixels."""
+        for part, (dtype, shape) in forms(self.data, self.recipe).items():
+            path = self.folder / shard_name(part, epoch, ragged=shape is None)
+            empty = not path.stat().st_size  # of a stream that erases nothing; cannot be mapped
+            ragged = np.empty(0, dtype) if empty else np.memmap(path, dtype, "r") if shape is None else None
+            self.parts[part] = np.load(path, mmap_mode="r") if ragged is None else ragged
+        top, bottom, left, right = np.moveaxis(self.parts["boxes"].astype(np.int64), -1, 0)
+        sizes = self.data.channels * ((bottom - top) * (right - left)).sum(-1)
+        ends = sizes.cumsum().reshape(sizes.shape)
+        self.epoch, self.spans = epoch, np.stack([ends - sizes, ends], -1)
 
 
 def open_stream(
@@ -61,20 +95,17 @@ def open_stream(
 
 
 def store(folder: Path, recipe: StoringViews, stream: ViewStream, execution: Execution) -> None:
-    """Fills `folder` with the views and targets of all epochs, and a manifest; goes on with what is there of them.
+    """Fills `folder` with the views of all epochs, as the parts of their mix groups, and a manifest.
 
-    Raises SystemExit, with all that was made so far saved, on SIGTERM or SIGUSR1.
+    Goes on with what is there of them. Raises SystemExit, with all that was made so far saved, on SIGTERM or SIGUSR1.
     """
-    steps, groups, views = stream.steps_per_epoch, stream.groups_per_batch, recipe.views
-    of_group = {
-        "views": (recipe.data.channels, views.resolution, views.resolution),
-        "targets": (recipe.data.classes,),
-    }
-    arrays = {name: (np.float32, (groups, views.mix_group, *shape)) for name, shape in of_group.items()}
-    manifest = {"stream": stream_digest(recipe.data, views, recipe.stream_seed), "epochs": recipe.epochs}
-    shards = ShardFolder(folder, manifest, arrays, steps, range(recipe.epochs))
+    steps, groups = stream.steps_per_epoch, stream.groups_per_batch
+    manifest = {"stream": stream_digest(recipe.data, recipe.views, recipe.stream_seed), "epochs": recipe.epochs}
+    shards = ShardFolder(folder, manifest, forms(recipe.data, recipe.views), steps, range(recipe.epochs))
     made = mix_groups(stream, Keys(shards.steps, recipe.epochs * steps, steps, range(groups)), execution)
     for step in shards.remaining(execution.save_minutes):
-        for number, group in enumerate(islice(made, groups)):
-            step["views"][number], step["targets"][number] = group.views.numpy(), group.targets.numpy()
+        batch = list(islice(made, groups))
+        step |= {part: np.stack([getattr(group, part) for group in batch]) for part in ("labels", "pixels", "boxes")}
+        step["mixing"] = np.array([[group.mixing.weight, *group.mixing.box] for group in batch])
+        step["noise"] = np.concatenate([group.noise for group in batch])
     shards.finish()

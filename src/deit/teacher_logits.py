@@ -97,9 +97,12 @@ def write_epochs(
     keys = Keys(first + shards.steps, epochs.stop * steps, steps, range(stream.groups_per_batch))
     groups, device = mix_groups(stream, keys, execution), next(net.parameters()).device
     for step in shards.remaining(execution.save_minutes):
+        step["epoch"] = np.empty(batch, record_type(caching))
         for group in islice(groups, stream.groups_per_batch):
-            logits = logits_of(net, group.views.to(device, non_blocking=True), caching.precision)
-            step["epoch"][group.positions.numpy() % batch] = records_of(logits, caching)
+            views, _ = stream.finish(group, device)
+            step["epoch"][group.positions.numpy() % batch] = records_of(
+                logits_of(net, views, caching.precision), caching
+            )
     shards.finish()
 
 

@@ -154,13 +154,12 @@ def forward_sizes(run: Run) -> list[int]:
 def next_forward(run: Run, epoch: int, groups: list[MixGroup]) -> tuple[Tensor, Tensor, Tensor | None]:
     """Views (B, C, H, W), targets (B, K) and the teacher's answers (B,) or (B, K) of the mix groups, on the device."""
     device = run.place.device
-    views = [group.views.to(device, non_blocking=True) for group in groups]
-    targets = torch.cat([group.targets for group in groups]).to(device, non_blocking=True)
+    views, targets = zip(*(run.stream.finish(group, device) for group in groups), strict=True)
     answers = None
     if run.teacher:
         said = [run.teacher.answers(epoch, group.positions, seen) for group, seen in zip(groups, views, strict=True)]
         answers = torch.cat(said).to(device, non_blocking=True)
-    return torch.cat(views), targets, answers
+    return torch.cat(views), torch.cat(targets), answers
 
 
 def seed_stochastic_depth(seed: int, step: int, rank: int, part: int) -> None:

@@ -4,7 +4,10 @@ Every draw comes from a counter-based hash of those integers: the order of an ep
 augmentation, and of each group's mixing. No history of a process, worker or rank has a part in it, so that the views
 are the same for any number of them, in any order, and after any crash.
 
-Shapes: G views of a mix group, C channels, H and W pixels, K classes.
+A view is made in two places. A loader decodes, crops and augments, and hands over bytes and draws (`MixGroup`); the
+device of the training normalises, erases and mixes them (`ViewStream.finish`), which is cheap there.
+
+Shapes: V views, G views of a mix group, C channels, H and W pixels, K classes.
 """
 
 import platform
@@ -27,7 +30,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import Compose
 
 from .datasets import ImageSet
-from .mixing import mix
+from .mixing import Mixing, draw_mixing, mix_, mixed_targets
 from .recipes import EvaluationView, TrainingData, Views, canonical_digest
 
 SCHEME = 1
@@ -35,20 +38,30 @@ SCHEME = 1
 
 ORDER, AUGMENTATION, MIXING = range(3)
 PYTHON, NUMPY, TORCH = range(3)
+Key = tuple[int, int, int]
+"""Epoch, step, group."""
 LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
 
 
 class MixGroup(NamedTuple):
+    """What a loader hands over of G views: `ViewStream.finish` makes the views of it."""
+
     positions: Tensor
     """(G,) int64, in the epoch."""
-    views: Tensor
-    """(G, C, H, W) float32, normalised and mixed."""
-    targets: Tensor
-    """(G, K) float32, mixed and smoothed."""
+    labels: Tensor
+    """(G,) int64, the true classes."""
+    pixels: Tensor
+    """(G, C, H, W) uint8, augmented; in memory (G, H, W, C), as images are decoded."""
+    boxes: Tensor
+    """(G, 4) int64, what is erased of each view: top, bottom, left, right; zeros where nothing is."""
+    noise: Tensor
+    """(N,) float32, what the boxes are filled with: the (C, height, width) of each, one after another."""
+    mixing: Mixing
+    """What the views are mixed by."""
 
 
 class ViewStream(Dataset):
-    """The mix groups of all epochs: `stream[epoch, step, group]`."""
+    """The mix groups of all epochs: `stream[epoch, step, group]`, and the views that they become."""
 
     def __init__(self, images: ImageSet, data: TrainingData, views: Views, stream_seed: int):
         self.images, self.data, self.recipe, self.seed = images, data, views, stream_seed
@@ -57,21 +70,59 @@ class ViewStream(Dataset):
         self.views_per_epoch = self.steps_per_epoch * views.batch
         self.render = Renderer(data, views)
 
-    def __getitem__(self, key: tuple[int, int, int]) -> MixGroup:
+    def __getitem__(self, key: Key) -> MixGroup:
         """The mix group (epoch, step, group); global generators are left as they were."""
-        epoch, step, group = key
-        positions = self.positions(step, group)
-        shown = epoch_order(self.seed, epoch, len(self.images))[positions // self.recipe.repeats].tolist()
-        seeds = keyed(AUGMENTATION, self.seed, epoch, positions[:, None], np.arange(3))
-        views = self.render((self.images.image(index) for index in shown), seeds.tolist())
-        labels = torch.tensor([self.images.targets(index)[0] for index in shown])
-        mixing_key = int(keyed(MIXING, self.seed, epoch, step, group)[0]) >> 32
-        return MixGroup(torch.from_numpy(positions), *mix(views, labels, self.recipe, self.data.classes, mixing_key))
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: list[Key]) -> list[MixGroup]:
+        """The mix groups of several keys, each as it is alone; an image is decoded once for all of its views in them.
+
+        torch's loader calls this method, by this name, where it is asked for several items at a time.
+        """
+        positions = [self.positions(step, group) for _, step, group in keys]
+        shown = [self.shown(epoch, where) for (epoch, _, _), where in zip(keys, positions, strict=True)]
+        seeds = [
+            keyed(AUGMENTATION, self.seed, epoch, where[:, None], np.arange(3))
+            for (epoch, _, _), where in zip(keys, positions, strict=True)
+        ]
+        pixels, erased = self.render(self.images.image, np.concatenate(shown), np.concatenate(seeds))
+        parts = zip(keys, positions, shown, np.split(pixels, len(keys)), np.split(erased, len(keys)), strict=True)
+        return [self.group(*part) for part in parts]
 
     def positions(self, step: int, group: int) -> np.ndarray:
         """Positions (G,) int64 of a group in its epoch: every `groups_per_batch`-th, so that repeats do not meet."""
         first = step * self.recipe.batch + group
         return first + self.groups_per_batch * np.arange(self.recipe.mix_group)
+
+    def shown(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        """Numbers (G,) of the images at positions (G,) of an epoch."""
+        return epoch_order(self.seed, epoch, len(self.images))[positions // self.recipe.repeats]
+
+    def group(
+        self, key: Key, positions: np.ndarray, shown: np.ndarray, pixels: np.ndarray, erased: np.ndarray
+    ) -> MixGroup:
+        """A key's group of what was drawn for its views: image numbers (G,), pixels (G, H, W, C), patches (G,)."""
+        return MixGroup(
+            positions=torch.from_numpy(positions),
+            labels=torch.tensor([self.images.targets(index)[0] for index in shown.tolist()]),
+            pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),
+            boxes=torch.tensor([patch.box for patch in erased]),
+            noise=torch.cat([patch.noise for patch in erased]),
+            mixing=draw_mixing(self.recipe, int(keyed(MIXING, self.seed, *key)[0]) >> 32),
+        )
+
+    def finish(self, group: MixGroup, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Views (G, C, H, W), normalised, erased and mixed, and float32 targets (G, K), on the device.
+
+        A pure function of the group. Nothing here waits for a GPU.
+        """
+        labels, pixels, noise = (
+            part.to(device, non_blocking=True) for part in (group.labels, group.pixels, group.noise)
+        )
+        views = normalised(pixels, self.data.mean, self.data.std)
+        erase_(views, group.boxes, noise)
+        mix_(views, group.mixing)
+        return views, mixed_targets(labels, group.mixing, self.data.classes, self.recipe.label_smoothing)
 
 
 @lru_cache(maxsize=2)
@@ -96,33 +147,73 @@ def keyed(*integers: int | np.ndarray) -> np.ndarray:
 
 
 class Renderer:
-    """Makes views of images with timm's stock training transform, each from seeds of its own.
-
-    Conversion to numbers and normalisation draw nothing, so they are done once a group: a third of a small view's cost.
-    """
+    """Draws views of images with timm's stock training transform, up to where images would become numbers."""
 
     def __init__(self, data: TrainingData, views: Views):
         steps = training_transform(data, views).transforms
         on_tensors = next(i for i, step in enumerate(steps) if isinstance(step, MaybeToTensor))
         self.shape = (views.resolution, views.resolution, data.channels)
         self.augment = Compose(steps[:on_tensors])
-        self.normalise, *erasing = steps[on_tensors + 1 :]
-        self.erase: RandomErasing | None = erasing[0] if erasing else None
+        self.erase = next((step for step in steps if isinstance(step, RandomErasing)), None)
 
-    def __call__(self, images: Iterator[Image.Image], seeds: list[list[int]]) -> Tensor:
-        """Views (G, C, H, W) float32 of G images; `seeds` (G, 3) are those of the three global generators."""
-        pixels = np.empty((len(seeds), *self.shape), np.uint8)
-        # Noise where a view is erased, NaN elsewhere: erasing draws last, before the next view's seeds are set.
-        noise = torch.full((len(seeds), *self.shape[2:], *self.shape[:2]), torch.nan)
+    def __call__(
+        self, image: Callable[[int], Image.Image], shown: np.ndarray, seeds: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (V, H, W, C) uint8 and erased patches (V,) of views of the images `shown` (V,).
+
+        `seeds` (V, 3) are those of the three global generators. The views are made in the order of the images' numbers,
+        so that an image's repeats follow each other.
+        """
+        pixels = np.empty((len(shown), *self.shape), np.uint8)
+        erased = np.array([Patch(self.shape) for _ in shown])
+        decoded = lru_cache(maxsize=1)(image)
         with restored_generators():
-            for image, seed, picture, erased in zip(images, seeds, pixels, noise.unbind(), strict=True):
-                seed_generators(seed)
-                picture[:] = np.asarray(self.augment(image)).reshape(self.shape)
+            for view in shown.argsort(kind="stable"):
+                seed_generators(seeds[view].tolist())
+                pixels[view] = np.asarray(self.augment(decoded(int(shown[view])))).reshape(self.shape)
                 if self.erase:
-                    self.erase(erased)
-        numbers = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255)
-        views = self.normalise(numbers)
-        return torch.where(noise.isnan(), views, noise) if self.erase else views
+                    self.erase(erased[view])
+        return pixels, erased
+
+
+class Patch:
+    """What timm's RandomErasing takes for a view (C, H, W) to erase: keeps the noise, and where it belongs."""
+
+    dtype = torch.float32
+
+    def __init__(self, shape: tuple[int, int, int]):
+        """`shape` is that of an image: H, W, C."""
+        height, width, channels = shape
+        self.whole = (channels, height, width)
+        self.box, self.noise = (0, 0, 0, 0), torch.empty(0)
+
+    def size(self) -> tuple[int, int, int]:
+        return self.whole
+
+    def __setitem__(self, where: tuple[slice, slice, slice], noise: Tensor) -> None:
+        _, rows, columns = where
+        self.box, self.noise = (rows.start, rows.stop, columns.start, columns.stop), noise.flatten()
+
+
+def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Pixels (G, C, H, W) uint8 -> contiguous float32: as torchvision's ToTensor and Normalize, bit for bit."""
+    whole, mean, std = constants(mean, std, pixels.device)
+    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(whole).sub_(mean).div_(std)
+
+
+@lru_cache
+def constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """255, mean and std (C, 1, 1) on the device. By the number 255 a GPU would not divide but multiply by 1 / 255."""
+    return torch.tensor(255.0).to(device), *(torch.tensor(part)[:, None, None].to(device) for part in (mean, std))
+
+
+def erase_(views: Tensor, boxes: Tensor, noise: Tensor) -> None:
+    """Fills the box of each view (G, C, H, W), in place, with the noise (N,) that is its own."""
+    first = 0
+    for view, (top, bottom, left, right) in zip(views, boxes.tolist(), strict=True):
+        box = view[:, top:bottom, left:right]
+        box.copy_(noise[first : first + box.numel()].view_as(box))
+        first += box.numel()
 
 
 def training_transform(data: TrainingData, views: Views) -> Compose:
