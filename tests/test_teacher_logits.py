@@ -54,11 +54,11 @@ def cache(job, folder: Path, keep: str, epochs=(0, 1), k=0, net=None, **executio
 def test_a_student_of_the_cache_is_the_student_of_the_teacher(tmp_path, loss, keep, precision):
     optimisation = {"precision": precision}
     job = training_job(tmp_path / "data", loss, optimisation=optimisation, execution={"groups_per_forward": 3})
-    in_the_loop = run(job, tmp_path / "loop", TeacherInTheLoop(teacher_net(REGNETY), job.resolved()))
+    in_the_loop = run(job, tmp_path / "loop", TeacherInTheLoop(teacher_net(REGNETY), precision))
     folders = [cache(job, tmp_path / f"{i}", keep, epochs=(i, i), k=2, workers=i) for i in (0, 1)]
     from_cache = run(job, tmp_path / "cached", CachedTeacher(folders, job.resolved(), WEIGHTS))
     assert same(from_cache, in_the_loop)
-    other = run(job, tmp_path / "other", TeacherInTheLoop(teacher_net(REGNETY, seed=4), job.resolved()))
+    other = run(job, tmp_path / "other", TeacherInTheLoop(teacher_net(REGNETY, seed=4), precision))
     assert not same(from_cache, other)  # or the test shows nothing
 
 
@@ -264,9 +264,9 @@ def test_a_changed_byte_is_refused_when_its_epoch_begins(copied, tmp_path):
     shard.write_bytes(content)
     teacher = CachedTeacher([copied], training_job(tmp_path, "hard").resolved(), WEIGHTS)
     positions = torch.arange(8)
-    teacher.answers(0, positions, torch.empty(0))
+    teacher.says(0, positions, torch.empty(0))
     with pytest.raises(SystemExit, match=r"epoch-0001\.npy: damaged"):
-        teacher.answers(1, positions, torch.empty(0))
+        teacher.says(1, positions, torch.empty(0))
 
 
 def test_a_foreign_digest_of_the_same_parameters_is_refused(copied, tmp_path):

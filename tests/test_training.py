@@ -126,13 +126,13 @@ def test_the_seed_decides_the_initialisation_and_the_stream_seed_does_not(root):
 @pytest.mark.parametrize("model", [DEIT | NO_DROP, REGNETY], ids=["deit", "regnety"])
 def test_accumulation_sees_the_same_views_and_learns_the_same(tmp_path, root, monkeypatch, model):
     seen = []
-    inner = training.next_forward
+    inner = training.forward_passes
 
-    def next_forward(a_run, epoch, groups):
-        seen[-1].extend(group.positions for group in groups)
-        return inner(a_run, epoch, groups)
+    def forward_passes(a_run, batch, answers):
+        seen[-1].extend(group.positions for group in batch)
+        return inner(a_run, batch, answers)
 
-    monkeypatch.setattr(training, "next_forward", next_forward)
+    monkeypatch.setattr(training, "forward_passes", forward_passes)
     weights = []
     for size in (0, 1, 3):
         seen.append([])
@@ -217,7 +217,7 @@ def test_a_state_that_other_code_has_saved_is_refused(tmp_path, root):
 
 def spoil(monkeypatch, *steps: int, how: str = "loss", rank: int = 0) -> None:
     """Makes the loss, or only its gradient, infinite at some steps (0 = the run's first) of a rank."""
-    inner_update, inner_loss, now = training.update, training.objective_loss, {"step": 0}
+    inner_step, inner_loss, now = training.take_step, training.objective_loss, {"step": 0}
 
     def objective_loss(objective, logits, targets, answers):
         loss = inner_loss(objective, logits, targets, answers)
@@ -226,16 +226,11 @@ def spoil(monkeypatch, *steps: int, how: str = "loss", rank: int = 0) -> None:
         logits[0].register_hook(lambda gradient: gradient * float("inf"))
         return loss * float("inf") if how == "loss" else loss
 
-    def train_one_epoch(a_run, epoch, groups):
+    def take_step(a_run, *arguments):
         now.update(step=a_run.step, rank=a_run.place.rank)
-        inner_epoch(a_run, epoch, groups)
+        inner_step(a_run, *arguments)
 
-    def update(a_run, *arguments):
-        inner_update(a_run, *arguments)
-        now["step"] = a_run.step
-
-    inner_epoch = training.train_one_epoch
-    for function in (objective_loss, train_one_epoch, update):
+    for function in (objective_loss, take_step):
         monkeypatch.setattr(training, function.__name__, function)
 
 
@@ -498,7 +493,7 @@ from deit import training
 from deit.checkpoints import ResumeState
 from deit.commands.train import main
 
-save, epoch = ResumeState.save, training.train_one_epoch
+save, step = ResumeState.save, training.take_step
 
 def slow(resume, state):
     os.write(1, b"saving\n")
@@ -507,9 +502,9 @@ def slow(resume, state):
 
 def told(*arguments):
     os.write(1, b"training\n")
-    epoch(*arguments)
+    step(*arguments)
 
-ResumeState.save, training.train_one_epoch = slow, told
+ResumeState.save, training.take_step = slow, told
 main()
 """
 

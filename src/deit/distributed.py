@@ -63,13 +63,18 @@ class Place:
             self.stop(said[1])
         return said[0]
 
-    def of_all_ranks(self, number: int) -> list[int]:
-        """Each rank's number, in the order of ranks."""
+    def of_all_ranks(self, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
+        """Each rank's tensors, on the CPU, in the order of ranks; their shapes are the same on all."""
         if self.world == 1:
-            return [number]
-        numbers = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
-        dist.all_gather(numbers, torch.tensor([number]))
-        return [int(number) for number in numbers]
+            return [tensors]
+        gathered = []
+        for tensor in tensors:
+            gathered.append([torch.empty_like(tensor) for _ in range(self.world)])
+            dist.all_gather(gathered[-1], tensor)
+        return list(zip(*gathered, strict=True))
+
+    def numbers_of_all_ranks(self, number: int) -> list[int]:
+        return [int(one) for (one,) in self.of_all_ranks(torch.tensor([number]))]
 
     def stop(self, message: str) -> NoReturn:
         """Ends this process, as every rank does where all know of the error: rank 0 alone says why."""

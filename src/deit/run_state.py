@@ -1,11 +1,7 @@
 """The state of a run on one rank, and how it outlives an interruption."""
 
 import hashlib
-import logging
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,24 +12,24 @@ from . import models
 from .checkpoints import ResumeState
 from .distributed import Place
 from .finite import FiniteSteps, all_finite, tensors_in
-from .loading import STOP_SIGNALS
+from .history import Row, run_log
 from .recipes import Execution, Training
 from .schedules import learning_rate
 from .teacher_logits import CachedTeacher, TeacherInTheLoop
 from .views import ViewStream
 
-log = logging.getLogger(__name__)
-
 Teacher = CachedTeacher | TeacherInTheLoop
 
-SAVE, NOT_FINITE = 1, 255
-"""What ranks tell each other before a step, beside the numbers of the stop signals, which lie between."""
+
+class Diverged(Exception):
+    """A run's numbers are not finite any more; says at which step, what stays, and what to do."""
 
 
 @dataclass
 class Run:
     """One run on one rank; all ranks hold the same weights, sums and history."""
 
+    name: str
     recipe: Training
     execution: Execution
     place: Place
@@ -49,7 +45,7 @@ class Run:
     """Optimiser steps done or skipped."""
     seconds: float = 0.0
     """Spent on this epoch before the run was resumed."""
-    history: tuple[dict[str, float], ...] = ()
+    history: tuple[Row, ...] = ()
     """One row an epoch."""
 
     def __post_init__(self) -> None:
@@ -61,7 +57,12 @@ class Run:
         self.finite = FiniteSteps(self.recipe.optimisation.skip_nonfinite_steps, self.place.device)
         self.buffers = list(self.net.buffers()) if layers else []
         """What a forward pass alters."""
-        self.stop_signal = 0
+        self.log = run_log(self.name)
+        self.steps_per_epoch = self.stream.steps_per_epoch
+        self.end = self.recipe.optimisation.epochs * self.steps_per_epoch
+        """Steps of the whole run."""
+        self.failure = ""
+        """Why the run was given up, where it was."""
         self.started = self.saved = time.perf_counter()
         self.saved_step = -1
 
@@ -110,8 +111,8 @@ class Run:
 
 def refuse_unlike_ranks(run: Run) -> None:
     """Raises SystemExit where the ranks do not go on from the same step with the same numbers, bit for bit."""
-    steps = run.place.of_all_ranks(run.step)
-    if len(set(steps)) > 1 or len(set(run.place.of_all_ranks(fingerprint(run)))) > 1:
+    steps = run.place.numbers_of_all_ranks(run.step)
+    if len(set(steps)) > 1 or len(set(run.place.numbers_of_all_ranks(fingerprint(run)))) > 1:
         run.place.stop(
             f"{run.resume.folder}: the ranks would go on from steps {steps} and different weights, each from its own. "
             "Nothing was trained or changed. Try again; should it last, look for a node whose disk, memory or "
@@ -129,23 +130,8 @@ def fingerprint(run: Run) -> int:
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
-def save_where_due(run: Run) -> None:
-    """Saves the resume state when its time has come; ends the process where it was told to stop.
-
-    All ranks save and end at the same step, and none saves after a step that was not finite.
-    """
-    due = run.place.writes and time.perf_counter() - run.saved > 60 * run.execution.save_minutes
-    told = run.place.largest_over_ranks(NOT_FINITE if run.finite.seen >= 0 else run.stop_signal or SAVE * due)
-    if told:
-        run.save()
-    if told > SAVE:
-        name = signal.Signals(told).name
-        log.warning("stopped by %s after %d steps: state saved, the same command goes on", name, run.step)
-        raise SystemExit(128 + told)
-
-
 def refuse_nonfinite(run: Run) -> None:
-    """Raises SystemExit, on all ranks, where a step or the state has numbers that are not finite; waits for the GPU."""
+    """Raises Diverged, on all ranks, where a step or the state has numbers that are not finite; waits for the GPU."""
     fatal, allowed = run.finite.fatal_step(), run.finite.allowed
     if fatal >= 0:
         step, what = fatal, "the loss or its gradient is not finite"
@@ -157,23 +143,8 @@ def refuse_nonfinite(run: Run) -> None:
     steps = run.stream.steps_per_epoch
     rate = learning_rate(run.recipe.optimisation, run.recipe.views.batch, step, steps)
     saved = f"the last good state, after {run.saved_step} steps, stays" if run.saved_step >= 0 else "no state is saved"
-    run.place.stop(
+    raise Diverged(
         f"step {step} (epoch {step // steps}), learning rate {rate:.3g}: {what}. Nothing of it was kept; {saved} in "
         f"{run.resume.folder}. Lower optimisation's learning_rate, use precision: fp32, or let a few such steps be "
         "skipped with skip_nonfinite_steps."
     )
-
-
-@contextmanager
-def remembered_stop_signals(run: Run) -> Iterator[None]:
-    """SIGTERM and SIGUSR1 are noted in `run.stop_signal` instead of ending the process."""
-
-    def remember(number: int, frame: object) -> None:
-        run.stop_signal = number
-
-    before = {stop: signal.signal(stop, remember) for stop in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for stop, handler in before.items():
-            signal.signal(stop, handler)

@@ -7,7 +7,9 @@ group at a time in evaluation mode, here and in the loop, so that both give the 
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -79,6 +81,16 @@ def logits_from(records: np.ndarray, classes: int) -> Tensor:
     return tail[:, None].repeat(1, classes).scatter(1, where, kept)
 
 
+def open_shards(folder: Path, caching: Caching, teacher: str, stream: ViewStream) -> ShardFolder:
+    """The shards of a cache, as far as they are there; `teacher` is the sha256 of its weights."""
+    if caching.keep == "top-k" and not 1 <= caching.k < caching.data.classes:
+        raise SystemExit(f"caching: k is {caching.k}, but top-k keeps 1 to {caching.data.classes - 1} classes.")
+    manifest = manifest_of(caching, teacher, stream.views_per_epoch)
+    epochs = range(caching.first_epoch, caching.last_epoch + 1)
+    arrays = {"epoch": (record_type(caching), (caching.views.batch,))}
+    return ShardFolder(folder, manifest, arrays, stream.steps_per_epoch, epochs)
+
+
 def write_epochs(
     folder: Path, caching: Caching, net: nn.Module, teacher: str, stream: ViewStream, execution: Execution
 ) -> None:
@@ -87,12 +99,8 @@ def write_epochs(
     `net` is the teacher on its device, `teacher` the sha256 of its weights. Raises SystemExit, with all that was asked
     so far saved, on SIGTERM or SIGUSR1.
     """
-    if caching.keep == "top-k" and not 1 <= caching.k < caching.data.classes:
-        raise SystemExit(f"caching: k is {caching.k}, but top-k keeps 1 to {caching.data.classes - 1} classes.")
-    epochs, steps = range(caching.first_epoch, caching.last_epoch + 1), stream.steps_per_epoch
-    batch = caching.views.batch
-    manifest = manifest_of(caching, teacher, stream.views_per_epoch)
-    shards = ShardFolder(folder, manifest, {"epoch": (record_type(caching), (batch,))}, steps, epochs)
+    shards = open_shards(folder, caching, teacher, stream)
+    epochs, steps, batch = shards.epochs, shards.steps_per_epoch, caching.views.batch
     first = epochs.start * steps
     keys = Keys(first + shards.steps, epochs.stop * steps, steps, range(stream.groups_per_batch))
     groups, device = mix_groups(stream, keys, execution), next(net.parameters()).device
@@ -123,30 +131,46 @@ def stream_parameters(recipe: Caching | Training) -> dict:
     return recipe.model_dump(mode="json", include={"data", "views", "stream_seed"})
 
 
+@dataclass
+class Said:
+    """What a teacher says of a mix group, for whichever objectives ask."""
+
+    labels: Tensor
+    """(G,) int64."""
+    decode: Callable[[], Tensor]
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """(G, K) float32."""
+        return self.decode()
+
+
 class TeacherInTheLoop:
-    """A teacher that looks at every view while the student trains."""
+    """A teacher that looks at every view while its students train."""
 
-    def __init__(self, net: nn.Module, recipe: Training):
+    def __init__(self, net: nn.Module, precision: str):
         """`net` is in evaluation mode and on the device of the views."""
-        self.net, self.precision = net, recipe.optimisation.precision
-        self.says = recipe.objective.teacher_says
+        self.net, self.precision = net, precision
 
-    def answers(self, epoch: int, positions: Tensor, views: Tensor) -> Tensor:
-        """Of one mix group (G, C, H, W): labels (G,) int64 or logits (G, K) float32, as the objective asks."""
+    def says(self, epoch: int, positions: Tensor, views: Tensor) -> Said:
+        """Of one mix group (G, C, H, W)."""
         logits = logits_of(self.net, views, self.precision)
-        return logits.argmax(1) if self.says == "labels" else logits
+        return Said(logits.argmax(1), lambda: logits)
 
 
 class CachedTeacher:
     """The same teacher, read from its caches, one shard an epoch, by memory map."""
 
-    def __init__(self, folders: list[Path], recipe: Training, teacher: str | None = None):
-        """`teacher` is the sha256 of the teacher's weights; None where they are not at hand.
+    def __init__(
+        self, folders: list[Path], recipe: Training, teacher: str | None = None, epochs: Iterable[int] | None = None
+    ):
+        """`teacher` is the sha256 of the teacher's weights; None where they are not at hand. `epochs` are those that
+        the caches must hold; None for all of the recipe's.
 
         Raises SystemExit where a cache is of another stream or teacher, was made by other versions of the transforms,
         does not hold what the objective asks for, or is incomplete; says what differs.
         """
-        self.says, self.classes = recipe.objective.teacher_says, recipe.data.classes
+        self.classes = recipe.data.classes
         self.views_per_epoch = recipe.views.steps_per_epoch(recipe.data.images) * recipe.views.batch
         self.shards: dict[int, tuple[Path, str]] = {}
         self.epoch, self.records = -1, np.empty(0)
@@ -155,17 +179,16 @@ class CachedTeacher:
             if differences := list(differing(manifest, recipe, teacher)):
                 raise SystemExit(f"{folder}: not this run's teacher logits: {'; '.join(differences)}. {REMEDY}")
             for epoch in range(manifest["first_epoch"], manifest["last_epoch"] + 1):
-                self.shards[epoch] = (
-                    folder / shard_name("epoch", epoch),
-                    manifest["shards"][shard_name("epoch", epoch)],
-                )
-        if missing := sorted(set(range(recipe.optimisation.epochs)) - set(self.shards)):
+                name = shard_name("epoch", epoch)
+                self.shards[epoch] = (folder / name, manifest["shards"][name])
+        needed = range(recipe.optimisation.epochs) if epochs is None else epochs
+        if missing := sorted(set(needed) - set(self.shards)):
             raise SystemExit(f"{', '.join(map(str, folders))}: no teacher logits of epoch(s) {missing}. {REMEDY}")
-        for epoch in range(recipe.optimisation.epochs):
+        for epoch in needed:
             self.open(epoch)
 
-    def answers(self, epoch: int, positions: Tensor, views: Tensor) -> Tensor:
-        """Of one mix group at these positions (G,) of an epoch: labels (G,) int64 or logits (G, K) float32, on the CPU.
+    def says(self, epoch: int, positions: Tensor, views: Tensor) -> Said:
+        """Of one mix group at these positions (G,) of an epoch, on the CPU.
 
         Raises SystemExit where the epoch's file is not the one that was written.
         """
@@ -175,9 +198,8 @@ class CachedTeacher:
                 raise SystemExit(f"{path}: damaged, its sha256 is not the one in manifest.json. {REMEDY}")
             self.epoch, self.records = epoch, self.open(epoch)
         records = self.records[positions.cpu().numpy()]
-        if self.says == "labels":
-            return torch.from_numpy(records["label"].astype(np.int64))
-        return logits_from(records, self.classes)
+        labels = torch.from_numpy(records["label"].astype(np.int64))
+        return Said(labels, lambda: logits_from(records, self.classes))
 
     def open(self, epoch: int) -> np.ndarray:
         """The records (views_per_epoch,) of an epoch, mapped, not read; refuses a shard of another length."""

@@ -4,14 +4,13 @@ Shapes: B views of one forward pass, C channels, H and W pixels, K classes. A ba
 over all ranks; it is made of mix groups, of which a rank takes every `world`-th.
 """
 
-import csv
-import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,23 +20,30 @@ from tqdm import tqdm
 from . import checkpoints, models
 from .checkpoints import ResumeState
 from .distributed import Place
+from .history import HISTORY, epoch_line, log_file, write_history
+from .interruption import StopRequest, noted_stop_signals, stop
 from .loading import Keys, mix_groups
 from .losses import objective_loss
 from .recipes import Job, Training
-from .run_state import (
-    Run,
-    Teacher,
-    refuse_nonfinite,
-    refuse_unlike_ranks,
-    remembered_stop_signals,
-    save_where_due,
-)
+from .recording import Recorder
+from .run_state import Diverged, Run, Teacher, refuse_nonfinite, refuse_unlike_ranks
 from .schedules import learning_rate
+from .teacher_logits import Said
 from .views import MixGroup, ViewStream
 
-log = logging.getLogger(__name__)
+SAVE, NOT_FINITE = 1, 255
+"""What ranks tell each other before a step, beside the numbers of the stop signals, which lie between."""
 
-HISTORY = ("epoch", "step", "loss", "accuracy", "learning_rate", "images_per_second", "seconds", "skipped_steps")
+
+class Seen(NamedTuple):
+    """A mix group on the device."""
+
+    positions: Tensor
+    """(G,) int64, on the CPU."""
+    views: Tensor
+    """(G, C, H, W) float32."""
+    targets: Tensor
+    """(G, K) float32, mixed and smoothed."""
 
 
 def train(
@@ -57,22 +63,121 @@ def train(
     where a step is not finite, a saved state is damaged, ranks differ or the disk is full.
     """
     run = set_up(job, stream, resume, place, teacher, initial)
-    with log_file(folder), remembered_stop_signals(run):
-        log.info("%s (%s): %d parameters, %s", job.name, job.digest, models.parameter_count(run.net), place)
-        if saved := place.read_once(resume.read):
-            run.restore(checkpoints.unpacked(saved)["state"])
-            log.info("resumed after %d optimiser steps", run.step)
-        refuse_unlike_ranks(run)
-        groups = mix_groups(run.stream, remaining_keys(run), run.execution)
-        for row in run.history:
-            log.info(epoch_line(row, run))
-        for epoch in range(run.step // run.stream.steps_per_epoch, run.recipe.optimisation.epochs):
-            train_one_epoch(run, epoch, groups)
-            finish_epoch(run, epoch)
-            log.info(epoch_line(run.history[-1], run))
-        if place.writes:
-            write_history(folder / "history.csv", run.history)
-            checkpoints.save_weights(folder / checkpoints.WEIGHTS, run.net.state_dict())
+    with log_file(folder, run.name):
+        for _ in train_together([run]):
+            if run.failure:
+                place.stop(run.failure)
+            write(run, folder)
+
+
+def write(run: Run, folder: Path | None) -> None:
+    """Writes what a run has learned, and how, on rank 0."""
+    if run.place.writes:
+        write_history(folder / "history.csv", run.history)
+        checkpoints.save_weights(folder / checkpoints.WEIGHTS, run.net.state_dict())
+
+
+def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Iterator[Run | Recorder]:
+    """Trains runs of one stream, each from where it is; yields each when it has ended, with its `failure` if it failed.
+
+    The views of a step are made once for all runs, and a teacher that several of them share is asked once. Each run
+    does what it does alone, so its weights are the same, bit for bit. Recorders keep what their teachers say.
+    """
+    place, stream, execution = runs[0].place, runs[0].stream, runs[0].execution
+    for run in runs:
+        begin(run)
+    runs, recorders = list(runs), list(recorders)
+    ahead = [*runs, *recorders]
+    steps = range(min(one.step for one in ahead), max(one.end for one in ahead))
+    share = range(place.rank, stream.groups_per_batch, place.world)
+    groups = mix_groups(stream, Keys(steps.start, steps.stop, stream.steps_per_epoch, share), execution)
+    batches = batches_of(groups, stream, place, len(share))
+    with noted_stop_signals() as request:
+        for step in tqdm(steps, leave=False, disable=None if place.writes else True):
+            yield from ended(runs, recorders)
+            if not runs and not recorders:
+                return
+            save_where_due(runs, recorders, request)
+            batch = next(batches)
+            said = Answers(step // stream.steps_per_epoch, batch)
+            for run in runs:
+                if run.step == step and not run.failure:
+                    take_step(run, batch, said)
+            for recorder in recorders:
+                if recorder.step == step:
+                    recorder.add([seen.positions for seen in batch], said.of(recorder.teacher))
+        yield from ended(runs, recorders)
+
+
+def begin(run: Run) -> None:
+    """Goes on from the saved state of a run, if it has one."""
+    run.log.info("%s: %d parameters, %s", run.name, models.parameter_count(run.net), run.place)
+    if saved := run.place.read_once(run.resume.read):
+        run.restore(checkpoints.unpacked(saved)["state"])
+        run.log.info("resumed after %d optimiser steps", run.step)
+    refuse_unlike_ranks(run)
+    for number in range(len(run.history)):
+        tell_epoch(run, number)
+
+
+def ended(runs: list[Run], recorders: list[Recorder]) -> Iterator[Run | Recorder]:
+    """Takes away and yields those that are finished or given up."""
+    for among in (runs, recorders):
+        for one in [one for one in among if one.step == one.end or one.failure]:
+            among.remove(one)
+            yield one
+
+
+def save_where_due(runs: list[Run], recorders: list[Recorder], request: StopRequest) -> None:
+    """Saves all states when their time has come; ends the process where it was told to stop.
+
+    All ranks save and end at the same step. No state is saved that is not finite: its run is given up.
+    """
+    place = (runs or recorders)[0].place
+    minutes = [60 * one.execution.save_minutes < time.perf_counter() - one.saved for one in (*runs, *recorders)]
+    bad = any(run.finite.seen >= 0 for run in runs)
+    told = place.largest_over_ranks(NOT_FINITE if bad else request.signal or SAVE * (place.writes and any(minutes)))
+    if told:
+        for run in runs:
+            with given_up_where_diverged(run):
+                run.save()
+        for recorder in recorders:
+            recorder.save()
+    if SAVE < told < NOT_FINITE:
+        failures = [run.failure for run in runs if run.failure]
+        if failures:
+            place.stop("\n".join(failures))
+        raise stop(told, max(one.step for one in (*runs, *recorders)))
+
+
+@contextmanager
+def given_up_where_diverged(run: Run) -> Iterator[None]:
+    """Notes why a run cannot go on, and lets others go on."""
+    try:
+        yield
+    except Diverged as error:
+        run.failure = str(error)
+        run.log.error("%s: %s", run.name, error)
+
+
+def batches_of(groups: Iterator[MixGroup], stream: ViewStream, place: Place, share: int) -> Iterator[list[Seen]]:
+    """This rank's mix groups of each step, on the device."""
+    while batch := list(islice(groups, share)):
+        yield [Seen(group.positions, *stream.finish(group, place.device)) for group in batch]
+
+
+class Answers:
+    """What teachers say of the mix groups of a step; each teacher is asked once, when the first run needs it."""
+
+    def __init__(self, epoch: int, batch: list[Seen]):
+        self.epoch, self.batch = epoch, batch
+        self.said: dict[int, list[Said]] = {}
+
+    def of(self, teacher: Teacher) -> list[Said]:
+        """One answer a mix group."""
+        if id(teacher) not in self.said:
+            self.said[id(teacher)] = [teacher.says(self.epoch, seen.positions, seen.views) for seen in self.batch]
+        return self.said[id(teacher)]
 
 
 def set_up(
@@ -91,7 +196,7 @@ def set_up(
         models.load_weights(net, checkpoints.read_weights(initial))
     net.to(place.device).train(recipe.optimisation.train_mode)
     sums = torch.zeros(3, dtype=torch.float64, device=place.device)
-    return Run(recipe, job.execution, place, stream, teacher, net, optimizer_of(net, recipe), sums, resume)
+    return Run(job.name, recipe, job.execution, place, stream, teacher, net, optimizer_of(net, recipe), sums, resume)
 
 
 def optimizer_of(net: nn.Module, recipe: Training) -> torch.optim.Optimizer:
@@ -107,37 +212,41 @@ def optimizer_of(net: nn.Module, recipe: Training) -> torch.optim.Optimizer:
     return sgd
 
 
-def remaining_keys(run: Run) -> Keys:
-    """The mix groups that this rank has still to see."""
-    steps, place = run.stream.steps_per_epoch, run.place
-    groups = range(place.rank, run.stream.groups_per_batch, place.world)
-    return Keys(run.step, run.recipe.optimisation.epochs * steps, steps, groups)
-
-
-def train_one_epoch(run: Run, epoch: int, groups: Iterator[MixGroup]) -> None:
-    """The optimiser steps of an epoch that are still to be done.
-
-    A step is the gradient of the mean loss over the whole batch, accumulated over forward passes and summed over ranks.
-    A forward pass takes views (B, C, H, W), their mixed and smoothed targets (B, K) and what the teacher says of these
-    very views: labels (B,), logits (B, K) or None.
-    """
+def take_step(run: Run, batch: list[Seen], answers: Answers) -> None:
+    """One optimiser step: the gradient of the mean loss over the whole batch, summed over forward passes and ranks."""
     recipe, place = run.recipe, run.place
-    steps, sizes = range(run.step, (epoch + 1) * run.stream.steps_per_epoch), forward_sizes(run)
-    for step in tqdm(steps, f"epoch {epoch}", leave=False, disable=None if place.writes else True):
-        save_where_due(run)
-        rate = learning_rate(recipe.optimisation, recipe.views.batch, step, run.stream.steps_per_epoch)
-        sums, before = torch.zeros(2, device=place.device), [buffer.clone() for buffer in run.buffers]
-        for part, size in enumerate(sizes):
-            views, targets, answers = next_forward(run, epoch, list(islice(groups, size)))
-            seed_stochastic_depth(recipe.seed, step, place.rank, part)
-            share_batch_statistics(run, part, len(sizes))
-            with torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
-                logits = run.forward(views)
-            loss = objective_loss(recipe.objective, logits, targets, answers) * (len(views) / recipe.views.batch)
-            loss.backward()
-            sums += torch.stack([loss.detach(), found(logits[0], targets)])
-        sum_over_ranks(run, sums)
-        update(run, rate, sums, before)
+    rate = learning_rate(recipe.optimisation, recipe.views.batch, run.step, run.steps_per_epoch)
+    sums, before = torch.zeros(2, device=place.device), [buffer.clone() for buffer in run.buffers]
+    parts = list(forward_passes(run, batch, answers))
+    for part, (views, targets, said) in enumerate(parts):
+        seed_stochastic_depth(recipe.seed, run.step, place.rank, part)
+        share_batch_statistics(run, part, len(parts))
+        with torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
+            logits = run.forward(views)
+        loss = objective_loss(recipe.objective, logits, targets, said) * (len(views) / recipe.views.batch)
+        loss.backward()
+        sums += torch.stack([loss.detach(), found(logits[0], targets)])
+    sum_over_ranks(run, sums)
+    update(run, rate, sums, before)
+    if run.step % run.steps_per_epoch == 0:
+        with given_up_where_diverged(run):
+            finish_epoch(run, run.step // run.steps_per_epoch - 1)
+
+
+def forward_passes(run: Run, batch: list[Seen], answers: Answers) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Views (B, C, H, W), targets (B, K) and what the teacher says of these very views, of each forward pass of a step.
+
+    What it says is labels (B,), logits (B, K) or nothing, as the objective asks.
+    """
+    asked, first = run.recipe.objective.teacher_says, 0
+    said = answers.of(run.teacher) if asked else []
+    for size in forward_sizes(run):
+        part = slice(first, first + size)
+        answer = None
+        if asked:
+            answer = torch.cat([getattr(one, asked) for one in said[part]]).to(run.place.device, non_blocking=True)
+        yield torch.cat([seen.views for seen in batch[part]]), torch.cat([seen.targets for seen in batch[part]]), answer
+        first += size
 
 
 def forward_sizes(run: Run) -> list[int]:
@@ -149,17 +258,6 @@ def forward_sizes(run: Run) -> list[int]:
     share = run.stream.groups_per_batch // run.place.world
     size = 1 if run.batch_norms else run.execution.groups_per_forward or share
     return [min(size, share - first) for first in range(0, share, size)]
-
-
-def next_forward(run: Run, epoch: int, groups: list[MixGroup]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Views (B, C, H, W), targets (B, K) and the teacher's answers (B,) or (B, K) of the mix groups, on the device."""
-    device = run.place.device
-    views, targets = zip(*(run.stream.finish(group, device) for group in groups), strict=True)
-    answers = None
-    if run.teacher:
-        said = [run.teacher.answers(epoch, group.positions, seen) for group, seen in zip(groups, views, strict=True)]
-        answers = torch.cat(said).to(device, non_blocking=True)
-    return torch.cat(views), torch.cat(targets), answers
 
 
 def seed_stochastic_depth(seed: int, step: int, rank: int, part: int) -> None:
@@ -225,40 +323,8 @@ def finish_epoch(run: Run, epoch: int) -> None:
     run.history = (*run.history, dict(zip(HISTORY, row, strict=True)))
     run.sums.zero_()
     run.started, run.seconds = time.perf_counter(), 0.0
+    tell_epoch(run, epoch)
 
 
-def epoch_line(row: dict[str, float], run: Run) -> str:
-    """The log's line of an epoch. Its accuracy is that of the class head on the training views, which are mixed."""
-    epochs = run.recipe.optimisation.epochs
-    left = (epochs - 1 - row["epoch"]) * sum(past["seconds"] for past in run.history) / len(run.history)
-    parts = (
-        f"epoch {row['epoch'] + 1}/{epochs}",
-        f"loss {row['loss']:.4f}",
-        f"accuracy on mixed views {100 * row['accuracy']:.2f} %",
-        f"learning rate {row['learning_rate']:.2e}",
-        f"{row['images_per_second']:.0f} im/s",
-        f"{left // 3600:.0f} h {left % 3600 // 60:.0f} min {left % 60:.0f} s left",
-        *([f"{row['skipped_steps']} steps skipped: not finite"] if row["skipped_steps"] else []),
-    )
-    return "  ".join(parts)
-
-
-def write_history(path: Path, rows: tuple[dict[str, float], ...]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, HISTORY, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-@contextmanager
-def log_file(folder: Path | None) -> Iterator[None]:
-    """What this package logs goes to log.txt of the folder too, if there is a folder."""
-    handler = logging.FileHandler(folder / "log.txt") if folder else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    package = logging.getLogger(__package__)
-    package.addHandler(handler)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        handler.close()
+def tell_epoch(run: Run, epoch: int) -> None:
+    run.log.info(epoch_line(run.history, epoch, run.recipe.optimisation.epochs))

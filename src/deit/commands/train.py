@@ -82,7 +82,7 @@ def teacher_of(job: Job, place: Place, run: Result | None, caches: list[Path]) -
     if run is None:
         raise SystemExit(f"{job.name}: the objective {recipe.objective.loss!r} needs --teacher-logits or --teacher.")
     model = run.job.resolved().model.model_copy(update={"resolution": recipe.views.resolution})
-    return TeacherInTheLoop(load_teacher(run.file(WEIGHTS), model, place.device), recipe)
+    return TeacherInTheLoop(load_teacher(run.file(WEIGHTS), model, place.device), recipe.optimisation.precision)
 
 
 if __name__ == "__main__":

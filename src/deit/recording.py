@@ -1,0 +1,60 @@
+"""What a teacher says while its students train, kept as the cache that a job of its own would write."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .distributed import Place
+from .recipes import Caching, Execution
+from .teacher_logits import Said, TeacherInTheLoop, open_shards, record_type, records_of
+from .views import ViewStream
+
+
+class Recorder:
+    """A cache that grows with the steps of a stream; rank 0 writes the records of all ranks."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path | None,
+        caching: Caching,
+        execution: Execution,
+        teacher: TeacherInTheLoop,
+        weights: str,
+        stream: ViewStream,
+        place: Place,
+    ):
+        """`weights` is the sha256 of the teacher's; only rank 0 needs a folder. Goes on with what is there."""
+        self.name, self.caching, self.execution = name, caching, execution
+        self.teacher, self.place = teacher, place
+        self.shards = open_shards(folder, caching, weights, stream) if place.writes else None
+        first, epochs = caching.first_epoch, caching.last_epoch + 1 - caching.first_epoch
+        done = place.largest_over_ranks(self.shards.steps if self.shards else 0)
+        self.failure = ""  # as a run has one; but a recorder fails with all of the pass, or not at all
+        self.step = first * stream.steps_per_epoch + done
+        """Steps of the stream that are recorded, and those before the cache's first epoch."""
+        self.end = (first + epochs) * stream.steps_per_epoch
+        self.saved = time.perf_counter()
+
+    def add(self, positions: list[Tensor], said: list[Said]) -> None:
+        """Keeps what the teacher says of this rank's mix groups of a step; positions (G,) a group."""
+        where = torch.cat(positions) % self.caching.views.batch
+        records = np.concatenate([records_of(one.logits, self.caching) for one in said])
+        batch = np.empty(self.caching.views.batch, record_type(self.caching))
+        for places, part in self.place.of_all_ranks(where, torch.from_numpy(records.view(np.uint8))):
+            batch[places.numpy()] = part.numpy().view(batch.dtype)
+        if self.shards:
+            self.shards.add({"epoch": batch})
+        self.step += 1
+
+    def save(self) -> None:
+        if self.shards:
+            self.shards.save()
+        self.saved = time.perf_counter()
+
+    def finish(self) -> None:
+        if self.shards:
+            self.shards.finish()
