@@ -37,7 +37,7 @@ def before(tmp_path, monkeypatch) -> Plan:
     """A finished smoke study: its folders with their recipes, the rest left out."""
     monkeypatch.chdir(tmp_path)
     plan = study()
-    plan.write()
+    plan.write({})
     for job in plan.jobs.values():
         if job.kind != "report":
             finish(job)
@@ -157,7 +157,7 @@ def test_a_training_under_way_goes_on_from_its_state_and_its_result_tells(before
     ResumeState(Path("results/smoke/resume") / student.digest, student.digest).save({"step": 3})
     for digest in ("another", "a third"):
         edit_of("src/deit/losses.py", digest)
-        study().write()
+        study().write({})
         (one,) = adopt.adoptions(study(), [student.name])
         assert not one.record and "under way" in "\n".join(adopt.listing([one]))
         adopt.adopt(one, "the same")

@@ -147,7 +147,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def plan(place) -> Plan:
     plan = plan_study("miniature")
-    plan.write()
+    plan.write({})
     return plan
 
 
@@ -397,7 +397,7 @@ def test_no_job_reads_another_copy_of_the_images(study, place, tmp_path, monkeyp
 def test_stored_views_are_made_of_the_images_of_the_manifest(place, tmp_path, monkeypatch):
     (place / "params/stored.yaml").write_text("extends: miniature\nstored_views: true\n")
     plan = plan_study("stored")
-    plan.write()
+    plan.write({})
     run_command(plan, job_named(plan, "data/training"))
     shutil.copytree(place / "images", tmp_path / "images")
     FOREIGN["size"][1](tmp_path / "images" / IMAGE)

@@ -187,9 +187,9 @@ def test_seeds_share_a_stream_or_have_their_own(tmp_path):
 def test_recipes_are_written_once_and_listed(tmp_path, monkeypatch):
     plan = plan_study("smoke")
     monkeypatch.chdir(tmp_path)
-    plan.write()
+    plan.write({})
     files = {path.stem: path.stat().st_mtime_ns for path in (tmp_path / "results/smoke/recipes").iterdir()}
     assert set(files) == set(plan.jobs)
-    plan.write()
+    plan.write({})
     assert files == {path.stem: path.stat().st_mtime_ns for path in (tmp_path / "results/smoke/recipes").iterdir()}
     assert len((tmp_path / "results/smoke/plan.csv").read_text().splitlines()) == len(plan.jobs) + 1

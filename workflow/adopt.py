@@ -61,7 +61,7 @@ def main() -> None:
     print("\n".join(listing(found)))
     if found and arguments.because:
         refuse_beside_jobs(plan.name)
-        plan.write()
+        plan.write({})
         for adoption in found:
             adopt(adoption, arguments.because)
         print("adopted; `snakemake` goes on from here, and `dvc repro` records it")

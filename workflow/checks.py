@@ -133,7 +133,7 @@ def execution_problems(study: Study) -> Iterator[Problem]:
     for name in study.execution.models:
         yield from unknown(f"execution.models.{name}", name, study.models, "model")
     for phase in type(study.execution).model_fields:
-        if phase in ("default", "models"):
+        if phase in ("default", "models", "passes"):
             continue
         try:
             resources = study.resources(phase)

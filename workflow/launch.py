@@ -8,6 +8,7 @@ finds another one alive on the same result waits for it, and has nothing to do w
 """
 
 import argparse
+import json
 import os
 import shlex
 import socket
@@ -24,17 +25,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lock", type=Path, required=True, help="its files begin with this name")
     parser.add_argument("--finished", type=Path, required=True, help="the file that a complete result has")
+    parser.add_argument(
+        "--member",
+        type=Path,
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("LOCK", "FILE"),
+        help="lock and finished file of another result that the command makes",
+    )
+    parser.add_argument("--made-by", type=Path, help="folder of the pass that should have made the result")
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1, help="on each node")
     parser.add_argument("--cpus", type=int, default=1, help="of a node; for the step of Slurm")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="module or script, and its arguments")
     arguments = parser.parse_args()
+    for lock, finished in sorted(arguments.member):  # in one order, so that two passes cannot wait for each other
+        wait_for(lock, finished)
     if not wait_for(arguments.lock, arguments.finished):
         print(f"{arguments.finished.parent}: finished by another job.")
         return
+    if arguments.made_by:
+        raise SystemExit(why_not(arguments.made_by, arguments.lock.name))
     command = command_of(arguments)
     print(f"{where()}: {arguments.nodes} node(s) x {arguments.processes} process(es)", flush=True)
     os.execvp(command[0], command)
+
+
+def why_not(made_by: Path, digest: str) -> str:
+    """What the pass of a result says of it."""
+    said = json.loads((made_by / "outcome.json").read_text()).get(digest)
+    return f"{said or 'not made'}. Its pass trained the others; to try again as it is, delete {made_by}."
 
 
 def where() -> str:

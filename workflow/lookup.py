@@ -12,13 +12,14 @@ from pathlib import Path
 from shlex import quote
 
 from memory import asked_memory
+from passes import plan_passes
 from plan import PRUNABLE, Plan, plan_study
 from recorded import RecordedElsewhere, refuse_to_compute_again
 from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
 
 from deit.behaviour import ROOT
-from deit.recipes import Job
+from deit.recipes import Execution, Job, Pass
 from params import ParamsError, expanded
 
 # The commands of all jobs, and the notebooks, import deit from this clone.
@@ -40,6 +41,7 @@ PRODUCT = {
     "throughput": "throughput.csv",
     "tokens": "tokens.json",
     "tables": "provenance.json",
+    "passes": "provenance.json",
 }
 
 
@@ -55,6 +57,7 @@ class Lookup:
         self.study = study
         self.as_if_new = as_if_new
         self.plan = self._plan() if main_process else None
+        self.passes = plan_passes(self.plan, as_if_new) if self.plan else {}
 
     def _plan(self) -> Plan:
         try:
@@ -80,7 +83,7 @@ class Lookup:
             refuse_to_compute_again(self.study, self.plan.unfinished())
         except RecordedElsewhere as error:
             raise WorkflowError(str(error)) from None
-        self.plan.write()
+        self.plan.write(self.passes)
 
     def refuse_edits_meanwhile(self) -> None:
         """Fails where params or code were edited while jobs ran, whose results are complete, but of what stood before.
@@ -108,8 +111,8 @@ class Lookup:
                 print(f"reports/{self.study}/ still shows the earlier plan {path.stem[-10:]}.", file=sys.stderr)
 
     def job(self, wildcards) -> Job:
-        if self.plan and wildcards.digest in self.plan.jobs:
-            return self.plan.jobs[wildcards.digest]
+        if self.plan and (job := self.plan.jobs.get(wildcards.digest) or self.passes.get(wildcards.digest)):
+            return job
         path = Path(self.recipe(wildcards))
         if not path.exists():
             raise ValueError(f"{wildcards.digest} is not in the plan of the study '{self.study}'; ask for all_tables.")
@@ -131,6 +134,8 @@ class Lookup:
         job = self.job(wildcards)
         if not self.as_if_new and os.path.exists(f"{job.execution.output}/provenance.json"):
             return {}
+        if job.execution.made_by:
+            return {"made_by": [product(job.execution.made_by)]}
         return {
             flag.replace("-", "_"): [product(folder) for folder in folders]
             for flag, folders in job.execution.folders.items()
@@ -141,35 +146,40 @@ class Lookup:
         folders = self.job(wildcards).execution.folders
         return " ".join(f"--{role} {' '.join(map(quote, paths))}" for role, paths in folders.items())
 
+    def asked(self, wildcards) -> Execution:
+        """What the job is run with; one whose result a pass makes has only to look for it."""
+        execution = self.job(wildcards).execution
+        return Execution(mem_mb=1000, minutes=10) if execution.made_by else execution
+
     def execution(self, key: str) -> Callable:
         """A resource function: one field of the job's execution settings."""
-        return lambda wildcards: getattr(self.job(wildcards).execution, key)
+        return lambda wildcards: getattr(self.asked(wildcards), key)
 
     def memory(self, wildcards, attempt: int) -> int:
         """MB; more for a further attempt where an earlier one ran out of it."""
-        return asked_memory(self.job(wildcards).execution.mem_mb, wildcards.digest, attempt)
+        return asked_memory(self.asked(wildcards).mem_mb, wildcards.digest, attempt)
 
     # What a cluster is asked for; a resource that is None is not asked for at all.
 
     def cpus(self, wildcards) -> int:
         """CPUs of the job on each node: for each of its processes, threads and data loading processes."""
-        execution = self.job(wildcards).execution
+        execution = self.asked(wildcards)
         return max(execution.gpus, 1) * (execution.threads + execution.workers)
 
     def gpu(self, wildcards) -> int | None:
         """GPUs of a job on one node; 0 asks for none. On several nodes `gres` asks for each node's."""
-        execution = self.job(wildcards).execution
+        execution = self.asked(wildcards)
         return execution.gpus if execution.nodes == 1 else None
 
     def gres(self, wildcards) -> str | None:
-        execution = self.job(wildcards).execution
+        execution = self.asked(wildcards)
         return f"gpu:{execution.gpus}" if execution.nodes > 1 and execution.gpus else None
 
     def on_several_nodes(self, value: str | int | None = None) -> Callable:
         """A resource that only a job on several nodes has: `value`, or the number of its nodes."""
 
         def resource(wildcards) -> str | int | None:
-            nodes = self.job(wildcards).execution.nodes
+            nodes = self.asked(wildcards).nodes
             return None if nodes == 1 else nodes if value is None else value
 
         return resource
@@ -178,12 +188,24 @@ class Lookup:
         """What starts a job alone on its result and, a training, on all GPUs that it was given, one process each."""
         kind = self.job(wildcards).kind
         name = kind if kind == "report" else wildcards.digest  # the reports of all plans go to one folder
-        lock = f"--lock results/{self.study}/locks/{name} --finished {quote(output.provenance)}"
-        if kind != "train":
-            return f"python workflow/launch.py {lock}"
+        words = f"python workflow/launch.py --lock results/{self.study}/locks/{name}"
+        words += f" --finished {quote(output.provenance)}"
+        if made_by := self.job(wildcards).execution.made_by:
+            return f"{words} --made-by {quote(made_by)}"
+        if kind not in ("train", "pass"):
+            return words
+        for member in self.members(wildcards):
+            words += f" --member results/{self.study}/locks/{member.digest} {member.execution.output}/provenance.json"
         gpus = resources.get("gpu") or (resources.get("gres") or "0").rpartition(":")[2]
         size = f"--nodes {resources.nodes} --processes {max(int(gpus), 1)} --cpus {threads}"
-        return f"python workflow/launch.py {lock} {size}"
+        return f"{words} {size}"
+
+    def members(self, wildcards) -> list[Job]:
+        """The jobs whose results a pass makes; none for another job."""
+        recipe = self.job(wildcards).resolved()
+        digests = (*recipe.runs, *recipe.caches) if isinstance(recipe, Pass) else ()
+        root = Path(f"results/{self.study}/recipes")
+        return [Job.model_validate_json((root / f"{digest}.json").read_text()) for digest in digests]
 
     def targets(self, *sections: str) -> Callable:
         """An input function: the products of all planned jobs of these sections.

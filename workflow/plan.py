@@ -375,13 +375,14 @@ class Plan:
             return Path(f"reports/{self.name}/provenance-{job.digest}.json").exists()
         return Path(job.execution.output, "provenance.json").exists()
 
-    def write(self) -> None:
-        """Write every recipe and plan.csv; called before the first job starts."""
+    def write(self, passes: dict[str, Job]) -> None:
+        """Write every recipe, those of passes too, and plan.csv; called before the first job starts."""
         root = Path("results") / self.name
         (root / "recipes").mkdir(parents=True, exist_ok=True)
         rows = [("phase", "kind", "name", "digest", "folder")]
-        for digest, job in self.jobs.items():
+        for digest, job in (self.jobs | passes).items():
             _write_if_changed(root / "recipes" / f"{digest}.json", job.model_dump_json(indent=1))
+        for digest, job in self.jobs.items():
             section, _, name = job.name.partition("/")
             rows.append((section, job.kind, name or section, digest, job.execution.output))
         with (root / "plan.csv").open("w", newline="") as file:

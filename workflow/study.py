@@ -196,6 +196,15 @@ class Tables(Recipe):
     accuracy_throughput: TableParams | None = None
 
 
+class PassParams(Recipe):
+    """Runs that one job trains together where they see the same stream: each view is made once for all of them."""
+
+    runs: Annotated[list[str], Field(min_length=1)]
+    """Patterns of names of runs, model/supervision/resolution/seed: `deit-ti/*`, `*/token-from-*/224/seed0`."""
+    resources: dict[str, int | float | bool] = {}
+    """Keys of execution; without, the most that one of the runs asks for, and the time of all."""
+
+
 class ExecutionParams(Recipe):
     """Changes no result; may be edited at any time."""
 
@@ -211,6 +220,8 @@ class ExecutionParams(Recipe):
     tables: dict[str, int | float | bool] = {}
     models: dict[str, dict[str, int | float | bool]] = {}
     """Model -> what its trainings need beyond their phase."""
+    passes: dict[str, PassParams] = {}
+    """Name -> runs that are trained together."""
 
 
 class Study(Recipe):

@@ -281,8 +281,8 @@ class FolderImages:
 class TarImages(FolderImages):
     """The same in a .tar, or in a .tar of .tars: each image is a span of bytes of one open file.
 
-    Spans are read at their place (pread), which moves no position, so nothing is shared by the worker processes. The
-    names and places of 1.28 million images take 0.2 GB of memory, tarfile's own objects 2 GB.
+    Spans are read at their place (pread), which moves no position, so worker processes do not disturb one another. The
+    names and places of 1.28 million images take 0.15 GB of memory, tarfile's own objects 0.7 GB.
     """
 
     def __init__(self, split: Split, data: TrainingData, root: Path, key: str):

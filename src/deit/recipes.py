@@ -280,6 +280,15 @@ class PreparingData(Recipe):
     evaluation_sets: dict[str, EvaluationSet]
 
 
+class Pass(Recipe):
+    """Runs of one stream that are trained together, and the caches of their teachers that are filled meanwhile."""
+
+    runs: tuple[str, ...]
+    """Digests."""
+    caches: tuple[str, ...] = ()
+    """Digests."""
+
+
 class Cell(Recipe):
     """One cell of a table: the runs it averages over, one a seed, and the head through which they are read."""
 
@@ -325,6 +334,8 @@ class Execution(Recipe):
     """The folder of the result."""
     folders: dict[str, list[str]] = {}
     """Flag of the command -> folders of the results that it reads."""
+    made_by: str = ""
+    """Folder of the pass that makes this result together with others; empty = a job of its own."""
     data_root: str = ""
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs a node; 0 = CPU."""
@@ -349,6 +360,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "data": PreparingData,
     "views": StoringViews,
     "train": Training,
+    "pass": Pass,
     "cache": Caching,
     "predict": Predicting,
     "throughput": MeasuringThroughput,
@@ -367,7 +379,7 @@ def canonical_digest(content: object) -> str:
 class Job(Recipe):
     """One step of the pipeline, as written to `recipes/<digest>.json`."""
 
-    kind: Literal["data", "views", "train", "cache", "predict", "throughput", "tokens", "table", "report"]
+    kind: Literal["data", "views", "train", "pass", "cache", "predict", "throughput", "tokens", "table", "report"]
     name: str
     """For people; not part of the digest."""
     recipe: dict

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checkpoints import WEIGHTS
 from .distributed import Place
-from .recipes import Caching, Execution
-from .teacher_logits import Said, TeacherInTheLoop, open_shards, record_type, records_of
+from .recipes import Job
+from .teacher_logits import PartlyCachedTeacher, Said, open_shards, record_type, records_of
 from .views import ViewStream
 
 
@@ -18,19 +19,19 @@ class Recorder:
 
     def __init__(
         self,
-        name: str,
+        job: Job,
         folder: Path | None,
-        caching: Caching,
-        execution: Execution,
-        teacher: TeacherInTheLoop,
-        weights: str,
+        teacher: PartlyCachedTeacher,
         stream: ViewStream,
         place: Place,
+        sha256: dict[str, str],
     ):
-        """`weights` is the sha256 of the teacher's; only rank 0 needs a folder. Goes on with what is there."""
-        self.name, self.caching, self.execution = name, caching, execution
-        self.teacher, self.place = teacher, place
-        self.shards = open_shards(folder, caching, weights, stream) if place.writes else None
+        """`job` makes the cache; only rank 0 needs a folder, whose content it goes on with. `sha256` is of the teacher
+        run's files."""
+        caching = job.resolved()
+        self.name, self.execution, self.caching = job.name, job.execution, caching
+        self.teacher, self.stream, self.place = teacher, stream, place
+        self.shards = open_shards(folder, caching, sha256[WEIGHTS], stream) if place.writes else None
         first, epochs = caching.first_epoch, caching.last_epoch + 1 - caching.first_epoch
         done = place.largest_over_ranks(self.shards.steps if self.shards else 0)
         self.failure = ""  # as a run has one; but a recorder fails with all of the pass, or not at all

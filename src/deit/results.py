@@ -139,30 +139,44 @@ def seal_of(record: dict) -> str:
 # Publishing -----------------------------------------------------------------------------------------------------------
 
 
+class Unpublished:
+    """A result that is being made, in a folder beside the one that it will have.
+
+    With `keep` that folder still holds what an interrupted job of the same recipe has left in it.
+    """
+
+    def __init__(self, output: Path, job: Job, keep: bool = False):
+        self.output = Path(output)
+        self.folder = self.output.with_name(self.output.name + ".partial")
+        recipe, path = job.model_dump_json(indent=1), self.folder / "recipe.json"
+        if not (keep and path.exists() and path.read_text() == recipe):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            path.write_text(recipe)
+        self.made_with, self.start = provenance(), time.perf_counter()
+
+    def publish(self, resume: Path | None = None, jobs: int = 1) -> None:
+        """Gives the result its name; one that another job has finished meanwhile stays, as others may be reading it.
+
+        What was adopted of the state in the folder `resume` (workflow/adopt.py) is recorded in the result, too. Of the
+        time since the beginning, which so many `jobs` shared, the record tells a share.
+        """
+        if (self.output / "provenance.json").exists():
+            shutil.rmtree(self.folder)
+            return
+        seconds = (time.perf_counter() - self.start) / jobs
+        record = {"seconds": round(seconds, 2), "finished": now(), **self.made_with}
+        if resume and (resume / ADOPTED).exists():
+            record["adopted"] = json.loads((resume / ADOPTED).read_text())
+        publish(self.folder, self.output, record)
+
+
 @contextmanager
 def new_folder(output: Path, job: Job, resume: Path | None = None, keep: bool = False) -> Iterator[Path]:
-    """Yields a temporary folder beside `output`; publishes it as `output` when the block ends without an error.
-
-    With `keep` it still holds what an interrupted job of the same recipe has left in it. A result that another job has
-    finished meanwhile stays, as others may be reading it. What was adopted of the state in the folder `resume`
-    (workflow/adopt.py) is recorded in the result, too.
-    """
-    output = Path(output)
-    partial = output.with_name(output.name + ".partial")
-    recipe = job.model_dump_json(indent=1)
-    if not (keep and (partial / "recipe.json").exists() and (partial / "recipe.json").read_text() == recipe):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        (partial / "recipe.json").write_text(recipe)
-    made_with, start = provenance(), time.perf_counter()
-    yield partial
-    if (output / "provenance.json").exists():
-        shutil.rmtree(partial)
-        return
-    record = {"seconds": round(time.perf_counter() - start, 2), "finished": now(), **made_with}
-    if resume and (resume / ADOPTED).exists():
-        record["adopted"] = json.loads((resume / ADOPTED).read_text())
-    publish(partial, output, record)
+    """Yields the folder of a new result, which is published when the block ends without an error."""
+    result = Unpublished(output, job, keep)
+    yield result.folder
+    result.publish(resume)
 
 
 def publish(partial: Path, output: Path, record: dict) -> None:

@@ -15,10 +15,10 @@ from .finite import FiniteSteps, all_finite, tensors_in
 from .history import Row, run_log
 from .recipes import Execution, Training
 from .schedules import learning_rate
-from .teacher_logits import CachedTeacher, TeacherInTheLoop
+from .teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop
 from .views import ViewStream
 
-Teacher = CachedTeacher | TeacherInTheLoop
+Teacher = CachedTeacher | TeacherInTheLoop | PartlyCachedTeacher
 
 
 class Diverged(Exception):

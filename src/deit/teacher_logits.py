@@ -215,6 +215,21 @@ class CachedTeacher:
         return records
 
 
+class PartlyCachedTeacher:
+    """A teacher that is read from caches where they are there, and looks at the views of the other epochs."""
+
+    def __init__(self, cached: CachedTeacher | None, in_the_loop: TeacherInTheLoop | None):
+        self.cached, self.in_the_loop = cached, in_the_loop
+
+    def says(self, epoch: int, positions: Tensor, views: Tensor) -> Said:
+        """Of one mix group (G, C, H, W) at these positions (G,) of an epoch."""
+        if self.cached and epoch in self.cached.shards:
+            return self.cached.says(epoch, positions, views)
+        if self.in_the_loop is None:
+            raise SystemExit(f"no teacher logits of epoch {epoch}. {REMEDY}")
+        return self.in_the_loop.says(epoch, positions, views)
+
+
 def read_manifest(folder: Path) -> dict:
     path = folder / "manifest.json"
     if not path.exists():

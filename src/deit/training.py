@@ -83,11 +83,11 @@ def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Itera
     The views of a step are made once for all runs, and a teacher that several of them share is asked once. Each run
     does what it does alone, so its weights are the same, bit for bit. Recorders keep what their teachers say.
     """
-    place, stream, execution = runs[0].place, runs[0].stream, runs[0].execution
     for run in runs:
         begin(run)
     runs, recorders = list(runs), list(recorders)
     ahead = [*runs, *recorders]
+    place, stream, execution = ahead[0].place, ahead[0].stream, ahead[0].execution
     steps = range(min(one.step for one in ahead), max(one.end for one in ahead))
     share = range(place.rank, stream.groups_per_batch, place.world)
     groups = mix_groups(stream, Keys(steps.start, steps.stop, stream.steps_per_epoch, share), execution)

@@ -70,19 +70,25 @@ def teacher_of(job: Job, place: Place, run: Result | None, caches: list[Path]) -
     recipe = job.resolved()
     if not recipe.objective.teacher_says:
         return None
-    for cache in map(read_result, caches):
-        if (cached := cache.job.inputs["teacher"]) != job.inputs["teacher"]:
-            raise SystemExit(
-                f"{cache.folder}: logits of the teacher run {cached}, but {job.name} learns from "
-                f"{job.inputs['teacher']}. Give the folders that the plan names."
-            )
-        cache.file("manifest.json")  # which lists the sha256 of the shards: each is checked when its epoch begins
+    for cache in caches:
+        check_cache(cache, job)
     if caches:
         return CachedTeacher(caches, recipe, run.sha256[WEIGHTS] if run else None)
     if run is None:
         raise SystemExit(f"{job.name}: the objective {recipe.objective.loss!r} needs --teacher-logits or --teacher.")
     model = run.job.resolved().model.model_copy(update={"resolution": recipe.views.resolution})
     return TeacherInTheLoop(load_teacher(run.file(WEIGHTS), model, place.device), recipe.optimisation.precision)
+
+
+def check_cache(folder: Path, job: Job) -> None:
+    """Refuse a damaged cache, or one of another teacher run than the job's."""
+    cache = read_result(folder)
+    if (cached := cache.job.inputs["teacher"]) != job.inputs["teacher"]:
+        raise SystemExit(
+            f"{folder}: logits of the teacher run {cached}, but {job.name} learns from {job.inputs['teacher']}. "
+            "Give the folders that the plan names."
+        )
+    cache.file("manifest.json")  # which lists the sha256 of the shards: each is checked when its epoch begins
 
 
 if __name__ == "__main__":

@@ -1,0 +1,136 @@
+"""Train runs of one stream by one job, and fill the caches of their teachers on the way."""
+
+import argparse
+import json
+import logging
+import shutil
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+
+from deit.checkpoints import WEIGHTS, ResumeState
+from deit.commands import run
+from deit.commands.train import check_cache, planned_input
+from deit.distributed import Place, joined_ranks
+from deit.history import log_file
+from deit.recipes import Job
+from deit.recording import Recorder
+from deit.results import Unpublished, check_input, new_folder, read_job
+from deit.stored_views import open_stream
+from deit.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, load_teacher
+from deit.training import set_up, train_together, write
+from deit.views import ViewStream
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", type=Path, required=True, help="beside those of its runs and caches")
+    parser.add_argument("--resume", type=Path, required=True, help="folder of the folders for interrupted runs' states")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    job = read_job(arguments.recipe)
+    with joined_ranks(job.execution) as place:
+        logging.basicConfig(level=logging.INFO if place.writes else logging.ERROR, format="%(message)s")
+        with new_folder(arguments.output, job) if place.writes else nullcontext() as folder:
+            outcome = train_members(job, place, arguments.recipe.parent, arguments.resume)
+            if place.writes:
+                (folder / "outcome.json").write_text(json.dumps(outcome, indent=1))
+
+
+def members(digests: tuple[str, ...], recipes: Path) -> list[Job]:
+    """The jobs with these digests whose results are not there yet."""
+    jobs = [read_job(recipes / f"{digest}.json") for digest in digests]
+    return [job for job in jobs if not Path(job.execution.output, "provenance.json").exists()]
+
+
+def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[str, str]:
+    """Fills the folders of all runs and caches of the pass. Digest of each -> why it was given up; empty if it was not.
+
+    What is finished is left out; that may be all of the pass.
+    """
+    jobs = [with_resources(each, job) for each in members(job.resolved().runs, recipes)]
+    caches = [with_resources(each, job) for each in members(job.resolved().caches, recipes)]
+    if not jobs and not caches:
+        return {}
+    results: dict[str, Unpublished] = {}
+    if place.writes:
+        results = {each.name: Unpublished(Path(each.execution.output), each) for each in jobs}
+        results |= {each.name: Unpublished(Path(each.execution.output), each, keep=True) for each in caches}
+    stream, outcome = stream_of((jobs + caches)[0]), {}
+    with ExitStack() as logs:
+        for each in jobs:
+            logs.enter_context(log_file(folder_of(results, each), each.name))
+        teachers = teachers_of(jobs, caches, place)
+        runs = [
+            set_up(each, stream, ResumeState(resume / each.digest, each.digest), place, teacher, initial_of(each))
+            for each in jobs
+            for teacher in [teachers.get(each.inputs.get("teacher", ""))]
+        ]
+        recorders = [
+            Recorder(each, folder_of(results, each), teachers[each.inputs["teacher"]], stream, place, weights.sha256)
+            for each in caches
+            for weights in [check_input(only(each, "teacher"), each, "teacher")]
+        ]
+        for one in train_together(runs, recorders):
+            digest = next(each.digest for each in jobs + caches if each.name == one.name)
+            outcome[digest] = one.failure
+            if not one.failure and place.writes:
+                one.finish() if isinstance(one, Recorder) else write(one, results[one.name].folder)
+                results[one.name].publish(resume / digest, jobs=len(results))
+                shutil.rmtree(resume / digest, ignore_errors=True)
+    return outcome
+
+
+def folder_of(results: dict[str, Unpublished], job: Job) -> Path | None:
+    """Where a member's files go; rank 0 alone has such folders."""
+    return results[job.name].folder if results else None
+
+
+def with_resources(job: Job, of: Job) -> Job:
+    """A member's job, run with the resources of the pass."""
+    given = of.execution.model_dump(include={"gpus", "nodes", "threads", "workers"})
+    return job.model_copy(update={"execution": job.execution.model_copy(update=given)})
+
+
+def only(job: Job, flag: str) -> Path | None:
+    """The one folder that a job is given by a flag."""
+    folders = job.execution.folders.get(flag)
+    return Path(folders[0]) if folders else None
+
+
+def stream_of(job: Job) -> ViewStream:
+    """The stream that all members see, as one of them would open it."""
+    manifest = check_input(only(job, "data"), job, "data").json("manifest.json")
+    return open_stream(job.resolved(), job.execution.data_root, only(job, "views"), manifest)
+
+
+def initial_of(job: Job) -> Path | None:
+    """The weights that a run starts from."""
+    initial = planned_input(only(job, "initial"), job, "initial")
+    return initial and initial.file(WEIGHTS)
+
+
+def teachers_of(jobs: list[Job], caches: list[Job], place: Place) -> dict[str, PartlyCachedTeacher]:
+    """Digest of a teacher run -> the teacher, read from caches that are there, and asked where `caches` are missing."""
+    teachers = {}
+    for digest in {job.inputs["teacher"]: None for job in jobs + caches if "teacher" in job.inputs}:
+        students = [job for job in jobs if job.inputs.get("teacher") == digest]
+        folders = dict.fromkeys(path for job in students for path in job.execution.folders["teacher-logits"])
+        finished = [Path(path) for path in folders if Path(path, "provenance.json").exists()]
+        cached = None
+        for job in students:
+            for folder in finished:
+                check_cache(folder, job)
+            cached = CachedTeacher(finished, job.resolved(), epochs=())
+        missing = [cache for cache in caches if cache.inputs["teacher"] == digest]
+        teachers[digest] = PartlyCachedTeacher(cached, asked(missing[0], place) if missing else None)
+    return teachers
+
+
+def asked(cache: Job, place: Place) -> TeacherInTheLoop:
+    """The teacher that a cache is made by."""
+    recipe, weights = cache.resolved(), check_input(only(cache, "teacher"), cache, "teacher").file(WEIGHTS)
+    return TeacherInTheLoop(load_teacher(weights, recipe.model, place.device), recipe.precision)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,233 @@
+"""Runs that are trained together end as they do alone, bit for bit, whatever happens on the way."""
+
+import os
+import signal
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+from test_training import on_two_ranks
+from tiny_runs import (
+    BATCH,
+    CPU,
+    GROUP,
+    REGNETY,
+    STEPS,
+    caching_of,
+    run,
+    same,
+    stream_of,
+    teacher_net,
+    training_job,
+)
+
+from deit import training
+from deit.checkpoints import ResumeState
+from deit.recipes import Execution, Job
+from deit.recording import Recorder
+from deit.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, write_epochs
+from deit.training import set_up, train_together
+
+WEIGHTS = {"weights.safetensors": "a" * 64}
+KINDS = {
+    "labels": {},
+    "soft": {},
+    "hard": {},
+    "token": {},
+    "longer": {"loss": "labels", "seed": 9, "optimisation": {"epochs": 3}},
+    "convnet": {"loss": "labels", "model": REGNETY, "optimisation": {"optimizer": "sgd"}},
+}
+EXECUTION = {"save_minutes": 1e-9, "groups_per_forward": 3}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def jobs(root) -> dict[str, Job]:
+    """Runs of one stream, and of one teacher."""
+    jobs = {}
+    for kind, changes in KINDS.items():
+        loss = changes.get("loss", kind)
+        others = {key: value for key, value in changes.items() if key != "loss"}
+        job = training_job(root, loss, execution=EXECUTION, **others)
+        jobs[kind] = job.model_copy(update={"name": kind})
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def alone(jobs, tmp_path_factory) -> dict[str, dict[str, torch.Tensor]]:
+    """The weights of each run that was trained alone, by a teacher in the loop."""
+    folder = tmp_path_factory.mktemp("alone")
+    return {kind: run(job, folder / kind, in_the_loop(job)) for kind, job in jobs.items()}
+
+
+def in_the_loop(job: Job) -> TeacherInTheLoop:
+    return TeacherInTheLoop(teacher_net(REGNETY), job.resolved().optimisation.precision)
+
+
+def caching_job(job: Job, keep: str, epochs: tuple[int, int]) -> Job:
+    recipe = caching_of(job, keep, epochs).model_dump(mode="json")
+    execution = Execution(save_minutes=1e-9)
+    return Job(kind="cache", name=f"cache{epochs}", recipe=recipe, inputs={}, behaviour={}, execution=execution)
+
+
+def together(jobs: list[Job], folder: Path, caches: list[Job] = [], place=CPU, finished: list[Path] = []) -> dict:  # noqa: B006
+    """Trains runs from where they are; name -> weights, or why a run was given up. Caches go into folders beside."""
+    stream = stream_of(jobs[0])
+    cached = CachedTeacher(finished, jobs[0].resolved(), epochs=()) if finished else None
+    teacher = PartlyCachedTeacher(cached, in_the_loop(jobs[0]))
+    runs = [set_up(job, stream, ResumeState(folder / job.name, job.digest), place, teacher, None) for job in jobs]
+    recorders = []
+    for cache in caches:
+        (folder / cache.name).mkdir(parents=True, exist_ok=True)
+        recorders.append(Recorder(cache, folder / cache.name, teacher, stream, place, WEIGHTS))
+    ended = {}
+    for one in train_together(runs, recorders):
+        if isinstance(one, Recorder):
+            one.finish()
+        else:
+            ended[one.name] = one.failure or {name: value.clone() for name, value in one.net.state_dict().items()}
+    return ended
+
+
+@pytest.mark.parametrize("pair", combinations(KINDS, 2), ids="+".join)
+def test_two_runs_end_as_each_does_alone(jobs, alone, tmp_path, pair):
+    weights = together([jobs[kind] for kind in pair], tmp_path)
+    assert all(same(weights[kind], alone[kind]) for kind in pair)
+
+
+def test_all_runs_together_end_as_each_does_alone_and_shared_work_is_done_once(jobs, alone, tmp_path, monkeypatch):
+    made, asked = [], []
+    rendered, said = stream_class().finish, TeacherInTheLoop.says
+    monkeypatch.setattr(stream_class(), "finish", lambda *words: made.append(1) or rendered(*words))
+    monkeypatch.setattr(TeacherInTheLoop, "says", lambda *words: asked.append(1) or said(*words))
+    weights = together(list(jobs.values()), tmp_path)
+    assert all(same(weights[kind], alone[kind]) for kind in KINDS)
+    groups = STEPS * BATCH // GROUP
+    assert len(made) == 3 * groups and len(asked) == 2 * groups
+
+
+def stream_class():
+    from deit.views import ViewStream
+
+    return ViewStream
+
+
+@pytest.mark.parametrize("step", [1, STEPS, 2 * STEPS - 1])
+def test_an_interrupted_pass_goes_on_and_a_run_that_was_begun_alone_joins_it(jobs, alone, tmp_path, monkeypatch, step):
+    """One run is ahead of the others, one has yet to begin; the pass is stopped, and given again."""
+    with monkeypatch.context() as patch:
+        stop_before(patch, 2)
+        with pytest.raises(SystemExit):
+            together([jobs["hard"]], tmp_path)
+    with monkeypatch.context() as patch:
+        stop_before(patch, step)
+        with pytest.raises(SystemExit) as ended:
+            together([jobs["labels"], jobs["hard"]], tmp_path)
+        assert ended.value.code == 128 + signal.SIGTERM
+    kinds = ["labels", "hard", "token"]
+    weights = together([jobs[kind] for kind in kinds], tmp_path)
+    assert all(same(weights[kind], alone[kind]) for kind in kinds)
+
+
+def stop_before(monkeypatch, step: int) -> None:
+    inner = training.take_step
+
+    def take_step(a_run, *arguments):
+        inner(a_run, *arguments)
+        if a_run.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training, "take_step", take_step)
+
+
+def test_two_processes_train_together_what_they_train_alone(jobs, tmp_path):
+    """Against the same runs alone on two processes: those on one sum in another order."""
+    kinds = ["labels", "token", "convnet"]
+
+    def work(place):
+        for kind in kinds:
+            job = jobs[kind]
+            run(job.model_copy(update={"execution": Execution(data_root=job.execution.data_root)}), tmp_path / kind,
+                in_the_loop(job), place=place)  # fmt: skip
+        caches = [caching_job(jobs["soft"], "dense", (0, 1))]
+        these = [
+            jobs[kind].model_copy(update={"execution": Execution(data_root=jobs[kind].execution.data_root)})
+            for kind in kinds
+        ]
+        weights = together(these, tmp_path / "pass", caches, place)
+        if place.writes:
+            from deit.checkpoints import read_weights
+
+            for kind in kinds:
+                assert same(weights[kind], read_weights(tmp_path / kind / "weights.safetensors"))
+
+    assert on_two_ranks(tmp_path, work) == ["", ""]
+    assert_same_cache(tmp_path / "pass/cache(0, 1)", separate(jobs["soft"], tmp_path / "separate", "dense", (0, 1)))
+
+
+def separate(job: Job, folder: Path, keep: str, epochs: tuple[int, int]) -> Path:
+    """A cache that a job of its own has written."""
+    folder.mkdir(parents=True)
+    caching = caching_job(job, keep, epochs).resolved()
+    weights = WEIGHTS["weights.safetensors"]
+    write_epochs(folder, caching, teacher_net(REGNETY), weights, stream_of(job), Execution())
+    return folder
+
+
+def assert_same_cache(one: Path, other: Path) -> None:
+    names = sorted(path.name for path in other.iterdir())
+    assert sorted(path.name for path in one.iterdir()) == names
+    assert all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+@pytest.mark.parametrize("stop", [None, 1, 4], ids=["undisturbed", "stopped after 1", "stopped after 4"])
+def test_a_pass_writes_the_caches_that_jobs_of_their_own_write(jobs, alone, tmp_path, monkeypatch, stop):
+    caches = [caching_job(jobs["soft"], "dense", (epoch, epoch)) for epoch in (0, 1)]
+    kinds = ["soft", "hard"]
+    if stop:
+        with monkeypatch.context() as patch:
+            stop_before(patch, stop)
+            with pytest.raises(SystemExit):
+                together([jobs[kind] for kind in kinds], tmp_path, caches)
+    weights = together([jobs[kind] for kind in kinds], tmp_path, caches)
+    assert all(same(weights[kind], alone[kind]) for kind in kinds)
+    for epoch in (0, 1):
+        whole = separate(jobs["soft"], tmp_path / f"separate{epoch}", "dense", (epoch, epoch))
+        assert_same_cache(tmp_path / f"cache({epoch}, {epoch})", whole)
+
+
+def test_what_is_cached_already_is_not_asked_again(jobs, alone, tmp_path, monkeypatch):
+    first = separate(jobs["soft"], tmp_path / "first", "dense", (0, 0))
+    asked, said = [], TeacherInTheLoop.says
+    monkeypatch.setattr(
+        TeacherInTheLoop, "says", lambda self, epoch, *rest: asked.append(epoch) or said(self, epoch, *rest)
+    )
+    weights = together(
+        [jobs["soft"], jobs["token"]], tmp_path, [caching_job(jobs["soft"], "dense", (1, 1))], finished=[first]
+    )
+    assert all(same(weights[kind], alone[kind]) for kind in ("soft", "token")) and set(asked) == {1}
+
+
+def test_a_run_that_diverges_is_given_up_alone(jobs, alone, tmp_path, monkeypatch, caplog):
+    inner, now = training.objective_loss, {}
+
+    def take_step(a_run, *arguments):
+        now.update(name=a_run.name, step=a_run.step)
+        inner_step(a_run, *arguments)
+
+    def objective_loss(*arguments):
+        loss = inner(*arguments)
+        return loss * float("inf") if now == {"name": "hard", "step": 2} else loss
+
+    inner_step = training.take_step
+    monkeypatch.setattr(training, "take_step", take_step)
+    monkeypatch.setattr(training, "objective_loss", objective_loss)
+    ended = together([jobs["labels"], jobs["hard"], jobs["token"]], tmp_path)
+    assert same(ended["labels"], alone["labels"]) and same(ended["token"], alone["token"])
+    assert "step 2 (epoch 0)" in ended["hard"] and "hard: step 2" in caplog.text
+    assert ResumeState(tmp_path / "hard", jobs["hard"].digest).load()["step"] == 2, "the last good state"
