@@ -56,7 +56,7 @@ MISTAKES = [
     ("seeds.streams", "same", "seeds.streams", "'shared' or 'per-seed'"),
     ("teacher_logits.soft", "top-k", "teacher_logits.k", "between 1 and 9"),
     ("execution.students", {"gpus": 3}, "execution.students.gpus", "cannot share"),
-    ("execution.students", {"gpu": 1}, "execution.students.gpu", "extra inputs"),
+    ("execution.students", {"gpu": 1}, "execution.students.gpu", "did you mean 'gpus'?"),
     ("supervision.soft.temperature", 0, "supervision.soft.temperature", "greater than 0"),
 ]
 
@@ -90,7 +90,7 @@ def test_the_studies_are_valid():
 
 
 def test_a_study_that_does_not_exist_is_named_with_those_that_do():
-    with pytest.raises(ParamsError, match=r"no such study; there are .*fashion"):
+    with pytest.raises(ParamsError, match=r"there is no study 'fashoin'; did you mean 'fashion'.* imagenet, smoke"):
         load_study("fashoin")
 
 
@@ -102,7 +102,7 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path):
 
 def test_broken_yaml_names_the_file(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [1, 2\n")
-    with pytest.raises(ParamsError, match=r"broken.yaml: not valid YAML"):
+    with pytest.raises(ParamsError, match=r"broken.yaml: line 2: not valid YAML"):
         load_study("broken", tmp_path)
 
 

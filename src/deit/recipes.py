@@ -316,14 +316,9 @@ class Report(Recipe):
     """Whether the seeds of a run see the same views."""
 
 
-class Execution(Recipe):
-    """How and where a job is run; changes no result."""
+class Resources(Recipe):
+    """What a job may use; changes no result."""
 
-    output: str = ""
-    """The folder of the result."""
-    folders: dict[str, list[str]] = {}
-    """Flag of the command -> folders of the results that it reads."""
-    data_root: str = ""
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs a node; 0 = CPU."""
     nodes: Count = 1
@@ -341,6 +336,16 @@ class Execution(Recipe):
     """Memory that a cluster is asked for; the first attempt's."""
     minutes: Count = 60
     """Time limit that a cluster is asked for."""
+
+
+class Execution(Resources):
+    """How and where a job is run; changes no result."""
+
+    output: str = ""
+    """The folder of the result."""
+    folders: dict[str, list[str]] = {}
+    """Flag of the command -> folders of the results that it reads."""
+    data_root: str = ""
 
 
 RECIPES: dict[str, type[Recipe]] = {
