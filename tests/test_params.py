@@ -7,7 +7,7 @@ import pytest
 import yaml
 from schema import schema
 
-from params import ParamsError, load_study
+from params import ParamsError, chosen_study, load_study
 
 # dotted key -> new value (None takes the key away), the key that the message names, a part of what it says
 MISTAKES = [
@@ -118,6 +118,25 @@ def test_a_changed_image_file_is_named(tmp_path):
     labels.write_bytes(labels.read_bytes()[:-1] + b"?")
     with pytest.raises(ParamsError, match=r"data.training.md5.labels.*made anew"):
         load_study("edited", edited(tmp_path, "data.root", str(root)))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, r"study\.yaml: cannot be read"),
+        ("", r"study\.yaml: top level: expected keys"),
+        ("study:\n", r"study\.yaml: study: must be the name of a study; there are fashion"),
+        ("study: [a]\n", r"study\.yaml: study: must be the name of a study"),
+        ("study: a\nstudy: b\n", r"study\.yaml: line 2: the key 'study' stands twice"),
+    ],
+)
+def test_the_choice_of_the_study_is_checked(tmp_path, content, words):
+    assert chosen_study() == "fashion"
+    shutil.copy("params/fashion.yaml", tmp_path)
+    if content is not None:
+        (tmp_path / "study.yaml").write_text(content)
+    with pytest.raises(ParamsError, match=words):
+        chosen_study(tmp_path)
 
 
 def test_the_editors_schema_is_up_to_date():

@@ -226,7 +226,8 @@ class Caching(Recipe):
     last_epoch: Annotated[int, Field(ge=0)]
     """Inclusive."""
     keep: Literal["labels", "dense", "top-k"]
-    """The teacher's decision only, or also its logits: all of them, or the k largest and the mass of the rest."""
+    """The teacher's decision only, or also its logits: all of them, in the bytes of the precision, or the k largest and
+    the mass of the rest."""
     k: Annotated[int, Field(ge=0)] = 0
     temperature: Positive = 1.0
     """top-k: the temperature at which the mass of the rest is exact."""
