@@ -47,7 +47,7 @@ resolutions: {finetuning: 256}
 students: {batch: 6, mix_group: 2, epoch_views: 6, epochs: 2, warmup_epochs: 1}
 teachers: {batch: 6, mix_group: 2, epoch_views: 6, epochs: 1, warmup_epochs: 0}
 adaptation: {batch: 6, mix_group: 2, epoch_views: 6, epochs: 1}
-finetuning: {batch: 6, mix_group: 2, epoch_views: 6, epochs: 1}
+finetuning: {batch: 6, mix_group: 2, epoch_views: 6, epochs: 1, warmup_epochs: 0}
 teacher_logits: {chunk_epochs: 1}
 throughput: {batch: 1, repeats: 2}
 tables:
