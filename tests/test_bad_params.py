@@ -350,6 +350,7 @@ def test_a_study_has_a_name_too(params, name):
         ("", "../x", "'../x' is no name of a study"),
         ("", "2020", "there is no study '2020'"),
     ],
+    ids=["a name with a dot", "a circle", "a path", "a number"],
 )
 def test_snakemake_starts_nothing_and_shows_no_traceback(tmp_path, layer, study, words):
     for name in ("Snakefile", "workflow", "src", "local"):

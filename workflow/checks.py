@@ -179,7 +179,7 @@ def execution_problems(study: Study) -> Iterator[Problem]:
         yield from unknown(f"execution.models.{name}", name, study.models, "model")
     for phase in TRAINING_PHASES:
         groups = getattr(study, phase).batch // getattr(study, phase).mix_group
-        for model in ("", *(study.execution.models.keys() & study.models.keys())):
+        for model in ("", *(name for name in study.execution.models if name in study.models)):
             resources = study.resources(phase, model)
             ranks = max(resources.gpus, 1) * resources.nodes
             key = f"execution.models.{model}" if model else f"execution.{phase}"
