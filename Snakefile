@@ -13,11 +13,12 @@ sys.path[:0] = [f"{workflow.basedir}/workflow", f"{workflow.basedir}/src"]
 
 from lookup import Lookup
 
-plan = Lookup(config["study"], workflow.is_main_process, as_if_new=config.get("as_if_new", False))
+study = str(config.get("study", ""))  # a name of digits is a number to YAML
+plan = Lookup(study, workflow.is_main_process, as_if_new=config.get("as_if_new", False))
 
 
 wildcard_constraints:
-    study=config["study"],
+    study=study,
     name="[^.]+",
     digest="[0-9a-f]{10}",
 

@@ -37,6 +37,12 @@ def test_a_run_larger_than_the_cluster_is_named(imagenet):
         cost.simulated(imagenet, 4)
 
 
+def test_a_study_that_does_not_exist_is_one_message():
+    command = [sys.executable, "workflow/cost.py", "imagenett"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode and "did you mean 'imagenet'?" in run.stderr and "Traceback" not in run.stderr
+
+
 def test_the_page_quotes_the_command():
     command = [sys.executable, "workflow/cost.py", "imagenet"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from schema import schema
 
-from params import ParamsError, load_study
+from params import ParamsError, chosen_study, load_study
 
 # dotted key -> new value (None takes the key away), the key that the message names, a part of what it says
 MISTAKES = [
@@ -56,7 +56,7 @@ MISTAKES = [
     ("seeds.streams", "same", "seeds.streams", "'shared' or 'per-seed'"),
     ("teacher_logits.soft", "top-k", "teacher_logits.k", "between 1 and 9"),
     ("execution.students", {"gpus": 3}, "execution.students.gpus", "cannot share"),
-    ("execution.students", {"gpu": 1}, "execution.students.gpu", "extra inputs"),
+    ("execution.students", {"gpu": 1}, "execution.students.gpu", "did you mean 'gpus'?"),
     ("supervision.soft.temperature", 0, "supervision.soft.temperature", "greater than 0"),
 ]
 
@@ -90,7 +90,7 @@ def test_the_studies_are_valid():
 
 
 def test_a_study_that_does_not_exist_is_named_with_those_that_do():
-    with pytest.raises(ParamsError, match=r"no such study; there are .*fashion"):
+    with pytest.raises(ParamsError, match=r"there is no study 'fashoin'; did you mean 'fashion'.* imagenet, smoke"):
         load_study("fashoin")
 
 
@@ -102,7 +102,7 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path):
 
 def test_broken_yaml_names_the_file(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [1, 2\n")
-    with pytest.raises(ParamsError, match=r"broken.yaml: not valid YAML"):
+    with pytest.raises(ParamsError, match=r"broken.yaml: line 2: not valid YAML"):
         load_study("broken", tmp_path)
 
 
@@ -118,6 +118,25 @@ def test_a_changed_image_file_is_named(tmp_path):
     labels.write_bytes(labels.read_bytes()[:-1] + b"?")
     with pytest.raises(ParamsError, match=r"data.training.md5.labels.*made anew"):
         load_study("edited", edited(tmp_path, "data.root", str(root)))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, r"study\.yaml: cannot be read"),
+        ("", r"study\.yaml: top level: expected keys"),
+        ("study:\n", r"study\.yaml: study: must be the name of a study; there are fashion"),
+        ("study: [a]\n", r"study\.yaml: study: must be the name of a study"),
+        ("study: a\nstudy: b\n", r"study\.yaml: line 2: the key 'study' stands twice"),
+    ],
+)
+def test_the_choice_of_the_study_is_checked(tmp_path, content, words):
+    assert chosen_study() == "fashion"
+    shutil.copy("params/fashion.yaml", tmp_path)
+    if content is not None:
+        (tmp_path / "study.yaml").write_text(content)
+    with pytest.raises(ParamsError, match=words):
+        chosen_study(tmp_path)
 
 
 def test_the_editors_schema_is_up_to_date():

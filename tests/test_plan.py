@@ -9,9 +9,11 @@ import plan as planning
 import pytest
 import yaml
 from plan import Run, plan_study
+from study import TEACHERS_STREAM
 
 from deit.behaviour import behaviours
 from deit.recipes import Job
+from params import ParamsError
 
 STUDIES = ("fashion", "smoke", "imagenet")
 
@@ -86,6 +88,24 @@ def test_the_three_token_rows_are_one_run(fashion):
     table = next(job.resolved() for job in fashion.of_section("tables") if job.name == "tables/table_3")
     rows = {cell.row: cell.runs for cell in table.cells if cell.column == "deit-ti" and cell.row.startswith("token")}
     assert len(rows) == 4 and len(set(rows.values())) == 1
+
+
+def test_tables_ask_what_a_model_is_not_how_it_is_called(tmp_path):
+    """A transformer called resnet, and a convnet called deit-x, as teachers, in Table 5 and in the figure."""
+    models = plan_study("fashion").study.model_dump(mode="json")["models"]
+    layer = {
+        "models": {"resnet": models["deit-ti"], "deit-x": models["regnety-4gf"]},
+        "tables": {
+            "table_2": {"teachers": ["resnet", "deit-x"]},
+            "table_5": {"students": ["resnet"], "convnets": ["deit-x"], "finetuned": []},
+        },
+    }
+    plan = edited(tmp_path, "fashion", layer)
+    tables = {job.name: job.resolved() for job in plan.of_section("tables")}
+    expected = {"resnet": "deit", "deit-x": "convnet", "resnet-token": "deit-distilled"}
+    assert tables["tables/table_2"].options["families"] == {row: expected[row] for row in ("resnet", "deit-x")}
+    assert tables["tables/table_5"].options["families"] == expected
+    assert {cell.row: cell.column for cell in tables["tables/accuracy_throughput"].cells} == expected
 
 
 def test_a_finetuning_learns_from_the_teacher_of_its_resolution(fashion):
@@ -177,11 +197,41 @@ def test_seeds_share_a_stream_or_have_their_own(tmp_path):
     own = edited(tmp_path, "fashion", {"seeds": {"streams": "per-seed"}})
 
     def streams(plan):
-        return {(run.seed, plan.jobs[digest].resolved().stream_seed) for run, digest in plan.runs.items()}
+        students = {run: digest for run, digest in plan.runs.items() if not run.model.startswith("regnety")}
+        return {(run.seed, plan.jobs[digest].resolved().stream_seed) for run, digest in students.items()}
 
     assert streams(shared) == {(seed, 0) for seed in {run.seed for run in shared.runs}}
     assert streams(own) == {(run.seed, run.seed) for run in own.runs}
     assert len(own.of_section("teacher_logits")) > len(shared.of_section("teacher_logits"))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_convnet_never_labels_the_views_that_it_learnt(study):
+    plan = plan_study(study)
+    taught = {digest: plan.jobs[digest].resolved() for run, digest in plan.runs.items() if "regnety" in run.model}
+    caches = [job for job in plan.of_section("teacher_logits") if job.inputs["teacher"] in taught]
+    assert taught and caches and {recipe.stream_seed for recipe in taught.values()} == {TEACHERS_STREAM}
+    assert all(job.resolved().stream_seed != taught[job.inputs["teacher"]].stream_seed for job in caches)
+
+
+def test_two_temperatures_need_all_logits(tmp_path):
+    """A top-k cache is exact at one temperature; all logits serve any, from one cache."""
+    layer = {
+        "supervision": {"warm": {"loss": "soft", "temperature": 5.0, "reduction": "mean"}},
+        "tables": {"table_3": {"rows": {"soft_mean": "warm"}}},
+    }
+    plan = edited(tmp_path, "fashion", layer)
+    caches = {job.inputs["teacher"] for job in plan.of_section("teacher_logits") if job.recipe["keep"] == "dense"}
+    assert len(caches) == 2 and len(names(plan, "teacher_logits")) == len(
+        names(plan_study("fashion"), "teacher_logits")
+    )
+    (tmp_path / "params" / "fashion.yaml").write_text(
+        yaml.safe_dump({"extends": "before", "teacher_logits": {"soft": "top-k", "k": 3}} | layer)
+    )
+    with pytest.raises(
+        ParamsError, match=r"teacher_logits.soft: .* one temperature only, and there are soft 3, warm 5"
+    ):
+        plan_study("fashion", tmp_path / "params")
 
 
 def test_recipes_are_written_once_and_listed(tmp_path, monkeypatch):

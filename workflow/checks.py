@@ -4,9 +4,14 @@ import difflib
 from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
-from study import TRAINING_PHASES, Optimisation, Phase, Study
+from study import TRAINING_PHASES, Objective, Optimisation, Phase, Study
 
 Problem = tuple[str, str]  # dotted key, what is wrong and what to do
+
+LONGEST_CACHE = 10_000
+"""Caching jobs of one teacher and stream, each a job of the DAG."""
+COUNTS = ("embed_dim", "num_heads", "depth", "patch_size")
+"""Arguments of timm's transformers that are whole numbers from 1."""
 
 
 def problems(study: Study) -> Iterator[Problem]:
@@ -16,14 +21,17 @@ def problems(study: Study) -> Iterator[Problem]:
         yield from model_problems(study, name)
     for phase in TRAINING_PHASES:
         yield from phase_problems(study, phase)
-    for name in study.supervision:
-        if "-from-" in name:
-            yield f"supervision.{name}", "'-from-' separates supervision and teacher in names of runs; rename it."
+    yield from supervision_problems(study)
     yield from seed_problems(study)
     yield from execution_problems(study)
     yield from table_problems(study)
-    if study.teacher_logits.soft == "top-k" and not 0 < study.teacher_logits.k < study.data.classes:
-        yield "teacher_logits.k", f"must lie between 1 and {study.data.classes - 1} (classes - 1) for soft: top-k."
+    yield from cache_problems(study)
+    if study.resolutions.finetuning <= (low := study.resolutions.pretraining):
+        yield "resolutions.finetuning", f"must be larger than resolutions.pretraining, {low}; correct one of them."
+    for key in ("scale", "ratio"):
+        smallest, largest = getattr(study.views, key)
+        if smallest > largest:
+            yield f"views.{key}", f"runs from {smallest} to {largest}; give the smaller number first."
 
 
 def unknown(key: str, name: str, known: Iterable[str], what: str) -> Iterator[Problem]:
@@ -40,12 +48,14 @@ def data_problems(study: Study) -> Iterator[Problem]:
     for key in ("mean", "std"):
         if len(getattr(data, key)) != data.channels:
             yield f"data.{key}", f"needs {data.channels} numbers, one a channel (data.channels)."
-    if min(data.std) <= 0:
+    if min(data.std, default=1) <= 0:
         yield "data.std", "must be positive."
     if data.held_out >= data.training.images:
         yield "data.held_out", f"must be less than the {data.training.images} training images."
     yield from split_problems("data.training", data.training, data.reader)
     for name, evaluation in data.evaluation.items():
+        if name == "images_per_second":
+            yield f"data.evaluation.{name}", "is a column of Table 5 already; rename it."
         yield from split_problems(f"data.evaluation.{name}.split", evaluation.split, evaluation.reader)
         if evaluation.held_out and evaluation.held_out != data.held_out:
             yield f"data.evaluation.{name}.held_out", f"must equal data.held_out ({data.held_out})."
@@ -61,20 +71,47 @@ def split_problems(key: str, split, reader: str) -> Iterator[Problem]:
 
 def model_problems(study: Study, name: str) -> Iterator[Problem]:
     key, model = f"models.{name}", study.models[name]
-    if "/" in name or "-from-" in name:
-        yield key, "names of models hold neither '/' nor '-from-'; rename it."
-    width, heads = model.arguments.get("embed_dim"), model.arguments.get("num_heads")
-    if (width is None) != (heads is None):
-        yield f"{key}.arguments", "give embed_dim and num_heads together."
-    elif width and heads and width % heads:
-        yield f"{key}.arguments.num_heads", f"{heads} heads do not divide the width {width}; choose a divisor."
-    patch = model.arguments.get("patch_size", 16)
-    for phase in ("pretraining", "finetuning"):
-        resolution = getattr(study.resolutions, phase)
-        if model.kind == "transformer" and resolution % patch:
-            yield f"resolutions.{phase}", f"{resolution} pixels are no multiple of {name}'s patch size {patch}."
-    if model.kind == "convnet" and model.timm_distilled:
+    if "-from-" in name:
+        yield key, "'-from-' separates supervision and teacher in names of runs; rename it."
+    if name.endswith(("-token", "-finetuned")) or name == "convnets":
+        yield key, "tables add -token and -finetuned to names, and convnets are predicted as 'convnets'; rename it."
+    if model.kind == "transformer":
+        yield from transformer_problems(study, name)
+    elif model.timm_distilled:
         yield f"{key}.timm_distilled", "a convnet has no distillation token; remove the key."
+
+
+def transformer_problems(study: Study, name: str) -> Iterator[Problem]:
+    key, arguments = f"models.{name}.arguments", study.models[name].arguments
+    wrong = [part for part in COUNTS if part in arguments and (type(arguments[part]) is not int or arguments[part] < 1)]
+    for part in wrong:
+        yield f"{key}.{part}", f"must be a whole number from 1, found {arguments[part]!r}; correct the value."
+    if wrong:
+        return
+    width, heads = arguments.get("embed_dim"), arguments.get("num_heads")
+    if (width is None) != (heads is None):
+        yield key, "give embed_dim and num_heads together."
+    elif width and width % heads:
+        yield f"{key}.num_heads", f"{heads} heads do not divide the width {width}; choose a divisor."
+    patch = arguments.get("patch_size", 16)
+    for phase in ("pretraining", "finetuning"):
+        if (resolution := getattr(study.resolutions, phase)) % patch:
+            yield f"resolutions.{phase}", f"{resolution} pixels are no multiple of {name}'s patch size {patch}."
+
+
+def supervision_problems(study: Study) -> Iterator[Problem]:
+    for name in study.supervision:
+        if "-from-" in name:
+            yield f"supervision.{name}", "'-from-' separates supervision and teacher in names of runs; rename it."
+    losses = {objective.loss for objective in study.supervision.values()}
+    needed = {"labels": "every teacher learns from labels"}
+    if study.tables.token_analysis:
+        needed["token"] = "the token analysis reads its runs"
+    if study.tables.token_analysis and study.tables.token_analysis.control:
+        needed["two-class-tokens"] = "tables.token_analysis.control reads its runs"
+    for loss, reason in needed.items():
+        if loss not in losses:
+            yield "supervision", f"none has the loss {loss}, and {reason}; add {loss}: {{loss: {loss}}}."
 
 
 def phase_problems(study: Study, name: str) -> Iterator[Problem]:
@@ -101,18 +138,26 @@ def phase_problems(study: Study, name: str) -> Iterator[Problem]:
 
 def override_problems(study: Study, phase: str, run: str, override: dict) -> Iterator[Problem]:
     key = f"{phase}.runs.{run}"
-    model, _, supervision = run.partition("/")
+    model, slash, supervision = run.partition("/")
     yield from unknown(key, model, study.models, "model")
-    if supervision:
-        yield from unknown(key, supervision.partition("-from-")[0], study.supervision, "supervision")
+    if model in study.models and (right := phase_of(study, model, phase)) != phase:
+        yield key, f"a {study.models[model].kind} is not trained in this phase; move it to {right}.runs."
+    if slash:
+        yield from unknown(key, supervision, study.supervision, "supervision")
     for field in override:
         yield from unknown(f"{key}.{field}", field, Optimisation.model_fields, "key of a phase that a run may change,")
     try:
         yield from schedule_problems(key, study.phase(phase, model, supervision))
     except ValidationError as error:
         for detail in error.errors():
-            if detail["type"] != "extra_forbidden":
-                yield f"{key}.{detail['loc'][0]}", f"{detail['msg'].lower()}, found {detail['input']!r}."
+            if detail["type"] != "extra_forbidden" and detail["loc"][0] in override:
+                yield f"{key}.{detail['loc'][0]}", f"{detail['msg'].lower()}, found {detail['input']!r}; correct it."
+
+
+def phase_of(study: Study, model: str, other: str) -> str:
+    """The phase that trains a model at the resolution of another phase."""
+    low, high = ("teachers", "adaptation") if study.models[model].kind == "convnet" else ("students", "finetuning")
+    return low if other in ("teachers", "students") else high
 
 
 def schedule_problems(key: str, phase: Phase) -> Iterator[Problem]:
@@ -132,23 +177,36 @@ def seed_problems(study: Study) -> Iterator[Problem]:
 def execution_problems(study: Study) -> Iterator[Problem]:
     for name in study.execution.models:
         yield from unknown(f"execution.models.{name}", name, study.models, "model")
-    for phase in type(study.execution).model_fields:
-        if phase in ("default", "models", "passes"):
-            continue
-        try:
-            resources = study.resources(phase)
-        except ValidationError as error:
-            for detail in error.errors():
-                yield f"execution.{phase}.{detail['loc'][0]}", f"{detail['msg'].lower()}; see params/schema.json."
-            continue
-        if phase in TRAINING_PHASES:
-            yield from rank_problems(study, phase, max(resources.gpus, 1) * resources.nodes)
+    for phase in TRAINING_PHASES:
+        groups = getattr(study, phase).batch // getattr(study, phase).mix_group
+        for model in ("", *(name for name in study.execution.models if name in study.models)):
+            resources = study.resources(phase, model)
+            ranks = max(resources.gpus, 1) * resources.nodes
+            key = f"execution.models.{model}" if model else f"execution.{phase}"
+            trained = not model or phase_of(study, model, phase) == phase
+            if trained and groups % ranks:
+                yield f"{key}.gpus", f"{ranks} GPUs (or CPU nodes) cannot share {groups} mix groups a batch evenly."
 
 
-def rank_problems(study: Study, phase: str, ranks: int) -> Iterator[Problem]:
-    groups = getattr(study, phase).batch // getattr(study, phase).mix_group
-    if groups % ranks:
-        yield f"execution.{phase}.gpus", f"{ranks} GPUs (or CPU nodes) cannot share {groups} mix groups a batch evenly."
+def cache_problems(study: Study) -> Iterator[Problem]:
+    logits, tables = study.teacher_logits, study.tables
+    for phase in ("students", "finetuning"):
+        every = [getattr(study, phase).epochs, *(run.get("epochs") for run in getattr(study, phase).runs.values())]
+        longest = max(epochs for epochs in every if isinstance(epochs, int))
+        if longest > LONGEST_CACHE * logits.chunk_epochs:
+            text = f"{longest} epochs of {phase} are more than {LONGEST_CACHE} caching jobs; make the chunks larger."
+            yield "teacher_logits.chunk_epochs", text
+    if logits.soft != "top-k":
+        return
+    if not 0 < logits.k < study.data.classes:
+        yield "teacher_logits.k", f"must lie between 1 and {study.data.classes - 1} (classes - 1) for soft: top-k."
+    named = [*(tables.table_3.rows.values() if tables.table_3 else []), tables.table_2 and tables.table_2.supervision]
+    soft = {name: study.supervision[name] for name in named if name in study.supervision}
+    soft = {name: objective.temperature for name, objective in soft.items() if objective.teacher_says == "logits"}
+    if len(set(soft.values())) > 1:
+        found = ", ".join(f"{name} {temperature:g}" for name, temperature in soft.items())
+        text = f"a top-k cache is exact at one temperature only, and there are {found}; keep all logits (soft: dense)."
+        yield "teacher_logits.soft", text
 
 
 def table_problems(study: Study) -> Iterator[Problem]:
@@ -159,17 +217,29 @@ def table_problems(study: Study) -> Iterator[Problem]:
             if kind and name in study.models and study.models[name].kind != kind:
                 yield f"tables.{table}.{key}", f"'{name}' is a {study.models[name].kind}; name a {kind}."
     tables = study.tables
+    if not any(table for _, table in tables):
+        yield "tables", "names no table, so nothing would run; add one (params/schema.json describes them)."
     if tables.table_2:
-        yield from unknown("tables.table_2.supervision", tables.table_2.supervision, study.supervision, "supervision")
-        if not (
-            study.supervision.get(tables.table_2.supervision) or next(iter(study.supervision.values()))
-        ).teacher_says:
-            yield "tables.table_2.supervision", "takes no teacher; Table 2 compares teachers (the paper: hard)."
+        key, name = "tables.table_2.supervision", tables.table_2.supervision
+        yield from unknown(key, name, study.supervision, "supervision")
+        if name in study.supervision and not study.supervision[name].teacher_says:
+            yield key, "takes no teacher; Table 2 compares teachers (the paper: hard)."
+        if name in study.supervision:
+            yield from token_problems(study, [tables.table_2.student], study.supervision[name], "Table 2's student")
     if tables.table_3:
         yield from table_3_problems(study)
     for table in ("table_4", "table_5", "token_analysis", "accuracy_throughput"):
         if getattr(tables, table) and not tables.table_3:
             yield f"tables.{table}", "reads the runs of table_3; add tables.table_3."
+    if tables.accuracy_throughput and not tables.table_5:
+        yield "tables.accuracy_throughput", "draws the networks of table_5; add tables.table_5."
+
+
+def token_problems(study: Study, models: Iterable[str], objective: Objective, what: str) -> Iterator[Problem]:
+    """Models without a variant for an objective of two tokens."""
+    for name in models:
+        if objective.tokens == 2 and name in study.models and not study.models[name].timm_distilled:
+            yield f"models.{name}.timm_distilled", f"missing; {what} needs a distillation token."
 
 
 def table_3_problems(study: Study) -> Iterator[Problem]:
@@ -188,9 +258,18 @@ def table_3_problems(study: Study) -> Iterator[Problem]:
     for name in table.finetuned:
         if name not in table.students:
             yield "tables.table_3.finetuned", f"'{name}' is not among tables.table_3.students."
-    for name in table.students:
-        if name in study.models and "token" in table.rows and not study.models[name].timm_distilled:
-            yield f"models.{name}.timm_distilled", "missing; the token row of Table 3 needs a distillation token."
+    if (token := study.supervision.get(table.rows.get("token", ""))) is None:
+        return
+    yield from token_problems(study, table.students, token, "the token row of Table 3")
+    yield from token_problems(study, table.finetuned, token, "the token row of Table 3")
+    if study.tables.table_4:
+        yield from token_problems(study, [study.tables.table_4.student], token, "Table 4's student")
+    if study.tables.table_5:
+        yield from token_problems(study, study.tables.table_5.students, token, "Table 5's student")
+        yield from token_problems(study, study.tables.table_5.finetuned, token, "Table 5's student")
+    if study.tables.token_analysis:
+        analysed = [*study.tables.token_analysis.students, *study.tables.token_analysis.control]
+        yield from token_problems(study, analysed, token, "the token analysis")
 
 
 def table_references(study: Study) -> Iterator[tuple[str, str, list[str], str]]:

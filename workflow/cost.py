@@ -19,6 +19,7 @@ sys.path[:0] = [str(WORKFLOW), str(WORKFLOW.parent / "src")]
 from plan import Plan, plan_study  # noqa: E402
 
 from deit.recipes import Job  # noqa: E402
+from params import ParamsError  # noqa: E402
 
 
 def gpus(job: Job) -> int:
@@ -106,7 +107,11 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("--gpus", type=int, nargs="+", default=[8, 32, 128])
     arguments = parser.parse_args()
-    print(report(plan_study(arguments.study), arguments.gpus))
+    try:
+        plan = plan_study(arguments.study)
+    except ParamsError as error:
+        raise SystemExit(f"Nothing was planned, because of params/:\n{error}") from None
+    print(report(plan, arguments.gpus))
 
 
 if __name__ == "__main__":

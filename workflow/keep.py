@@ -14,8 +14,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from lookup import PRODUCT
@@ -23,7 +21,7 @@ from plan import Plan, plan_study
 from recorded import listing, recorded_folders
 from run_lock import holder, is_held
 
-from params import ParamsError
+from params import ParamsError, chosen_study
 
 
 def main() -> None:
@@ -46,7 +44,7 @@ def main() -> None:
 def chosen_plan(study: str | None) -> Plan:
     """The plan of a study, of the one in params/study.yaml where none is named."""
     try:
-        return plan_study(study or yaml.safe_load(Path("params/study.yaml").read_text())["study"])
+        return plan_study(study or chosen_study())
     except ParamsError as error:
         raise SystemExit(f"Nothing was done, because of params/:\n{error}") from None
 

@@ -1,20 +1,31 @@
-"""Reading a params file: merging what it extends, and one clear message for whatever is wrong in it."""
+"""Reading a params file: YAML 1.2, merging what it extends, and one clear message for whatever is wrong in it."""
 
 import difflib
 import hashlib
+import math
 import os
+import re
+import reprlib
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from checks import problems
 from pydantic import BaseModel, ValidationError
-from study import Study
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from study import NAME, NAMES, Study
+
+LARGEST = 2**53
+"""Beyond it not every whole number is a floating-point number, and JSON's readers disagree."""
 
 
 class ParamsError(Exception):
     """A mistake in params/; its text is all that the user needs to see."""
+
+    def __init__(self, *lines: str):
+        super().__init__("\n".join(map(printable, lines)))
 
 
 def load_study(name: str, folder: Path = Path("params")) -> Study:
@@ -22,48 +33,116 @@ def load_study(name: str, folder: Path = Path("params")) -> Study:
 
     Raises ParamsError with one line a mistake: file, key, what is wrong, remedy.
     """
-    layers = read_layers(name, folder)
+    layers = read_layers(name, Path(folder))
     content: dict = {}
     for _, layer in layers:
         content = merged(content, layer)
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
-        lines = [explained(detail, content) for detail in error.errors()]
+        lines = explained(error, content)
     else:
         lines = [*problems(study), *file_problems(study)]
     if lines:
-        raise ParamsError("\n".join(f"{origin(key, layers)}: {key}: {text}" for key, text in lines))
+        raise ParamsError(*(f"{origin(key, layers)}: {key}: {text}" for key, text in lines))
     return study
+
+
+def chosen_study(folder: Path = Path("params")) -> str:
+    """The study that is planned where none is named: what params/study.yaml says."""
+    path = Path(folder, "study.yaml")
+    name = read_yaml(path).get("study")
+    if not isinstance(name, str):
+        raise ParamsError(f"{path}: study: must be the name of a study; there are {', '.join(known_studies(folder))}.")
+    return name
+
+
+def known_studies(folder: Path) -> list[str]:
+    return sorted(path.stem for path in Path(folder).glob("*.yaml") if path.stem != "study")
 
 
 def read_layers(name: str, folder: Path) -> list[tuple[Path, dict]]:
     """The files of a study, the most general first: `extends:` names the study that a file builds on."""
-    path = Path(folder) / f"{name}.yaml"
-    if not path.exists():
-        known = sorted(other.stem for other in Path(folder).glob("*.yaml") if other.stem != "study")
-        raise ParamsError(f"{path}: no such study; there are {', '.join(known)}. Choose one with --config study=NAME.")
+    check_exists(name, folder, f"{folder}: study", "Choose one with --config study=NAME.")
+    chain, layers = [name], []
+    while True:
+        path = folder / f"{chain[-1]}.yaml"
+        layer = read_yaml(path)
+        layers.insert(0, (path, layer))
+        if (parent := layer.pop("extends", None)) is None:
+            return layers
+        check_exists(parent, folder, f"{path}: extends", "Name one of them, or remove the key.")
+        chain.append(parent)
+        if parent in chain[:-1]:
+            raise ParamsError(f"{path}: extends: {' -> '.join(chain)} is a circle; name a study outside it.")
+
+
+def check_exists(name: object, folder: Path, where: str, remedy: str) -> None:
+    """Refuses what is not the name of a study in the folder."""
+    known = known_studies(folder)
+    if not isinstance(name, str):
+        raise ParamsError(f"{where}: must be the name of one study, found {short(name)}; there are {', '.join(known)}.")
+    if not re.fullmatch(NAME, name):
+        raise ParamsError(f"{where}: {short(name)} is no name of a study: {NAMES}. {remedy}")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'? There" if near else "there"
+        raise ParamsError(f"{where}: there is no study '{name}'; {hint} are {', '.join(known)}. {remedy}")
+
+
+# A file ---------------------------------------------------------------------------------------------------------------
+
+
+def read_yaml(path: Path) -> dict:
+    """The keys and values of a file; refuses what YAML allows and no study can hold."""
     try:
-        layer = yaml.load(path.read_text(), Loader=UniqueKeys)
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        layer = YAML(typ="safe", pure=True).load(path.read_bytes().decode())
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read: {error.strerror}; restore the file.") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: byte {error.start}: is not UTF-8; save the file as UTF-8 text.") from None
+    except DuplicateKeyError as error:
+        raise ParamsError(f"{path}: line {error.problem_mark.line + 1}: {duplicate(error)}") from None
+    except MarkedYAMLError as error:
+        line = (error.problem_mark or error.context_mark).line + 1
+        text = " ".join(f"{error.context or ''} {error.problem or ''}".split())
+        raise ParamsError(f"{path}: line {line}: not valid YAML: {text}; correct it.") from None
+    except (YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:  # ruamel's own constructors
+        text = shorter(" ".join(str(error).split()))
+        raise ParamsError(f"{path}: not valid YAML: {text or type(error).__name__}; correct the file.") from None
     if not isinstance(layer, dict):
-        raise ParamsError(f"{path}: expected keys and values, found {type(layer).__name__}.")
-    parent = layer.pop("extends", None)
-    if parent == name:
-        raise ParamsError(f"{path}: extends: a study cannot extend itself; name another study.")
-    return [*(read_layers(parent, folder) if parent else []), (path, layer)]
+        found = type(layer).__name__
+        raise ParamsError(f"{path}: top level: expected keys and values, found {found}; write `key: value`.")
+    if lines := [f"{path}: {key}: {text}" for key, text in foreign(layer)]:
+        raise ParamsError(*lines)
+    return layer
 
 
-class UniqueKeys(yaml.SafeLoader):
-    """YAML's own loader, but a key that stands twice is an error."""
+def duplicate(error: DuplicateKeyError) -> str:
+    found = re.match(r'found duplicate key "(.*)" with value', error.problem, re.DOTALL)
+    return f"the key '{found[1]}' stands twice; remove one." if found else "two merge keys; write <<: [*one, *other]."
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key '{key}' stands twice, line {node.start_mark.line + 1} and below")
-        return super().construct_mapping(node, deep)
+
+def foreign(
+    node: object, key: str = "", above: tuple[int, ...] = (), seen: set[int] | None = None
+) -> Iterator[tuple[str, str]]:
+    """(dotted key, text) of what JSON cannot say: keys that are no text, numbers without end, anchors in themselves."""
+    seen = set() if seen is None else seen  # what several aliases share is looked at once
+    if isinstance(node, float) and not math.isfinite(node):
+        yield key, f"must be a finite number, found {node}; correct the value."
+    if isinstance(node, int) and abs(node) > LARGEST:
+        yield key, "is beyond 2^53, where whole numbers are no longer exact; choose a smaller number."
+    if id(node) in above:
+        yield key, "contains itself, by an alias below its own anchor; write the value out."
+    if not isinstance(node, dict | list) or id(node) in seen:
+        return
+    seen.add(id(node))
+    for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+        place = f"{key}.{name}" if key else f"{name}"
+        if isinstance(node, dict) and not isinstance(name, str):
+            yield place, f"a key must be text, found {type(name).__name__}; write it in quotation marks."
+        else:
+            yield from foreign(value, place, (*above, id(node)), seen)
 
 
 def merged(base: dict, layer: dict) -> dict:
@@ -81,30 +160,76 @@ def merged(base: dict, layer: dict) -> dict:
 
 def origin(key: str, layers: list[tuple[Path, dict]]) -> Path:
     """The file in which a dotted key, or the longest part of it, was last set."""
-
-    def depth(layer: dict) -> int:
-        steps = 0
-        for part in key.split("."):
-            if not isinstance(layer, dict) or part not in layer:
-                break
-            layer, steps = layer[part], steps + 1
-        return steps
-
-    return max(reversed(layers), key=lambda entry: depth(entry[1]))[0]
+    return max(reversed(layers), key=lambda entry: depth(key, entry[1]))[0]
 
 
-def explained(detail: dict, content: dict) -> tuple[str, str]:
-    """A pydantic error as (dotted key, what is wrong and what to do)."""
-    location = [str(part) for part in detail["loc"] if not str(part).endswith("[key]") and part != "[key]"]
-    key = ".".join(location)
+def depth(key: str, layer: object) -> int:
+    """How many steps of a dotted key a layer has; a name in it may have dots of its own."""
+    inside = layer.items() if isinstance(layer, dict) else ()
+    steps = [1 + depth(key[len(name) + 1 :], value) for name, value in inside if f"{key}.".startswith(f"{name}.")]
+    return max(steps, default=0)
+
+
+# Messages -------------------------------------------------------------------------------------------------------------
+
+
+def printable(line: str) -> str:
+    """A line with its control characters written out."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
+def short(value: object) -> str:
+    """What was found, however large it is."""
+    brief = reprlib.Repr()
+    brief.maxstring, brief.maxother, brief.maxlevel = 80, 80, 2
+    return brief.repr(value)
+
+
+def shorter(text: str) -> str:
+    return text if len(text) < 300 else f"{text[:300]} …"
+
+
+def explained(error: ValidationError, content: dict) -> list[tuple[str, str]]:
+    """Pydantic's errors as (dotted key, what is wrong and what to do), one a key."""
+    found: dict[str, tuple[list[str], str]] = {}
+    for detail in error.errors(include_url=False, include_context=False):
+        location = place(detail, content)
+        said, remedy = found.setdefault(".".join(location), ([], remedy_of(detail)))
+        if (text := text_of(detail, location)) not in said:
+            said.append(text)
+    return [(key, " or ".join(said) + remedy) for key, (said, remedy) in found.items()]
+
+
+def place(detail: dict, content: object) -> list[str]:
+    """The keys that lead to an error, without what pydantic adds behind them: '[key]', members of a union."""
+    location = []
+    for part in detail["loc"]:
+        inside = (
+            content.keys() if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
+        )
+        if part not in inside and detail["type"] != "missing":
+            break
+        location.append(str(part))
+        content = content[part] if part in inside else None
+    return location
+
+
+def text_of(detail: dict, location: list[str]) -> str:
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], known_keys(location[:-1]), n=1)
-        known = ", ".join(sorted(known_keys(location[:-1])))
-        return key, "unknown key" + (f"; did you mean '{near[0]}'?" if near else f"; known here: {known}.")
+        known = sorted(known_keys(location[:-1]))
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        return "unknown key; " + (f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}.")
     if detail["type"] == "missing":
-        return key, "missing; add it (params/schema.json describes every key)."
-    message = detail["msg"][0].lower() + detail["msg"][1:]
-    return key, f"{message}, found {detail['input']!r}; correct the value."
+        return "missing; add it (params/schema.json describes every key)."
+    if detail["type"] == "string_pattern_mismatch":
+        return f"{NAMES}; rename it."
+    return detail["msg"][0].lower() + detail["msg"][1:]
+
+
+def remedy_of(detail: dict) -> str:
+    if detail["type"] in ("extra_forbidden", "missing", "string_pattern_mismatch"):
+        return ""
+    return f", found {short(detail['input'])}; correct the value."
 
 
 def known_keys(location: list[str]) -> list[str]:
@@ -142,10 +267,11 @@ def file_problems(study: Study) -> Iterator[tuple[str, str]]:
             if path in checked:
                 continue
             checked.add(path)
-            if not path.exists():
+            try:
+                found = hashlib.md5(path.read_bytes()).hexdigest()
+            except (OSError, ValueError):  # a path with a null byte is a ValueError
                 yield "data.root", f"{path} is missing; restore it (git checkout, dvc pull) or correct data.root."
                 continue
-            found = hashlib.md5(path.read_bytes()).hexdigest()
             if found != expected:
                 text = f"{path} has the MD5 {found}, not {expected}; restore the file, or declare the new data here."
                 yield f"{key}.md5.{part}", f"{text} All results follow from these images and will be made anew."

@@ -9,10 +9,11 @@ from fnmatch import fnmatch
 
 from closure import closure
 from plan import Plan
+from study import PassParams
 
 from deit import recipes
 from deit.behaviour import behaviours
-from deit.recipes import Execution, Job
+from deit.recipes import Execution, Job, Resources
 
 
 def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
@@ -63,7 +64,7 @@ def caches_of(plan: Plan, runs: list[Job], unfinished: set[str]) -> list[Job]:
     return [job for job in plan.jobs.values() if job.execution.output in read and job.digest in unfinished]
 
 
-def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params) -> Job:
+def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params: PassParams) -> Job:
     recipe = recipes.Pass(runs=tuple(job.digest for job in runs), caches=tuple(job.digest for job in caches))
     code = behaviours(closure("deit.commands.train_pass"))
     job = Job(kind="pass", name=name, recipe=recipe.model_dump(mode="json"), behaviour=code)
@@ -82,8 +83,10 @@ def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params)
     return job.model_copy(update={"execution": execution_of(runs, params.resources).model_copy(update=place)})
 
 
-def execution_of(runs: list[Job], resources: dict) -> Execution:
+def execution_of(runs: list[Job], resources: Resources) -> Execution:
     """What a pass asks for: the most that one of its runs does, and the time of all, but for what the params say."""
     each = [job.execution for job in runs]
     most = {key: max(getattr(one, key) for one in each) for key in ("gpus", "nodes", "threads", "workers", "mem_mb")}
-    return Execution.model_validate({**most, "minutes": sum(one.minutes for one in each), **resources})
+    return Execution.model_validate(
+        {**most, "minutes": sum(one.minutes for one in each), **resources.model_dump(exclude_unset=True)}
+    )

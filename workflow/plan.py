@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from closure import closure
-from study import Phase, Study
+from study import TEACHERS_STREAM, Phase, Study
 from table_cells import plan_tables
 
 from deit import recipes
@@ -164,7 +164,11 @@ class Plan:
         return Run(run.model, run.supervision, run.teacher, pretraining, run.seed)
 
     def stream(self, run: Run) -> tuple[recipes.Views, int]:
-        """The views of a run and the seed of their stream."""
+        """The views of a run and the seed of their stream.
+
+        Convnet teachers have a stream of their own, so that they never label the very views that they learnt. DeiT-B
+        from labels is a student of Table 3 too, and stays on the students' stream.
+        """
         phase = self.settings(run)
         views = recipes.Views(
             resolution=run.resolution,
@@ -173,6 +177,8 @@ class Plan:
             epoch_views=phase.epoch_views,
             **self.study.views.model_dump(),
         )
+        if self.study.models[run.model].kind == "convnet":
+            return views, TEACHERS_STREAM
         return views, run.seed if self.study.seeds.streams == "per-seed" else 0
 
     def stream_key(self, run: Run) -> tuple[str, int]:

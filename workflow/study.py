@@ -17,10 +17,20 @@ from deit.recipes import (
     Positive,
     Probability,
     Recipe,
+    Resources,
     Split,
 )
 
 TRAINING_PHASES = ("teachers", "students", "adaptation", "finetuning")
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+"""Of studies, models, supervisions and evaluation sets: they are parts of paths, wildcards and shell words."""
+NAMES = "names hold letters, digits, - and _, at most 64, and begin with a letter or digit"
+TEACHERS_STREAM = 1_000_000
+"""Seed of the stream on which convnet teachers are trained: never that of a student, whose views they label later."""
+
+Name = Annotated[str, Field(pattern=NAME)]
+Seed = Annotated[int, Field(ge=0, lt=TEACHERS_STREAM)]
+Models = Annotated[list[str], Field(min_length=1)]
 
 
 class EvaluationParams(EvaluationSet):
@@ -44,7 +54,7 @@ class DataParams(Recipe):
     training: Split
     held_out: Annotated[int, Field(ge=0)] = 0
     """Training images kept apart for choosing hyper-parameters."""
-    evaluation: Annotated[dict[str, EvaluationParams], Field(min_length=1)]
+    evaluation: Annotated[dict[Name, EvaluationParams], Field(min_length=1)]
     primary: str
     """The evaluation set of Tables 2-4."""
 
@@ -102,11 +112,13 @@ class LogitsParams(Recipe):
     """The teacher cache."""
 
     chunk_epochs: Count
-    """Epochs a caching job; chunks are filled side by side."""
+    """Epochs a caching job; chunks are filled side by side, and pruned one by one."""
     soft: Literal["dense", "top-k"]
-    """What is kept for soft distillation."""
+    """What is kept for soft distillation: all logits, in the 2 (bf16) or 4 bytes of the precision, which loses nothing;
+    or the k largest and the mass of the rest."""
     k: Annotated[int, Field(ge=0)] = 0
     precision: Literal["fp32", "bf16"]
+    """In which the teacher computes."""
 
 
 class EvaluationRecipe(Recipe):
@@ -122,9 +134,9 @@ class ThroughputParams(Recipe):
 
 
 class Seeds(Recipe):
-    default: Annotated[list[int], Field(min_length=1)]
+    default: Annotated[list[Seed], Field(min_length=1)]
     """Seeds of every student."""
-    models: dict[str, Annotated[list[int], Field(min_length=1)]] = {}
+    models: dict[str, Annotated[list[Seed], Field(min_length=1)]] = {}
     """Other seeds for single students."""
     streams: Literal["shared", "per-seed"]
     """shared: all seeds see the same views, so one teacher cache serves them and the seed varies initialisation and
@@ -139,7 +151,7 @@ class TableParams(Recipe):
 class Table1(TableParams):
     """Variants of the architecture."""
 
-    models: list[str]
+    models: Models
 
 
 class Table2(TableParams):
@@ -147,14 +159,14 @@ class Table2(TableParams):
 
     student: str
     supervision: str
-    teachers: list[str]
+    teachers: Models
 
 
 class Table3(TableParams):
     """The distillation method."""
 
     teacher: str
-    students: list[str]
+    students: Models
     finetuned: list[str]
     rows: dict[Literal["labels", "soft", "soft_mean", "hard", "token"], str]
     """Method -> name of the supervision."""
@@ -171,14 +183,14 @@ class Table5(TableParams):
     """Throughput and accuracy."""
 
     convnets: list[str]
-    students: list[str]
+    students: Models
     finetuned: list[str]
 
 
 class TokenAnalysis(TableParams):
     """Cosines of the class and the distillation token."""
 
-    students: list[str]
+    students: Models
     control: list[str] = []
     """Students also trained with two class tokens."""
     images: Count
@@ -201,24 +213,24 @@ class PassParams(Recipe):
 
     runs: Annotated[list[str], Field(min_length=1)]
     """Patterns of names of runs, model/supervision/resolution/seed: `deit-ti/*`, `*/token-from-*/224/seed0`."""
-    resources: dict[str, int | float | bool] = {}
-    """Keys of execution; without, the most that one of the runs asks for, and the time of all."""
+    resources: Resources = Resources()
+    """Without, the most that one of the runs asks for, and the time of all."""
 
 
 class ExecutionParams(Recipe):
     """Changes no result; may be edited at any time."""
 
-    default: dict[str, int | float | bool] = {}
-    data: dict[str, int | float | bool] = {}
-    teachers: dict[str, int | float | bool] = {}
-    adaptation: dict[str, int | float | bool] = {}
-    teacher_logits: dict[str, int | float | bool] = {}
-    students: dict[str, int | float | bool] = {}
-    finetuning: dict[str, int | float | bool] = {}
-    evaluation: dict[str, int | float | bool] = {}
-    throughput: dict[str, int | float | bool] = {}
-    tables: dict[str, int | float | bool] = {}
-    models: dict[str, dict[str, int | float | bool]] = {}
+    default: Resources = Resources()
+    data: Resources = Resources()
+    teachers: Resources = Resources()
+    adaptation: Resources = Resources()
+    teacher_logits: Resources = Resources()
+    students: Resources = Resources()
+    finetuning: Resources = Resources()
+    evaluation: Resources = Resources()
+    throughput: Resources = Resources()
+    tables: Resources = Resources()
+    models: dict[str, Resources] = {}
     """Model -> what its trainings need beyond their phase."""
     passes: dict[str, PassParams] = {}
     """Name -> runs that are trained together."""
@@ -231,9 +243,9 @@ class Study(Recipe):
     description: str
     data: DataParams
     resolutions: Resolutions
-    models: Annotated[dict[str, ModelParams], Field(min_length=1)]
+    models: Annotated[dict[Name, ModelParams], Field(min_length=1)]
     views: ViewParams
-    supervision: dict[str, Objective]
+    supervision: dict[Name, Objective]
     teachers: Phase
     students: Phase
     adaptation: Phase
@@ -258,7 +270,9 @@ class Study(Recipe):
 
     def resources(self, phase: str, model: str = "") -> Execution:
         """How a job of this phase is run."""
-        settings = self.execution.default | getattr(self.execution, phase)
-        if phase in TRAINING_PHASES:
-            settings |= self.execution.models.get(model, {})
-        return Execution.model_validate(settings)
+        layers = [self.execution.default, getattr(self.execution, phase)]
+        if phase in TRAINING_PHASES and model in self.execution.models:
+            layers.append(self.execution.models[model])
+        return Execution(
+            **{key: value for layer in layers for key, value in layer.model_dump(exclude_unset=True).items()}
+        )

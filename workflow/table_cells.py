@@ -54,13 +54,16 @@ Cells = dict[tuple[str, str, str, str], "list[Run]"]
 def table_recipe(plan: Plan, name: str, cells: Cells) -> Table:
     params = getattr(plan.study.tables, name)
     evaluation = plan.study.data.evaluation
+    rows = params.models if name == "table_1" else dict.fromkeys(row for row, *_ in cells)
     options = {
         "decimals": params.decimals,
         "primary": plan.study.data.primary,
         "titles": {key: value.title for key, value in evaluation.items()},
         "paper_columns": {key: value.paper for key, value in evaluation.items() if value.paper},
     }
-    rows = params.models if name == "table_1" else dict.fromkeys(row for row, *_ in cells)
+    if name in ("table_2", "table_3", "table_5"):
+        firsts = {row: runs[0] for (row, *_), runs in reversed(cells.items())}  # Table 2: the teacher, not its students
+        options["families"] = {row: family(plan, firsts[row]) for row in rows}
     return Table(
         table=name,
         caption=params.caption,
@@ -72,6 +75,13 @@ def table_recipe(plan: Plan, name: str, cells: Cells) -> Table:
         ),
         options=options,
     )
+
+
+def family(plan: Plan, run: Run) -> str:
+    """What a network is, asked of its kind and objective, never of its name: convnet, deit or deit-distilled (⚗)."""
+    if plan.study.models[run.model].kind == "convnet":
+        return "convnet"
+    return "deit-distilled" if plan.study.supervision[run.supervision].loss == "token" else "deit"
 
 
 def seeded(plan: Plan, model: str, supervision: str, teacher: str, resolution: int) -> list[Run]:
@@ -138,13 +148,8 @@ def table_5(plan: Plan) -> Cells:
 
 
 def accuracy_throughput(plan: Plan) -> Cells:
-    primary = plan.study.data.primary
-    convnets = plan.study.tables.table_5.convnets
-    cells: Cells = {}
-    for row, head, runs in networks(plan, plan.study.tables.table_5):
-        family = "convnet" if row in convnets else "deit-distilled" if head == "fusion" else "deit"
-        cells[row, family, head, primary] = runs
-    return cells
+    primary, table = plan.study.data.primary, plan.study.tables.table_5
+    return {(row, family(plan, runs[0]), head, primary): runs for row, head, runs in networks(plan, table)}
 
 
 def networks(plan: Plan, table) -> list[tuple[str, str, list[Run]]]:

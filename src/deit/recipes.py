@@ -228,7 +228,8 @@ class Caching(Recipe):
     last_epoch: Annotated[int, Field(ge=0)]
     """Inclusive."""
     keep: Literal["labels", "dense", "top-k"]
-    """The teacher's decision only, or also its logits: all of them, or the k largest and the mass of the rest."""
+    """The teacher's decision only, or also its logits: all of them, in the bytes of the precision, or the k largest and
+    the mass of the rest."""
     k: Annotated[int, Field(ge=0)] = 0
     temperature: Positive = 1.0
     """top-k: the temperature at which the mass of the rest is exact."""
@@ -327,16 +328,9 @@ class Report(Recipe):
     """Whether the seeds of a run see the same views."""
 
 
-class Execution(Recipe):
-    """How and where a job is run; changes no result."""
+class Resources(Recipe):
+    """What a job may use; changes no result."""
 
-    output: str = ""
-    """The folder of the result."""
-    folders: dict[str, list[str]] = {}
-    """Flag of the command -> folders of the results that it reads."""
-    made_by: str = ""
-    """Folder of the pass that makes this result together with others; empty = a job of its own."""
-    data_root: str = ""
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs a node; 0 = CPU."""
     nodes: Count = 1
@@ -354,6 +348,18 @@ class Execution(Recipe):
     """Memory that a cluster is asked for; the first attempt's."""
     minutes: Count = 60
     """Time limit that a cluster is asked for."""
+
+
+class Execution(Resources):
+    """How and where a job is run; changes no result."""
+
+    output: str = ""
+    """The folder of the result."""
+    folders: dict[str, list[str]] = {}
+    """Flag of the command -> folders of the results that it reads."""
+    made_by: str = ""
+    """Folder of the pass that makes this result together with others; empty = a job of its own."""
+    data_root: str = ""
 
 
 RECIPES: dict[str, type[Recipe]] = {

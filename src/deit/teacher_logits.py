@@ -43,27 +43,41 @@ def logits_of(net: nn.Module, views: Tensor, precision: str) -> Tensor:
 
 
 def record_type(caching: Caching) -> np.dtype:
-    """The fields of a record: the label, and what is kept of the logits."""
+    """The fields of a record: the label, and what is kept of the logits; <u2 are the bits of a bf16 teacher's."""
     fields: list[tuple] = [("label", "<u2")]
     if caching.keep == "dense":
-        fields += [("logits", "<f4", (caching.data.classes,))]
+        fields += [("logits", "<u2" if caching.precision == "bf16" else "<f4", (caching.data.classes,))]
     if caching.keep == "top-k":
         fields += [("classes", "<u2", (caching.k,)), ("logits", "<f4", (caching.k,)), ("tail", "<f4")]
     return np.dtype(fields)
 
 
 def records_of(logits: Tensor, caching: Caching) -> np.ndarray:
-    """Logits (G, K) -> records (G,)."""
+    """Logits (G, K) -> records (G,).
+
+    Raises SystemExit where two bytes would not hold all of a logit, as where a teacher says the mean of two heads.
+    """
     records = np.empty(len(logits), record_type(caching))
     records["label"] = logits.argmax(1).cpu().numpy()
     if caching.keep == "dense":
-        records["logits"] = logits.cpu().numpy()
+        records["logits"] = bits_of(logits) if caching.precision == "bf16" else logits.cpu().numpy()
     if caching.keep == "top-k":
         ordered = logits.sort(dim=1, descending=True, stable=True)
         records["classes"] = ordered.indices[:, : caching.k].cpu().numpy()
         records["logits"] = ordered.values[:, : caching.k].cpu().numpy()
         records["tail"] = tail_logit(ordered.values[:, caching.k :], caching.temperature).cpu().numpy()
     return records
+
+
+def bits_of(logits: Tensor) -> np.ndarray:
+    """The bits (G, K) uint16 of float32 logits that a network said in bf16, which lose nothing by that."""
+    halves = logits.bfloat16()
+    if not torch.equal(halves.float(), logits):
+        raise SystemExit(
+            "caching: these logits are no bf16 numbers (a teacher of two heads says their mean), and keep: dense would "
+            "round them. Cache a teacher of one head, or with precision: fp32."
+        )
+    return halves.view(torch.int16).cpu().numpy().view(np.uint16)
 
 
 def tail_logit(rest: Tensor, temperature: float) -> Tensor:
@@ -73,7 +87,10 @@ def tail_logit(rest: Tensor, temperature: float) -> Tensor:
 
 def logits_from(records: np.ndarray, classes: int) -> Tensor:
     """Records (B,) of a dense or top-k cache -> float32 logits (B, K)."""
-    kept = torch.from_numpy(np.ascontiguousarray(records["logits"]))
+    kept = np.ascontiguousarray(records["logits"])
+    if kept.dtype == np.uint16:
+        return torch.from_numpy(kept.view(np.int16)).view(torch.bfloat16).float()
+    kept = torch.from_numpy(kept)
     if "tail" not in records.dtype.names:
         return kept
     tail = torch.from_numpy(np.ascontiguousarray(records["tail"]))

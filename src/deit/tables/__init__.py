@@ -4,7 +4,8 @@ A table's *frame* is tidy, one row a cell: row, column, ours (mean over seeds), 
 them), n (seeds), images (evaluated), paper, difference (ours - paper); what does not exist is empty.
 
 The recipe's `options`: `decimals` that are shown; `titles`, key of a row, column or evaluation set -> how the table
-calls it; `paper_columns` (Table 5), evaluation set -> column of paper/table_5.csv.
+calls it; `families` (Tables 2, 3, 5), row -> what its network is, convnet, deit or deit-distilled; `paper_columns`
+(Table 5), evaluation set -> column of paper/table_5.csv.
 """
 
 import json

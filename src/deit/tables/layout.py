@@ -8,7 +8,7 @@ from html import escape
 import pandas as pd
 
 from ..recipes import Table
-from .titles import caption, family, title
+from .titles import caption, title
 
 DASH = "—"
 GUIDE = (
@@ -111,11 +111,11 @@ def grid(recipe: Table, frame: pd.DataFrame) -> tuple[list[str], list[str], dict
     return list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"])), cells
 
 
-def parted(table: str, rows: list[str]) -> Iterator[tuple[str, bool]]:
-    """(row, whether a rule stands above it): where another family of models begins, or the token rows of Table 3."""
-    divided = table in ("table_2", "table_3", "table_5")
+def parted(recipe: Table, rows: list[str]) -> Iterator[tuple[str, bool]]:
+    """(row, whether a rule stands above it): where another of the recipe's families begins."""
+    families = recipe.options.get("families", {})
     for before, row in zip([None, *rows], rows, strict=False):
-        yield row, divided and before is not None and family(before) != family(row)
+        yield row, before is not None and families.get(before) != families.get(row)
 
 
 def notes(recipe: Table, frame: pd.DataFrame) -> list[str]:
@@ -149,7 +149,7 @@ def table_html(recipe: Table, frame: pd.DataFrame, notes: Sequence[str]) -> str:
     titles = recipe.options.get("titles", {})
     head = "".join(f"<th>{escape(title(column, titles))}</th>" for column in columns)
     body = ""
-    for row, rule in parted(recipe.table, rows):
+    for row, rule in parted(recipe, rows):
         cols = "".join(f"<td>{cell_html(cells.get((row, column), Shown()))}</td>" for column in columns)
         body += f"<tr{' class=family' if rule else ''}><th scope=row>{escape(title(row, titles))}</th>{cols}</tr>\n"
     name, text = caption(recipe.table, recipe.caption)
@@ -184,7 +184,7 @@ def table_latex(recipe: Table, frame: pd.DataFrame, notes: Sequence[str]) -> str
     rows, columns, cells = grid(recipe, frame)
     titles = recipe.options.get("titles", {})
     lines = [" & ".join(["", *(latex(title(column, titles)) for column in columns)]) + r" \\", r"\midrule"]
-    for row, rule in parted(recipe.table, rows):
+    for row, rule in parted(recipe, rows):
         of_row = [cells.get((row, column), Shown()) for column in columns]
         lines += [r"\midrule"] if rule else []
         lines.append(" & ".join([latex(title(row, titles)), *map(cell_latex, of_row)]) + r" \\")

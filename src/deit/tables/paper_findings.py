@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .titles import family, title
+from .titles import title
 
 MARGIN = 1.0
 """Points by which hard distillation must beat no distillation at every size (the paper: 2.1, 1.1, 1.2)."""
@@ -48,13 +48,20 @@ def signed(value: float) -> str:
     return f"{'−' if round(value, 1) < 0 else '+'}{abs(value):.1f}"
 
 
-def findings(frames: Mapping[str, pd.DataFrame], titles: Mapping[str, str] | None = None) -> list[Finding]:
-    """The paper's findings that the tables at hand (name -> frame) can tell of."""
+def findings(
+    frames: Mapping[str, pd.DataFrame],
+    titles: Mapping[str, str] | None = None,
+    families: Mapping[str, str] | None = None,
+) -> list[Finding]:
+    """The paper's findings that the tables at hand (name -> frame) can tell of.
+
+    `families` tells of each teacher of Table 2 whether it is a convnet or a deit.
+    """
     found: list[Finding] = []
     if "table_3" in frames:
         found += distillation_findings(Numbers(frames["table_3"], titles))
     if "table_2" in frames:
-        found += teacher_findings(Numbers(frames["table_2"], titles))
+        found += teacher_findings(Numbers(frames["table_2"], titles), families or {})
     if "table_4" in frames:
         found.append(agreement_finding(Numbers(frames["table_4"], titles)))
     if "token_analysis" in frames:
@@ -152,10 +159,10 @@ def distillation_findings(table: Numbers) -> list[Finding]:
     ]
 
 
-def teacher_findings(table: Numbers) -> list[Finding]:
+def teacher_findings(table: Numbers, families: Mapping[str, str]) -> list[Finding]:
     """Table 2."""
-    transformers = [row for row in table.rows if family(row) == "deit"]
-    convnets = [row for row in table.rows if family(row) == "convnet"]
+    transformers = [row for row in table.rows if families.get(row) == "deit"]
+    convnets = [row for row in table.rows if families.get(row) == "convnet"]
     phases = [column for column in ("pretrained", "finetuned") if column in table.columns]
     gains = [
         table.gain(

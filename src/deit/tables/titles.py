@@ -55,13 +55,6 @@ def title(key: str, titles: Mapping[str, str] | None = None) -> str:
     return "-".join(parts).replace("-⚗", "⚗").replace("-↑", " ↑")
 
 
-def family(row: str) -> str:
-    """What a row's model is: convnet, deit or deit-distilled (⚗), told by its name (Tables 2 and 5)."""
-    if "token" in row:
-        return "deit-distilled"
-    return "deit" if row.startswith("deit") else "convnet"
-
-
 def caption(table: str, text: str) -> tuple[str, str]:
     """(number, caption) of a table; `text` is the study's own caption, if it has one."""
     number, own = TABLES[table]
