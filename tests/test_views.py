@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform
 from timm.data.auto_augment import AugmentOp
-from torch.utils.data import DataLoader
 
 from deit import views as module
 from deit.datasets import training_images
-from deit.recipes import EvaluationView, Split, TrainingData, Views
+from deit.loading import Keys, mix_groups
+from deit.recipes import EvaluationView, Execution, Split, TrainingData, Views
 from deit.views import (
     MixGroup,
     ViewStream,
@@ -113,10 +113,43 @@ def sha256(*tensors: torch.Tensor) -> str:
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_worker_processes_do_not_matter(fashion, workers):
-    subject = stream(fashion)
-    keys = [(epoch, step, group) for epoch in (0, 7) for step in (3, 4) for group in range(4)]
-    loader = DataLoader(subject, batch_size=None, sampler=keys, num_workers=workers)
-    assert [digest_of(subject, group) for group in loader] == [digest(stream(fashion), key) for key in keys]
+    subject, keys = stream(fashion), Keys(622, 627, 312, [1, 2, 3])  # over the end of an epoch
+    made = mix_groups(subject, keys, Execution(workers=workers))
+    assert [digest_of(subject, group) for group in made] == [digest(stream(fashion), key) for key in keys]
+
+
+def test_groups_made_together_are_each_as_alone(fashion):
+    subject, keys = stream(fashion), [(3, 5, 2), (3, 5, 1), (0, 311, 1), (3, 5, 3), (3, 5, 2)]
+    together = [digest_of(subject, group) for group in subject.__getitems__(keys)]
+    assert together == [digest(subject, key) for key in keys]
+
+
+@pytest.mark.parametrize("together, decoded", [(1, 96), (2, 64), (4, 48), (12, 32)])
+def test_an_image_is_decoded_once_for_the_views_that_are_made_together(together, decoded):
+    """Of 96 views in 12 groups, three of an image."""
+    asked, numbers = [], Numbers(200)
+    subject = stream(numbers, VIEWS.model_copy(update={"batch": 96}))
+    subject.images.image = lambda index: asked.append(index) or Numbers.image(numbers, index)
+    for first in range(0, 12, together):
+        subject.__getitems__([(0, 0, group) for group in range(first, first + together)])
+    assert len(asked) == decoded
+
+
+def test_a_loader_hands_over_a_third_of_the_bytes(fashion):
+    subject = stream(fashion, VIEWS.model_copy(update={"resolution": 28}))
+    groups = [subject[0, step, 0] for step in range(20)]
+    handed = sum(part.nbytes for group in groups for part in group[:-1])
+    assert groups[0].pixels.dtype == torch.uint8
+    assert handed < sum(subject.finish(group, torch.device("cpu"))[0].nbytes for group in groups) / 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_finishes_views_with_the_same_bits(fashion):
+    subject = stream(fashion, VIEWS.model_copy(update={"resolution": 28}))
+    for step in range(20):
+        group = subject[0, step, 0]
+        on_cpu, on_gpu = (subject.finish(group, torch.device(device)) for device in ("cpu", "cuda"))
+        assert all(torch.equal(one, other.cpu()) for one, other in zip(on_cpu, on_gpu, strict=True))
 
 
 group_keys = st.tuples(st.integers(0, 400), st.integers(0, 311), st.integers(0, 3))

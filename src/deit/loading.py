@@ -1,6 +1,5 @@
 """Mix groups of a view stream, in order, made ahead of time by worker processes."""
 
-import ctypes
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from .recipes import Execution
 from .views import MixGroup, ViewStream
 
 GROUPS_AT_A_TIME = 4
-"""Mix groups that a worker makes together. Neighbouring groups show the same images, three times each in the paper."""
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
+"""Mix groups that a worker makes together. An image's repeats are in neighbouring groups, and are decoded once where
+they are made together: of three repeats and four groups, one image for two views."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,6 @@ def mix_groups(stream: ViewStream, keys: Keys, execution: Execution) -> Iterator
 
     With workers, they are the same and in the same order as without. Pinned memory lets a GPU fetch them by itself.
     """
-    if not execution.workers:
-        keep_freed_memory()
     loader = DataLoader(
         stream,
         batch_size=GROUPS_AT_A_TIME,
@@ -48,26 +45,14 @@ def mix_groups(stream: ViewStream, keys: Keys, execution: Execution) -> Iterator
         collate_fn=list,
         num_workers=execution.workers,
         pin_memory=execution.gpus > 0,
-        worker_init_fn=prepare_worker,
+        worker_init_fn=ignore_stop_signals,
         # A worker's base seed would otherwise be drawn from, and so disturb, the global generator.
         generator=torch.Generator(),
     )
     return chain.from_iterable(iter(loader))
 
 
-def prepare_worker(worker: int) -> None:
+def ignore_stop_signals(worker: int) -> None:
     """A scheduler signals all processes of a job; the workers go on until the training process has saved its state."""
     for stop in STOP_SIGNALS:
         signal.signal(stop, signal.SIG_IGN)
-    keep_freed_memory()
-
-
-def keep_freed_memory() -> None:
-    """Lets this process use again what it freed, rather than ask the system for fresh pages for every image.
-
-    glibc's malloc only; other systems have no such function.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
-        mallopt(M_TRIM_THRESHOLD, 256 * 2**20)

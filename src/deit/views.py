@@ -210,8 +210,9 @@ def constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.dev
 def erase_(views: Tensor, boxes: Tensor, noise: Tensor) -> None:
     """Fills the box of each view (G, C, H, W), in place, with the noise (N,) that is its own."""
     first = 0
-    for view, (top, bottom, left, right) in zip(views, boxes.tolist(), strict=True):
-        box = view[:, top:bottom, left:right]
+    for number in boxes.any(1).nonzero().flatten().tolist():
+        top, bottom, left, right = boxes[number].tolist()
+        box = views[number, :, top:bottom, left:right]
         box.copy_(noise[first : first + box.numel()].view_as(box))
         first += box.numel()
 
