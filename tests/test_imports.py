@@ -20,6 +20,7 @@ LAYERS = (
         "schedules",
         "checkpoints",
         "finite",
+        "reduction",
         "datasets",
         "distributed",
         "loading",

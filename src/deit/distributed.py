@@ -29,6 +29,12 @@ class Place:
         """Whether this is the process that logs and writes files."""
         return self.rank == 0
 
+    def sent(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device; the host does not wait for the copy."""
+        if self.device.type == "cuda" and tensor.device.type == "cpu":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
     def sum_over_ranks(self, tensors: list[Tensor]) -> None:
         """Replaces each tensor by its sum over the ranks; one message for all tensors of a type."""
         if self.world == 1:

@@ -14,6 +14,7 @@ from .distributed import Place
 from .finite import FiniteSteps, all_finite, tensors_in
 from .history import Row, run_log
 from .recipes import Execution, Training
+from .reduction import GradientReduction
 from .schedules import learning_rate
 from .teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop
 from .views import ViewStream
@@ -57,6 +58,7 @@ class Run:
         self.finite = FiniteSteps(self.recipe.optimisation.skip_nonfinite_steps, self.place.device)
         self.buffers = list(self.net.buffers()) if layers else []
         """What a forward pass alters."""
+        self.reduction = GradientReduction(self.net) if self.place.world > 1 else None
         self.log = run_log(self.name)
         self.steps_per_epoch = self.stream.steps_per_epoch
         self.end = self.recipe.optimisation.epochs * self.steps_per_epoch

@@ -35,6 +35,10 @@ SAVE, NOT_FINITE = 1, 255
 """What ranks tell each other before a step, beside the numbers of the stop signals, which lie between."""
 
 
+ASK_EVERY = 4
+"""Steps after which ranks ask one another for signals, and whether to save."""
+
+
 class Seen(NamedTuple):
     """A mix group on the device."""
 
@@ -136,6 +140,8 @@ def save_where_due(runs: list[Run], recorders: list[Recorder], request: StopRequ
     place = (runs or recorders)[0].place
     minutes = [60 * one.execution.save_minutes < time.perf_counter() - one.saved for one in (*runs, *recorders)]
     bad = any(run.finite.seen >= 0 for run in runs)
+    if place.world > 1 and (runs or recorders)[0].step % ASK_EVERY:
+        return
     told = place.largest_over_ranks(NOT_FINITE if bad else request.signal or SAVE * (place.writes and any(minutes)))
     if told:
         for run in runs:
@@ -161,9 +167,16 @@ def given_up_where_diverged(run: Run) -> Iterator[None]:
 
 
 def batches_of(groups: Iterator[MixGroup], stream: ViewStream, place: Place, share: int) -> Iterator[list[Seen]]:
-    """This rank's mix groups of each step, on the device."""
+    """This rank's mix groups of each step, on the device; a GPU fetches them beside the step before."""
+    beside = torch.cuda.Stream(place.device) if place.device.type == "cuda" else None
     while batch := list(islice(groups, share)):
-        yield [Seen(group.positions, *stream.finish(group, place.device)) for group in batch]
+        with torch.cuda.stream(beside):
+            seen = [Seen(group.positions, *stream.finish(group, place.device)) for group in batch]
+        if beside:
+            torch.cuda.current_stream().wait_stream(beside)
+            for tensor in (tensor for one in seen for tensor in (one.views, one.targets)):
+                tensor.record_stream(torch.cuda.current_stream())  # not to be freed before it was used there
+        yield seen
 
 
 class Answers:
@@ -224,6 +237,8 @@ def take_step(run: Run, batch: list[Seen], answers: Answers) -> None:
         with torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
             logits = run.forward(views)
         loss = objective_loss(recipe.objective, logits, targets, said) * (len(views) / recipe.views.batch)
+        if run.reduction and part == len(parts) - 1:
+            run.reduction.begin()
         loss.backward()
         sums += torch.stack([loss.detach(), found(logits[0], targets)])
     sum_over_ranks(run, sums)
@@ -244,7 +259,7 @@ def forward_passes(run: Run, batch: list[Seen], answers: Answers) -> Iterator[tu
         part = slice(first, first + size)
         answer = None
         if asked:
-            answer = torch.cat([getattr(one, asked) for one in said[part]]).to(run.place.device, non_blocking=True)
+            answer = run.place.sent(torch.cat([getattr(one, asked) for one in said[part]]))
         yield torch.cat([seen.views for seen in batch[part]]), torch.cat([seen.targets for seen in batch[part]]), answer
         first += size
 
@@ -283,11 +298,11 @@ def found(logits: Tensor, targets: Tensor) -> Tensor:
 
 def sum_over_ranks(run: Run, sums: Tensor) -> None:
     """Gradients and sums of the whole batch; running batch statistics become the mean of the ranks'."""
-    if run.place.world == 1:
+    if not run.reduction:
         return
-    gradients = [parameter.grad for parameter in run.net.parameters() if parameter.grad is not None]
     statistics = [buffer for buffer in run.net.buffers() if buffer.is_floating_point()]
-    run.place.sum_over_ranks([*gradients, sums, *statistics])
+    run.place.sum_over_ranks([sums, *statistics])
+    run.reduction.finish()
     for buffer in statistics:
         buffer /= run.place.world
 
