@@ -3,11 +3,12 @@ finished on the device of the training.
 
     PYTHONPATH=src:workflow python benchmarks/views.py [--repetitions 9] [--before f8c6bb8]
 
-The views are those of params/imagenet.yaml at both resolutions, of JPEGs of 500 x 375 pixels that the script makes. All
-variants show the same images, read by the same class. timm's transform includes erasing; mixing is left out, as in
-timm's own loop, which mixes on the device. Ours is all that a loader does, and `finish` what is left to the device, here
-a CPU. Every repetition runs all variants one after another, in an order of its own, so that what else the machine does
-meets all of them; a ratio is the median of the repetitions' ratios. The time is the CPU time of this process, one thread.
+The views are those of params/imagenet.yaml at both resolutions, of JPEGs of 500 x 375 pixels that the script makes.
+All variants show the same images, read by the same class. timm's transform includes erasing; mixing is left out, as in
+timm's own loop, which mixes on the device. Ours is all that a loader does, and `finish` what is left to the device,
+here a CPU. Every repetition runs all variants one after another, in an order of its own, so that what else the machine
+does meets all of them; a ratio is the median of the repetitions' ratios. The time is the CPU time of this process, one
+thread.
 """
 
 import argparse

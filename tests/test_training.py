@@ -473,6 +473,7 @@ def test_a_damaged_state_ends_all_ranks_and_the_one_before_serves_all(tmp_path, 
 
 def test_all_ranks_end_where_the_loss_of_one_is_not_finite(tmp_path, root, monkeypatch):
     spoil(monkeypatch, 2, rank=1)
+    monkeypatch.setattr(training, "ASK_EVERY", 1)
     job = training_job(root, execution={"save_minutes": 1e-9})
     first, second = on_two_ranks(tmp_path, lambda place: run(job, tmp_path / "run", place=place))
     assert "step 2 (epoch 0)" in first and second == "1"
