@@ -1,12 +1,17 @@
 """Runs that are trained together end as they do alone, bit for bit, whatever happens on the way."""
 
 import os
+import re
+import shutil
 import signal
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 import torch
+from passes import ancestors, plan_passes
+from plan import plan_study
+from smoke_study import ROOT, copy_of_project, snakemake
 from test_training import on_two_ranks
 from tiny_runs import (
     BATCH,
@@ -28,6 +33,8 @@ from deit.recipes import Execution, Job
 from deit.recording import Recorder
 from deit.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, write_epochs
 from deit.training import set_up, train_together
+from deit.views import ViewStream
+from params import ParamsError
 
 WEIGHTS = {"weights.safetensors": "a" * 64}
 KINDS = {
@@ -102,19 +109,13 @@ def test_two_runs_end_as_each_does_alone(jobs, alone, tmp_path, pair):
 
 def test_all_runs_together_end_as_each_does_alone_and_shared_work_is_done_once(jobs, alone, tmp_path, monkeypatch):
     made, asked = [], []
-    rendered, said = stream_class().finish, TeacherInTheLoop.says
-    monkeypatch.setattr(stream_class(), "finish", lambda *words: made.append(1) or rendered(*words))
+    rendered, said = ViewStream.finish, TeacherInTheLoop.says
+    monkeypatch.setattr(ViewStream, "finish", lambda *words: made.append(1) or rendered(*words))
     monkeypatch.setattr(TeacherInTheLoop, "says", lambda *words: asked.append(1) or said(*words))
     weights = together(list(jobs.values()), tmp_path)
     assert all(same(weights[kind], alone[kind]) for kind in KINDS)
     groups = STEPS * BATCH // GROUP
     assert len(made) == 3 * groups and len(asked) == 2 * groups
-
-
-def stream_class():
-    from deit.views import ViewStream
-
-    return ViewStream
 
 
 @pytest.mark.parametrize("step", [1, STEPS, 2 * STEPS - 1])
@@ -231,3 +232,108 @@ def test_a_run_that_diverges_is_given_up_alone(jobs, alone, tmp_path, monkeypatc
     assert same(ended["labels"], alone["labels"]) and same(ended["token"], alone["token"])
     assert "step 2 (epoch 0)" in ended["hard"] and "hard: step 2" in caplog.text
     assert ResumeState(tmp_path / "hard", jobs["hard"].digest).load()["step"] == 2, "the last good state"
+
+
+# Planned --------------------------------------------------------------------------------------------------------------
+
+PASSES = """
+execution:
+  passes:
+    small: {runs: ["deit-ti/*", "deit-s/*"]}
+    convnets: {runs: ["regnety-*/labels/15/*"], resources: {minutes: 7}}
+"""
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch) -> Path:
+    """A folder of studies in which smoke has passes; no result is there."""
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("params.file_problems", lambda study: iter(()))
+    with (tmp_path / "params/smoke.yaml").open("a") as file:
+        file.write(PASSES)
+    return tmp_path / "params/smoke.yaml"
+
+
+def runs_of(job: Job, plan) -> set[str]:
+    return {plan.jobs[digest].name for digest in job.resolved().runs}
+
+
+def test_a_pass_holds_the_unfinished_runs_of_a_stream_and_the_caches_that_they_read(params):
+    plan = plan_study("smoke")
+    passes = {job.name: job for job in plan_passes(plan).values()}
+    assert set(passes) == {"passes/small-0", "passes/convnets-0"}
+    small = passes["passes/small-0"]
+    assert {name.split("/")[1] for name in runs_of(small, plan)} == {"deit-ti", "deit-s"}
+    caches = [plan.jobs[digest] for digest in small.resolved().caches]
+    assert {job.name.split("/")[1] for job in caches} == {"regnety-16gf"} and len(caches) == 2
+    assert "teacher-logits" not in small.execution.folders and small.execution.folders["teacher"]
+    made = [job for job in plan.jobs.values() if job.execution.made_by == small.execution.output]
+    assert len(made) == len(small.resolved().runs) + 2
+    assert passes["passes/convnets-0"].execution.minutes == 7 < small.execution.minutes
+
+
+def test_a_pass_changes_no_name(params):
+    with_passes = plan_study("smoke")
+    plan_passes(with_passes)
+    params.write_text(params.read_text().removesuffix(PASSES))
+    assert with_passes.jobs.keys() == plan_study("smoke").jobs.keys()
+
+
+def test_what_is_finished_is_left_out_and_one_run_is_no_pass(params):
+    plan = plan_study("smoke")
+    (small,) = (job for job in plan_passes(plan).values() if job.name == "passes/small-0")
+    *others, last = small.resolved().runs
+    for digest in (*others[1:], *small.resolved().caches):
+        folder = Path(plan.jobs[digest].execution.output)
+        folder.mkdir(parents=True)
+        (folder / "provenance.json").touch()
+    again = plan_study("smoke")
+    (rest,) = (job for job in plan_passes(again).values() if job.name == "passes/small-0")
+    assert set(rest.resolved().runs) == {others[0], last} and not rest.resolved().caches
+    Path(plan.jobs[last].execution.output).mkdir(parents=True, exist_ok=True)
+    Path(plan.jobs[last].execution.output, "provenance.json").touch()
+    assert {job.name for job in plan_passes(plan_study("smoke")).values()} == {"passes/convnets-0"}
+
+
+def test_a_run_that_needs_another_of_the_pass_is_trained_later(params):
+    params.write_text(params.read_text().replace('["deit-ti/*", "deit-s/*"]', '["deit-*"]'))
+    plan = plan_study("smoke")
+    for job in plan_passes(plan).values():
+        names = runs_of(job, plan)
+        assert not any("hard-from-deit-b" in name for name in names)
+        assert len({plan.jobs[digest].recipe["views"]["resolution"] for digest in job.resolved().runs}) == 1
+        runs = [plan.jobs[digest] for digest in job.resolved().runs]
+        assert not {run.digest for run in runs} & {digest for run in runs for digest in ancestors(plan, run)}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('small: {runs: ["deit-x/*"]}', "execution.passes.small.runs: 'deit-x/*' matches no run"),
+        ('small: {runs: ["deit-ti/*"]}\n    more: {runs: ["*/hard-*"]}', "is in the pass 'small', too"),
+        ("small: {runs: []}", "execution.passes.small.runs: list should have at least 1 item"),
+        ('small: {runs: ["deit-ti/*"], resources: {gpu: 1}}', "did you mean 'gpus'?"),
+    ],
+)
+def test_a_mistake_in_passes_is_one_message(params, line, words):
+    params.write_text(params.read_text().removesuffix(PASSES) + f"\nexecution:\n  passes:\n    {line}\n")
+    with pytest.raises(ParamsError, match=re.escape(words)):
+        plan_passes(plan_study("smoke"))
+
+
+@pytest.mark.pipeline
+def test_a_study_with_passes_has_the_results_of_one_without(project, tmp_path):
+    clone = copy_of_project(tmp_path / "clone")
+    with (clone / "params/smoke.yaml").open("a") as file:
+        file.write(PASSES)
+    output = snakemake(clone, "--", "students")
+    assert re.search(r"train_pass +2", output), output[-3000:]
+    weights = [path.relative_to(clone) for path in clone.glob("results/smoke/**/*.safetensors")]
+    shards = [path.relative_to(clone) for path in clone.glob("results/smoke/teacher_logits/**/*.npy")]
+    assert len(weights) > 10 and shards
+    for name in (*weights, *shards):
+        assert (clone / name).read_bytes() == (project / name).read_bytes(), name
+    log = next(clone.glob("results/smoke/logs/students/deit-ti/hard*/**/*.log")).read_text()
+    assert "finished by another job" in log
+    assert "Nothing to be done" in snakemake(clone, "--", "students")

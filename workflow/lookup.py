@@ -56,12 +56,14 @@ class Lookup:
     def __init__(self, study: str, main_process: bool, as_if_new: bool = False):
         self.study = study
         self.as_if_new = as_if_new
+        self.passes: dict[str, Job] = {}
         self.plan = self._plan() if main_process else None
-        self.passes = plan_passes(self.plan, as_if_new) if self.plan else {}
 
     def _plan(self) -> Plan:
         try:
-            return plan_study(self.study)
+            plan = plan_study(self.study)
+            self.passes = plan_passes(plan, everything=self.as_if_new)
+            return plan
         except ParamsError as error:
             print(f"Nothing was started, because of params/:\n{error}", file=sys.stderr)
             sys.stderr.flush()

@@ -14,13 +14,16 @@ from study import PassParams
 from deit import recipes
 from deit.behaviour import behaviours
 from deit.recipes import Execution, Job, Resources
+from params import ParamsError
 
 
 def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
     """Digest -> pass, of the runs that are not finished (or of all); these learn which pass makes them.
 
-    Runs of one name in `passes` that see different streams are passes of their own, and so is a single run none.
+    Runs under one name in `passes` that see different streams are passes of their own; a single run is none. Raises
+    ParamsError for a pattern that no run's name matches, or a run that two passes claim.
     """
+    refuse_idle_patterns(plan)
     unfinished = {job.digest for job in (plan.jobs.values() if everything else plan.unfinished())}
     passes = {}
     for name, params in plan.study.execution.passes.items():
@@ -29,6 +32,19 @@ def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
                 job = plan_pass(plan, f"passes/{name}-{number}", runs, caches_of(plan, runs, unfinished), params)
                 passes[job.digest] = job
     return passes
+
+
+def refuse_idle_patterns(plan: Plan) -> None:
+    names = [job.name.partition("/")[2] for job in plan.jobs.values() if job.kind == "train"]
+    claimed: dict[str, str] = {}
+    for key, params in plan.study.execution.passes.items():
+        where = f"params/{plan.name}.yaml: execution.passes.{key}.runs"
+        for word in params.runs:
+            if not (matched := [name for name in names if fnmatch(name, word)]):
+                raise ParamsError(f"{where}: '{word}' matches no run; their names are like {names[0]}; correct it.")
+            for name in matched:
+                if claimed.setdefault(name, key) != key:
+                    raise ParamsError(f"{where}: {name} is in the pass '{claimed[name]}', too; keep it in one of them.")
 
 
 def members(plan: Plan, patterns: list[str], unfinished: set[str]) -> Iterator[Job]:
