@@ -5,9 +5,10 @@ finished on the device of the training.
 
 The views are those of params/imagenet.yaml at both resolutions, of JPEGs of 500 x 375 pixels that the script makes. All
 variants show the same images, read by the same class. timm's transform includes erasing; mixing is left out, as in
-timm's own loop, which mixes on the device. Ours is all that a loader does, and `finish` what is left to the device, here
-a CPU. Every repetition runs all variants one after another, in an order of its own, so that what else the machine does
-meets all of them; a ratio is the median of the repetitions' ratios. The time is the CPU time of this process, one thread.
+timm's own loop, which mixes on the device. Ours is all that a loader does, and `finish` what is left to the device,
+here a CPU. Every repetition runs all variants one after another, in an order of its own, so that what else the machine
+does meets all of them; a ratio is the median of the repetitions' ratios. The time is the CPU time of this process, one
+thread.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def recipes() -> list[Training]:
     """Of a student's pretraining and fine-tuning, for the script's images."""
     plan = plan_study("imagenet")
     jobs = [job.resolved() for section in ("students", "finetuned") for job in plan.of_section(section)]
-    by_resolution = {recipe.views.resolution: recipe for recipe in jobs if recipe.objective.loss == "labels"}
+    by_resolution = {recipe.views.resolution: recipe for recipe in jobs}
     changes = {"split": {"images": IMAGES, "folder": "train"}, "classes": 2, "held_out": 0}
     return [
         recipe.model_copy(update={"data": type(recipe.data).model_validate(recipe.data.model_dump() | changes)})
