@@ -3,12 +3,12 @@ finished on the device of the training.
 
     PYTHONPATH=src:workflow python benchmarks/views.py [--repetitions 9] [--before f8c6bb8]
 
-The views are those of params/imagenet.yaml at both resolutions, of JPEGs of 500 x 375 pixels that the script makes. All
-variants show the same images, read by the same class. timm's transform includes erasing; mixing is left out, as in
-timm's own loop, which mixes on the device. Ours is all that a loader does, and `finish` what is left to the device,
-here a CPU. Every repetition runs all variants one after another, in an order of its own, so that what else the machine
-does meets all of them; a ratio is the median of the repetitions' ratios. The time is the CPU time of this process, one
-thread.
+The views are those of params/imagenet.yaml at both resolutions, of JPEGs of 500 x 375 pixels that the script makes.
+All variants show the same images, read by the same class. timm's transform includes erasing; mixing is left out, as in
+timm's own loop, which mixes on the device; up to bytes, it leaves erasing to the device too. Ours is all that a loader
+does, and `finish` what is left to the device, here a CPU. Every repetition runs all variants one after another, in an
+order of its own, so that what else the machine does meets all of them; a ratio is the median of the repetitions'
+ratios. The time is the CPU time of this process, one thread.
 """
 
 import argparse
@@ -139,7 +139,12 @@ def variants(recipe: Training, images: ImageSet, before: ModuleType | None) -> d
             shown = stream.shown(epoch, stream.positions(step, group)).tolist()
             torch.stack([transform(images.image(index)) for index in shown])
 
-    found = {"ours": ours, "one by one": one_by_one, "finish": finish, "timm": timm}
+    def timm_bytes(epoch: int) -> None:
+        for _, step, group in keys(epoch):
+            shown = stream.shown(epoch, stream.positions(step, group)).tolist()
+            np.stack([np.asarray(stream.render.augment(images.image(index))) for index in shown])
+
+    found = {"ours": ours, "one by one": one_by_one, "finish": finish, "timm": timm, "timm, bytes": timm_bytes}
     if before:
         earlier = before.ViewStream(images, recipe.data, recipe.views, 0)
 
@@ -170,6 +175,7 @@ def print_table(recipe: Training, seconds: dict[str, list[float]]) -> None:
     print(f"{'':44}{'median':>8}{'smallest':>10}{'largest':>9}")
     for label, slow, fast in (
         ("timm's transform / ours", "timm", "ours"),
+        ("timm's transform up to bytes / ours", "timm, bytes", "ours"),
         ("before / ours", "before", "ours"),
         ("a group at a time / ours", "one by one", "ours"),
     ):
