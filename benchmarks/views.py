@@ -1,7 +1,7 @@
 """What a view costs the loader: ours, beside timm's stock transform, and beside this project's code before views were
 finished on the device of the training.
 
-    PYTHONPATH=src:workflow python benchmarks/views.py [--repetitions 9] [--before f8c6bb8]
+    PYTHONPATH=src:workflow python benchmarks/views.py [--repetitions 11] [--before f8c6bb8]
 
 The views are those of params/imagenet.yaml at both resolutions, of JPEGs of 500 x 375 pixels that the script makes.
 All variants show the same images, read by the same class. timm's transform includes erasing; mixing is left out, as in
@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=9)
+    parser.add_argument("--repetitions", type=int, default=11)
     parser.add_argument("--before", default="f8c6bb8", help="the commit to compare with; empty = none")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
