@@ -96,12 +96,12 @@ def trained(job: Job, stream: ViewStream, place: Place, teacher: Teacher | None)
 
 
 def streamed(stream: ViewStream) -> Callable[[], None]:
-    """The epoch's mix groups, and nothing done with them."""
+    """The epoch's views, finished, and nothing done with them."""
 
     def make() -> None:
         for step in range(stream.steps_per_epoch):
             for group in range(stream.groups_per_batch):
-                stream[0, step, group]
+                stream.finish(stream[0, step, group], torch.device("cpu"))
 
     return make
 

@@ -1,14 +1,14 @@
 """What a view costs the loader: ours, beside timm's stock transform, and beside this project's code before views were
 finished on the device of the training.
 
-    PYTHONPATH=src:workflow python benchmarks/views.py [--repetitions 9] [--before f8c6bb8]
+    PYTHONPATH=src:workflow python benchmarks/views.py [--repetitions 11] [--before f8c6bb8]
 
-The views are those of params/imagenet.yaml at both resolutions, of JPEGs of 500 x 375 pixels that the script makes.
-All variants show the same images, read by the same class. timm's transform includes erasing; mixing is left out, as in
-timm's own loop, which mixes on the device. Ours is all that a loader does, and `finish` what is left to the device,
-here a CPU. Every repetition runs all variants one after another, in an order of its own, so that what else the machine
-does meets all of them; a ratio is the median of the repetitions' ratios. The time is the CPU time of this process, one
-thread.
+The views are those of params/imagenet.yaml at both resolutions, of JPEGs of 500 x 375 pixels that the script makes. All
+variants show the same images, read by the same class. timm's transform includes erasing; mixing is left out, as in
+timm's own loop, which mixes on the device; up to bytes, it leaves erasing to the device too. Ours is all that a loader
+does, and `finish` what is left to the device, here a CPU. Every repetition runs all variants one after another, in an
+order of its own, so that what else the machine does meets all of them; a ratio is the median of the repetitions'
+ratios. The time is the CPU time of this process, one thread.
 """
 
 import argparse
@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=9)
+    parser.add_argument("--repetitions", type=int, default=11)
     parser.add_argument("--before", default="f8c6bb8", help="the commit to compare with; empty = none")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -59,7 +59,7 @@ def recipes() -> list[Training]:
     """Of a student's pretraining and fine-tuning, for the script's images."""
     plan = plan_study("imagenet")
     jobs = [job.resolved() for section in ("students", "finetuned") for job in plan.of_section(section)]
-    by_resolution = {recipe.views.resolution: recipe for recipe in jobs if recipe.objective.loss == "labels"}
+    by_resolution = {recipe.views.resolution: recipe for recipe in jobs}
     changes = {"split": {"images": IMAGES, "folder": "train"}, "classes": 2, "held_out": 0}
     return [
         recipe.model_copy(update={"data": type(recipe.data).model_validate(recipe.data.model_dump() | changes)})
@@ -139,7 +139,12 @@ def variants(recipe: Training, images: ImageSet, before: ModuleType | None) -> d
             shown = stream.shown(epoch, stream.positions(step, group)).tolist()
             torch.stack([transform(images.image(index)) for index in shown])
 
-    found = {"ours": ours, "one by one": one_by_one, "finish": finish, "timm": timm}
+    def timm_bytes(epoch: int) -> None:
+        for _, step, group in keys(epoch):
+            shown = stream.shown(epoch, stream.positions(step, group)).tolist()
+            np.stack([np.asarray(stream.render.augment(images.image(index))) for index in shown])
+
+    found = {"ours": ours, "one by one": one_by_one, "finish": finish, "timm": timm, "timm, bytes": timm_bytes}
     if before:
         earlier = before.ViewStream(images, recipe.data, recipe.views, 0)
 
@@ -170,6 +175,7 @@ def print_table(recipe: Training, seconds: dict[str, list[float]]) -> None:
     print(f"{'':44}{'median':>8}{'smallest':>10}{'largest':>9}")
     for label, slow, fast in (
         ("timm's transform / ours", "timm", "ours"),
+        ("timm's transform up to bytes / ours", "timm, bytes", "ours"),
         ("before / ours", "before", "ours"),
         ("a group at a time / ours", "one by one", "ours"),
     ):

@@ -1,7 +1,7 @@
 """The training loop: one for teachers, students and fine-tunings, on any number of processes, and after any crash.
 
 Shapes: B views of one forward pass, C channels, H and W pixels, K classes. A batch is the views of one optimiser step
-over all ranks; it is made of mix groups, of which a rank takes every `world`-th.
+over all ranks; it is made of mix groups, of which each rank takes an equal share.
 """
 
 import math
@@ -93,9 +93,10 @@ def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Itera
     ahead = [*runs, *recorders]
     place, stream, execution = ahead[0].place, ahead[0].stream, ahead[0].execution
     steps = range(min(one.step for one in ahead), max(one.end for one in ahead))
-    share = range(place.rank, stream.groups_per_batch, place.world)
+    count = stream.groups_per_batch // place.world
+    share = range(place.rank * count, (place.rank + 1) * count)  # neighbours show the same images, decoded once
     groups = mix_groups(stream, Keys(steps.start, steps.stop, stream.steps_per_epoch, share), execution)
-    batches = batches_of(groups, stream, place, len(share))
+    batches = batches_of(groups, stream, place, count)
     with noted_stop_signals() as request:
         for step in tqdm(steps, leave=False, disable=None if place.writes else True):
             yield from ended(runs, recorders)

@@ -79,12 +79,10 @@ class ViewStream(Dataset):
 
         torch's loader calls this method, by this name, where it is asked for several items at a time.
         """
-        positions = [self.positions(step, group) for _, step, group in keys]
-        shown = [self.shown(epoch, where) for (epoch, _, _), where in zip(keys, positions, strict=True)]
-        seeds = [
-            keyed(AUGMENTATION, self.seed, epoch, where[:, None], np.arange(3))
-            for (epoch, _, _), where in zip(keys, positions, strict=True)
-        ]
+        epochs, steps, groups = zip(*keys, strict=True)
+        positions = list(map(self.positions, steps, groups))
+        shown = list(map(self.shown, epochs, positions))
+        seeds = list(map(self.seeds, epochs, positions))
         pixels, erased = self.render(self.images.image, np.concatenate(shown), np.concatenate(seeds))
         parts = zip(keys, positions, shown, np.split(pixels, len(keys)), np.split(erased, len(keys)), strict=True)
         return [self.group(*part) for part in parts]
@@ -97,6 +95,10 @@ class ViewStream(Dataset):
     def shown(self, epoch: int, positions: np.ndarray) -> np.ndarray:
         """Numbers (G,) of the images at positions (G,) of an epoch."""
         return epoch_order(self.seed, epoch, len(self.images))[positions // self.recipe.repeats]
+
+    def seeds(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        """Seeds (G, 3) of the global generators for the views at positions (G,) of an epoch."""
+        return keyed(AUGMENTATION, self.seed, epoch, positions[:, None], np.arange(3))
 
     def group(
         self, key: Key, positions: np.ndarray, shown: np.ndarray, pixels: np.ndarray, erased: np.ndarray
@@ -112,9 +114,9 @@ class ViewStream(Dataset):
         )
 
     def finish(self, group: MixGroup, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Views (G, C, H, W), normalised, erased and mixed, and float32 targets (G, K), on the device.
+        """Views (G, C, H, W), normalised, erased and mixed, and targets (G, K), mixed and smoothed.
 
-        A pure function of the group. Nothing here waits for a GPU.
+        Both are float32 and on the device. A pure function of the group, which waits for no GPU.
         """
         labels, pixels, noise = (
             part.to(device, non_blocking=True) for part in (group.labels, group.pixels, group.noise)
