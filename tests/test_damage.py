@@ -75,7 +75,8 @@ def readings(plan: Plan) -> dict[tuple[str, str], list[tuple[Job, Job]]]:
 
 def test_every_kind_and_every_reader_is_in_the_matrix(plan):
     assert set(readings(plan)) == set(READ)
-    assert {kind for pair in READ for kind in pair} == set(RECIPES)
+    results = set(RECIPES) - {"pass"}  # whose folder says how its runs ended, and is no result that a job reads
+    assert {kind for pair in READ for kind in pair} == results
 
 
 @pytest.mark.parametrize("how", DAMAGE)
