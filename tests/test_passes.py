@@ -273,6 +273,14 @@ def test_a_pass_holds_the_unfinished_runs_of_a_stream_and_the_caches_that_they_r
     assert passes["passes/convnets-0"].execution.minutes == 7 < small.execution.minutes
 
 
+def test_a_pass_may_wait_for_its_caches(params):
+    params.write_text(params.read_text().replace('"deit-s/*"]', '"deit-s/*"], caches: false'))
+    plan = plan_study("smoke")
+    (small,) = (job for job in plan_passes(plan).values() if job.name == "passes/small-0")
+    assert not small.resolved().caches and len(small.execution.folders["teacher-logits"]) == 2
+    assert not any(job.execution.made_by for job in plan.jobs.values() if job.kind == "cache")
+
+
 def test_a_pass_changes_no_name(params):
     with_passes = plan_study("smoke")
     plan_passes(with_passes)

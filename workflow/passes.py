@@ -29,7 +29,8 @@ def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
     for name, params in plan.study.execution.passes.items():
         for number, runs in enumerate(by_stream(plan, list(members(plan, params.runs, unfinished)))):
             if len(runs) > 1:
-                job = plan_pass(plan, f"passes/{name}-{number}", runs, caches_of(plan, runs, unfinished), params)
+                caches = caches_of(plan, runs, unfinished) if params.caches else []
+                job = plan_pass(plan, f"passes/{name}-{number}", runs, caches, params)
                 passes[job.digest] = job
     return passes
 
@@ -40,7 +41,8 @@ def refuse_idle_patterns(plan: Plan) -> None:
     for key, params in plan.study.execution.passes.items():
         where = f"params/{plan.name}.yaml: execution.passes.{key}.runs"
         for word in params.runs:
-            if not (matched := [name for name in names if fnmatch(name, word)]):
+            matched = [name for name in names if fnmatch(name, word)]
+            if names and not matched:
                 raise ParamsError(f"{where}: '{word}' matches no run; their names are like {names[0]}; correct it.")
             for name in matched:
                 if claimed.setdefault(name, key) != key:
