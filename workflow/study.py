@@ -214,8 +214,8 @@ class PassParams(Recipe):
     runs: Annotated[list[str], Field(min_length=1)]
     """Patterns of names of runs, model/supervision/resolution/seed: `deit-ti/*`, `*/token-from-*/224/seed0`."""
     caches: bool = True
-    """The pass asks the runs' teachers itself and fills their caches on the way; false: it waits for these caches, which
-    others may need sooner and many jobs fill side by side."""
+    """The pass asks the runs' teachers itself and fills their caches on the way; false: it waits for these caches,
+    which others may need sooner and many jobs fill side by side."""
     resources: Resources = Resources()
     """Without, the most that one of the runs asks for, and the time of all."""
 
