@@ -30,7 +30,7 @@ from deit.datasets import FolderImages, ImageSet, training_images
 from deit.distributed import Place, set_up_torch
 from deit.loading import Keys, mix_groups
 from deit.recipes import Execution, Job, Split, Training
-from deit.run_state import Run
+from deit.run_state import Run, Teacher
 from deit.teacher_logits import logits_of
 from deit.throughput import device_name, wait_for
 from deit.training import set_up, train_one_epoch
@@ -78,9 +78,10 @@ def speeds_of_node(
     for (model, resolution), job in jobs.items():
         if arguments.models is None or model in arguments.models:
             recipe = share_of_one_device(job, place.device)
-            run, group = ready_run(recipe, images, place, execution)
+            run = ready_run(recipe, images, place, execution)
+            group = one_group(run)
             key = (model, resolution, card, recipe.optimisation.precision)
-            speed = trained_images_a_second(run, group, arguments.seconds)
+            speed = trained_images_a_second(run, itertools.repeat(group), arguments.seconds)
             yield measured("train", *key, speed, f"{recipe.views.batch} views a step")
             speed = answered_images_a_second(run, group, arguments.seconds)
             yield measured("infer", *key, speed, f"{recipe.views.mix_group} views a forward pass")
@@ -157,30 +158,38 @@ def views_a_second(stream: ViewStream, workers: int, seconds: float) -> float:
 
 
 def share_of_one_device(job: Job, device: torch.device) -> Training:
-    """The training as one of its GPUs does it, undistilled: its part of each batch. Without a GPU: two views a step."""
+    """The training as one of its GPUs does it: its part of each batch. Without a GPU: two views a step."""
     recipe, world = job.resolved(), max(job.execution.gpus * job.execution.nodes, 1)
     group = recipe.views.mix_group if device.type == "cuda" else 2
     batch = recipe.views.batch // world if device.type == "cuda" else group
     views = recipe.views.model_copy(update={"batch": batch, "mix_group": group})
     optimisation = recipe.optimisation.model_copy(update={"epochs": FAR})
-    objective = recipe.objective.model_copy(update={"loss": "labels"})
-    return recipe.model_copy(update={"views": views, "optimisation": optimisation, "objective": objective})
+    return recipe.model_copy(update={"views": views, "optimisation": optimisation})
 
 
-def ready_run(recipe: Training, images: ImageSet, place: Place, execution: Execution) -> tuple[Run, MixGroup]:
-    """A run before its first step, whose epochs have ten steps (one without a GPU), and a mix group to repeat."""
-    steps = 10 if place.device.type == "cuda" else 1
-    views = recipe.views.model_copy(update={"epoch_views": steps * recipe.views.batch})
+def ready_run(
+    recipe: Training, images: ImageSet, place: Place, execution: Execution, teacher: Teacher | None = None
+) -> Run:
+    """A run before its first step, whose epochs have ten steps, where the images suffice; without a GPU, one."""
+    batch, shown = recipe.views.batch, len(images) * recipe.views.repeats
+    steps = min(10, shown // batch) if place.device.type == "cuda" else 1
+    views = recipe.views.model_copy(update={"epoch_views": steps * batch})
     recipe = recipe.model_copy(update={"views": views})
+    if teacher is None:  # nobody to ask: as from labels alone
+        recipe = recipe.model_copy(update={"objective": recipe.objective.model_copy(update={"loss": "labels"})})
     job = Job(kind="train", name="measured", recipe=recipe.model_dump(mode="json"), behaviour={}, execution=execution)
     stream = ViewStream(images, recipe.data, views, recipe.stream_seed)
-    run = set_up(job, stream, ResumeState(Path("unused"), job.digest), place, None, None)
-    return run, next(mix_groups(stream, Keys(0, 1, steps, range(1)), execution))
+    return set_up(job, stream, ResumeState(Path("unused"), job.digest), place, teacher, None)
 
 
-def trained_images_a_second(run: Run, group: MixGroup, seconds: float) -> float:
-    """Of optimiser steps of the project's own loop, all on the same mix group."""
-    epochs, groups = itertools.count(), itertools.repeat(group)
+def one_group(run: Run) -> MixGroup:
+    """A mix group of the run's stream, as its loader hands it over."""
+    return next(mix_groups(run.stream, Keys(0, 1, 1, range(1)), run.execution.model_copy(update={"workers": 0})))
+
+
+def trained_images_a_second(run: Run, groups: Iterator[MixGroup], seconds: float) -> float:
+    """Of optimiser steps of the project's own loop."""
+    epochs = itertools.count()
     return a_second(lambda: train_one_epoch(run, next(epochs), groups), run.stream.views_per_epoch, run, seconds)
 
 

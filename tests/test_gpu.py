@@ -7,9 +7,11 @@ The runs are those of tiny_runs.py, so that all of it takes a minute or two.
 """
 
 import copy
+import csv
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, writ
 DEVICE = os.environ.get("GPU_TESTS_DEVICE", "cuda")
 GPUS = int(DEVICE == "cuda")
 WEIGHTS = "a" * 64
+ROOT = Path(__file__).resolve().parent.parent
 
 pytestmark = [
     pytest.mark.gpu,
@@ -216,3 +219,19 @@ def test_a_convnet_with_channels_last_computes_about_the_same(place, precision):
             one(shown).square().mean().backward()
         for one, other in zip(net.parameters(), last.parameters(), strict=True):
             torch.testing.assert_close(other.grad, one.grad, **tolerance)
+
+
+# The benchmark --------------------------------------------------------------------------------------------------------
+
+
+def test_the_benchmark_fills_its_table(tmp_path):
+    paths = os.pathsep.join(str(ROOT / part) for part in ("src", "workflow", "tests"))
+    line = [sys.executable, "benchmarks/gpu.py", "--output", str(tmp_path), "--quick"]
+    ended = subprocess.run(line, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    (table,) = tmp_path.glob("gpu-*-quick.csv")
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["section"] for row in rows} == {"networks", "compiled", "cache", "one stream", "study"}
+    assert all(float(row["value"]) > 0 for row in rows)
+    assert "| study | smoke," in table.with_suffix(".md").read_text()
