@@ -5,6 +5,7 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,32 @@ def test_accumulation_sees_the_same_views_and_learns_the_same(tmp_path, root, mo
     for positions, others in zip(seen, weights, strict=True):
         assert torch.equal(torch.cat(positions), torch.cat(seen[0]))
         assert close(weights[0], others)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_a_compiled_student_learns_the_same(tmp_path, root, monkeypatch, backend):
+    """Stochastic depth included. Inductor, which runs use, writes C++; tracing and the backward graph need none."""
+    if backend == "inductor" and not shutil.which(os.environ.get("CXX", "g++")):
+        pytest.skip("no C++ compiler here")
+    compiled = []
+
+    def compile_with_backend(net):
+        compiled.append(net)
+        return inner(net, backend=backend)
+
+    inner = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_with_backend)
+    small = {"model": {"arguments": DEIT["arguments"] | {"depth": 1}}, "optimisation": SGD | {"epochs": 1}}
+    plain = run(training_job(root, **small), tmp_path / "plain")
+    assert not compiled
+    assert close(plain, run(training_job(root, execution={"compile": True}, **small), tmp_path / "compiled"))
+    assert len(compiled) == 1
+
+
+def test_a_network_with_batch_statistics_is_not_compiled(tmp_path, root, monkeypatch):
+    monkeypatch.setattr(torch, "compile", None)
+    jobs = [training_job(root, model=REGNETY, execution={"compile": on}, optimisation=SGD) for on in (False, True)]
+    assert same(*(run(job, tmp_path / f"{i}") for i, job in enumerate(jobs)))
 
 
 def test_stochastic_depth_acts_in_train_mode_only(tmp_path, root):

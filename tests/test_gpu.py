@@ -1,0 +1,237 @@
+"""What only a GPU can show: the loop, the cache, resuming and compiling on CUDA.
+
+    pytest -m gpu                                            # on a machine with a GPU; elsewhere all are skipped
+    GPU_TESTS_DEVICE=cpu pytest tests/test_gpu.py            # a rehearsal: shows that the tests run, nothing of GPUs
+
+The runs are those of tiny_runs.py, so that all of it takes a minute or two.
+"""
+
+import copy
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_training import ENVIRONMENT, NO_DROP, SGD, close, command, history, rows_of, spoil, with_data
+from tiny_runs import DEIT, GROUP, PIXELS, REGNETY, STEPS, caching_of, run, same, stream_of, teacher_net, training_job
+
+from deit import checkpoints, models, training
+from deit.distributed import Place, set_up_torch
+from deit.recipes import Execution, Model
+from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, write_epochs
+
+DEVICE = os.environ.get("GPU_TESTS_DEVICE", "cuda")
+GPUS = int(DEVICE == "cuda")
+WEIGHTS = "a" * 64
+ROOT = Path(__file__).resolve().parent.parent
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(GPUS and not torch.cuda.is_available(), reason="needs a GPU"),
+]
+
+
+@pytest.fixture(scope="module")
+def place():
+    """The GPU, set up as the commands do; what that changes in this process is taken back."""
+    precision = torch.backends.fp32_precision
+    yield Place(set_up_torch(Execution(gpus=GPUS)))
+    torch.use_deterministic_algorithms(False)
+    torch.backends.fp32_precision = precision
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    return tmp_path / "data"
+
+
+def gpu_job(root: Path, loss: str = "labels", execution: dict | None = None, **changes):
+    return training_job(root, loss, {"gpus": GPUS, **(execution or {})}, **changes)
+
+
+MODELS = pytest.mark.parametrize("model", [DEIT, REGNETY], ids=["deit", "regnety"])
+
+
+# The loop -------------------------------------------------------------------------------------------------------------
+
+
+@MODELS
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_repetition_and_workers_change_no_bit(tmp_path, root, place, model, precision):
+    jobs = [
+        gpu_job(root, execution={"workers": workers}, model=model, optimisation={"precision": precision})
+        for workers in (0, 0, 2)
+    ]
+    first, *others = (run(job, tmp_path / f"{i}", place=place) for i, job in enumerate(jobs))
+    assert all(same(first, other) for other in others)
+
+
+@MODELS
+def test_the_gpu_learns_what_the_cpu_does(tmp_path, root, place, model):
+    changes = {"model": model | NO_DROP, "optimisation": SGD}  # each device has random numbers of its own
+    on_gpu = run(gpu_job(root, **changes), tmp_path / "gpu", place=place)
+    on_cpu = run(training_job(root, **changes), tmp_path / "cpu")
+    for name, tensor in on_cpu.items():
+        torch.testing.assert_close(on_gpu[name], tensor, rtol=1e-3, atol=1e-4)
+    for ours, theirs in zip(history(tmp_path / "gpu"), history(tmp_path / "cpu"), strict=True):
+        assert [float(x) for x in ours] == pytest.approx([float(x) for x in theirs], rel=1e-3)
+
+
+@MODELS
+def test_no_step_waits_for_the_gpu_even_one_that_is_skipped(tmp_path, root, place, monkeypatch, model):
+    """torch raises where the host waits; from the second epoch on, as the first loads kernels."""
+    spoil(monkeypatch, STEPS + 1)
+    inner, watched = training.train_one_epoch, []
+
+    def train_one_epoch(a_run, epoch, groups):
+        watched.append(epoch)
+        if GPUS and epoch:
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            inner(a_run, epoch, groups)
+        finally:
+            if GPUS:
+                torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(training, "train_one_epoch", train_one_epoch)
+    job = gpu_job(root, model=model, optimisation={"epochs": 3, "skip_nonfinite_steps": 1})
+    trained = run(job, tmp_path / "run", place=place)
+    assert watched == [0, 1, 2]
+    assert [row["skipped_steps"] for row in rows_of(tmp_path / "run")] == ["0", "1", "0"]
+    assert all(tensor.isfinite().all() for tensor in trained.values())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_skipped_step_changes_nothing(tmp_path, root, place, monkeypatch, optimizer):
+    """A run whose every step is skipped ends with the weights that it began with."""
+    spoil(monkeypatch, *range(2 * STEPS))
+    optimisation = {"optimizer": optimizer, "skip_nonfinite_steps": 2 * STEPS}
+    job = gpu_job(root, model=REGNETY, optimisation=optimisation)
+    torch.manual_seed(job.resolved().seed)
+    initial = models.create(job.resolved().model).state_dict()
+    assert same(run(job, tmp_path / "run", place=place), initial)
+
+
+def test_one_step_too_many_that_is_not_finite_ends_the_run(tmp_path, root, place, monkeypatch):
+    spoil(monkeypatch, 1)
+    with pytest.raises(SystemExit, match=r"step 1 .*not finite"):
+        run(gpu_job(root), tmp_path / "run", place=place)
+    assert not (tmp_path / "run").exists()
+
+
+# Teachers -------------------------------------------------------------------------------------------------------------
+
+
+def cached(job, folder: Path, keep: str, place: Place) -> CachedTeacher:
+    folder.mkdir()
+    net = teacher_net(REGNETY).to(place.device)
+    write_epochs(folder, caching_of(job, keep), net, WEIGHTS, stream_of(job), Execution(gpus=GPUS))
+    return CachedTeacher([folder], job.resolved(), WEIGHTS)
+
+
+@pytest.mark.parametrize(("loss", "keep"), [("hard", "labels"), ("token", "labels"), ("soft", "dense")])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_student_of_the_cache_is_the_student_of_the_teacher(tmp_path, root, place, loss, keep, precision):
+    """Bit for bit, though promised on the CPU only: the teacher forwards the same mix groups in both."""
+    job = gpu_job(root, loss, optimisation={"precision": precision})
+    asked = TeacherInTheLoop(teacher_net(REGNETY).to(place.device), job.resolved())
+    in_the_loop = run(job, tmp_path / "loop", asked, place=place)
+    assert same(run(job, tmp_path / "cached", cached(job, tmp_path / "cache", keep, place), place=place), in_the_loop)
+
+
+def test_a_dense_cache_in_bf16_says_what_the_teacher_does(tmp_path, root, place):
+    job = gpu_job(root, "soft", optimisation={"precision": "bf16"})
+    stream, cache = stream_of(job), cached(job, tmp_path / "cache", "dense", place)
+    asked = TeacherInTheLoop(teacher_net(REGNETY).to(place.device), job.resolved())
+    for epoch, step, number in np.ndindex(2, STEPS, stream.groups_per_batch):
+        group = stream[epoch, step, number]
+        said = asked.answers(epoch, group.positions, group.views.to(place.device))
+        assert torch.equal(cache.answers(epoch, group.positions, group.views), said.cpu())
+
+
+# Interruption and ranks -----------------------------------------------------------------------------------------------
+
+
+def test_kill_9_and_the_same_command_again(tmp_path, root, place):
+    execution = {"save_minutes": 1e-9, "workers": 1}
+    job = with_data(gpu_job(root, execution=execution, optimisation={"epochs": 40}), tmp_path)
+    line = command(job, tmp_path)
+    process = subprocess.Popen(line, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "resume" / "resume.pt").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    again = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert "resumed after" in (tmp_path / "run" / "log.txt").read_text()
+    undisturbed = run(job, tmp_path / "undisturbed", place=place)
+    assert same(checkpoints.read_weights(tmp_path / "run" / "weights.safetensors"), undisturbed)
+
+
+@MODELS
+def test_as_many_ranks_as_there_are_gpus_learn_what_one_does(tmp_path, root, place, model):
+    """Two, joined by nccl, where there are two GPUs; else torchrun with one, which has to change no bit."""
+    ranks = 2 if torch.cuda.device_count() > 1 or not GPUS else 1
+    changes = {"model": model | NO_DROP, "optimisation": SGD}
+    job = with_data(gpu_job(root, execution={"gpus": ranks * GPUS}, **changes), tmp_path)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}")
+    line = command(job, tmp_path, torchrun)
+    ended = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    together = checkpoints.read_weights(tmp_path / "run" / "weights.safetensors")
+    alone = run(job, tmp_path / "alone", place=place)
+    assert same(together, alone) if ranks == 1 else close(together, alone)
+
+
+# Other ways to compute ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_compiled_student_learns_about_the_same(tmp_path, root, place, precision):
+    changes = {"model": NO_DROP, "optimisation": SGD | {"precision": precision}}
+    plain, compiled = (
+        run(gpu_job(root, execution={"compile": on}, **changes), tmp_path / f"{on}", place=place)
+        for on in (False, True)
+    )
+    tolerance = {"rtol": 1e-3, "atol": 1e-4} if precision == "fp32" else {"rtol": 0.05, "atol": 0.01}
+    for name, tensor in plain.items():
+        torch.testing.assert_close(compiled[name], tensor, **tolerance)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_convnet_with_channels_last_computes_about_the_same(place, precision):
+    """Logits and gradients, as benchmarks/gpu.py measures it; no run uses it."""
+    net = teacher_net(REGNETY).to(place.device).requires_grad_()
+    last = copy.deepcopy(net).to(memory_format=torch.channels_last)
+    views = torch.randn(GROUP, Model(**REGNETY).channels, PIXELS, PIXELS, device=place.device)
+    views_last = views.to(memory_format=torch.channels_last)
+    tolerance = {"rtol": 1e-3, "atol": 1e-3} if precision == "fp32" else {"rtol": 0.05, "atol": 0.05}
+    said = logits_of(net, views, precision)
+    torch.testing.assert_close(logits_of(last, views_last, precision), said, **tolerance)
+    if precision == "fp32":
+        for one, shown in ((net, views), (last, views_last)):
+            one(shown).square().mean().backward()
+        for one, other in zip(net.parameters(), last.parameters(), strict=True):
+            torch.testing.assert_close(other.grad, one.grad, **tolerance)
+
+
+# The benchmark --------------------------------------------------------------------------------------------------------
+
+
+def test_the_benchmark_fills_its_table(tmp_path):
+    paths = os.pathsep.join(str(ROOT / part) for part in ("src", "workflow", "tests"))
+    line = [sys.executable, "benchmarks/gpu.py", "--output", str(tmp_path), "--quick"]
+    ended = subprocess.run(line, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    (table,) = tmp_path.glob("gpu-*-quick.csv")
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["section"] for row in rows} == {"networks", "compiled", "cache", "one stream", "study"}
+    assert all(float(row["value"]) > 0 for row in rows)
+    assert "| study | smoke," in table.with_suffix(".md").read_text()
