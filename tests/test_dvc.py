@@ -141,14 +141,16 @@ def agree_that_nothing_is_to_be_done(project: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory) -> Path:
-    """A repository in which `dvc repro` made the smoke study, pushed to a folder."""
+def origin(tmp_path_factory, project) -> Path:
+    """A repository with the smoke study, which Snakemake made and `dvc repro` recorded, pushed to a folder."""
     folder = tmp_path_factory.mktemp("origin") / "project"
     ignored = shutil.ignore_patterns(
         "__pycache__", ".git", "results", "reports", ".snakemake", ".venv", "cache", "tmp", "config.local", "dvc.lock"
     )
     shutil.copytree(ROOT, folder, symlinks=True, ignore=ignored)
     edit(folder, "params/study.yaml", "study: fashion", "study: smoke")
+    for name in ("results", "reports"):
+        shutil.copytree(project / name, folder / name)
     run(folder, "git", "init", "-q")
     run(folder, "dvc", "remote", "add", "-d", "store", str(folder.parent / "store"))
     commit(folder, "params")

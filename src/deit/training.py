@@ -33,8 +33,6 @@ from .views import MixGroup, ViewStream
 
 SAVE, NOT_FINITE = 1, 255
 """What ranks tell each other before a step, beside the numbers of the stop signals, which lie between."""
-
-
 ASK_EVERY = 4
 """Steps after which ranks ask one another for signals, and whether to save."""
 
@@ -102,7 +100,8 @@ def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Itera
             yield from ended(runs, recorders)
             if not runs and not recorders:
                 return
-            save_where_due(runs, recorders, request)
+            if place.world == 1 or step % ASK_EVERY == 0:
+                save_where_due(runs, recorders, request)
             batch = next(batches)
             said = Answers(step // stream.steps_per_epoch, batch)
             for run in runs:
@@ -141,8 +140,6 @@ def save_where_due(runs: list[Run], recorders: list[Recorder], request: StopRequ
     place = (runs or recorders)[0].place
     minutes = [60 * one.execution.save_minutes < time.perf_counter() - one.saved for one in (*runs, *recorders)]
     bad = any(run.finite.seen >= 0 for run in runs)
-    if place.world > 1 and (runs or recorders)[0].step % ASK_EVERY:
-        return
     told = place.largest_over_ranks(NOT_FINITE if bad else request.signal or SAVE * (place.writes and any(minutes)))
     if told:
         for run in runs:
