@@ -25,6 +25,7 @@ LAYERS = (
         "loading",
         "stored_views",
         "results",
+        "published",
         "shards",
     },
     {"recipes", "behaviour", "interruption"},

@@ -57,6 +57,28 @@ def size_of(model: Model) -> dict[str, int]:
     return {"img_size": model.resolution} if registered and registered.fixed_input_size else {}
 
 
+def create_published(model: Model, weights: dict[str, Tensor]) -> nn.Module:
+    """The network of a recipe with weights that others have published; timm translates keys of other libraries.
+
+    Raises ValueError, which names them, where tensors are missing, foreign or of other shapes: nothing is resized.
+    """
+    shapes = {name: tensor.shape for name, tensor in create(model).state_dict().items()}
+    unlike = [name for name in sorted(shapes) if name in weights and weights[name].shape != shapes[name]]
+    if unlike:
+        found = ", ".join(f"{name} {tuple(weights[name].shape)} for {tuple(shapes[name])}" for name in unlike[:3])
+        more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+        raise ValueError(f"other shapes than those of {model.timm} at {model.resolution} pixels: {found}{more}.")
+    source = {"state_dict": weights, "num_classes": model.classes}
+    source["input_size"] = (model.channels, model.resolution, model.resolution)
+    try:
+        return timm.create_model(
+            model.timm, pretrained=True, pretrained_cfg_overlay=source, **size_of(model), **model.arguments
+        )
+    except (RuntimeError, KeyError) as error:
+        lines = " ".join(line.strip() for line in str(error).splitlines()[1:]) or str(error)
+        raise ValueError(f"not the weights of {model.timm}: {lines[:300]}") from None
+
+
 def write_config(path: Path, model: Model, mean: tuple[float, ...], std: tuple[float, ...], **view: float) -> None:
     """Writes what timm needs to make the network of a recipe and to show it images: `view` may give `crop_pct`.
 
