@@ -28,6 +28,7 @@ def model(name: str, **changes) -> Model:
 
 
 SMALL = {"embed_dim": 16, "depth": 2, "num_heads": 1}
+NARROW = SMALL | {"embed_dim": 8}
 TOKEN = model("deit_tiny_distilled_patch16_224", arguments=SMALL)
 LABELS = model("deit_tiny_patch16_224", arguments=SMALL)
 
@@ -116,15 +117,19 @@ def change(weights: dict[str, torch.Tensor], **changes: torch.Tensor | None) -> 
     return {name: tensor for name, tensor in (weights | changes).items() if tensor is not None}
 
 
+def another(**changes) -> dict[str, torch.Tensor]:
+    return random_weights(LABELS.model_copy(update=changes))
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (lambda good: change(good, cls_token=None), "Missing key(s) in state_dict: \"cls_token\""),
         (lambda good: change(good, dist_token=good["cls_token"]), "Unexpected key(s) in state_dict: \"dist_token\""),
         (lambda good: random_weights(model("regnety_002")), "Missing key(s)"),
-        (lambda good: random_weights(LABELS.model_copy(update={"classes": 10})), "head.bias (10,) for (12,)"),
-        (lambda good: random_weights(LABELS.model_copy(update={"resolution": 48})), "pos_embed (1, 10, 16) for (1, 5, 16)"),
-        (lambda good: random_weights(LABELS.model_copy(update={"arguments": SMALL | {"embed_dim": 8}})), "blocks.0.attn"),
+        (lambda good: another(classes=10), "head.bias (10,) for (12,)"),
+        (lambda good: another(resolution=48), "pos_embed (1, 10, 16) for (1, 5, 16)"),
+        (lambda good: another(arguments=NARROW), "blocks.0.attn"),
         (lambda good: [1, 2], "holds no state dict"),
         (lambda good: {"epoch": 3}, "holds no state dict"),
         (lambda good: {"model": {"cls_token": 3}}, "holds no state dict"),
