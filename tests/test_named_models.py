@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import tiny_runs as tiny
 import torch
+from PIL import Image
+from render import execute
 from timm import create_model
 from timm.data import resolve_data_config
 
@@ -14,6 +16,7 @@ from deit.checkpoints import read_weights
 from deit.results import read_result
 from deit.teacher_logits import TeacherInTheLoop
 
+ROOT = Path(__file__).resolve().parent.parent
 COLOUR = {"channels": 3, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]}
 RESNET = {"timm": "resnet18", "arguments": {}, "stochastic_depth": 0.0}
 KINDS = {
@@ -78,3 +81,24 @@ def test_the_config_names_no_place_and_no_training(tmp_path):
     assert str(tmp_path) not in text and set(json.loads(text)) == {
         "architecture", "num_classes", "model_args", "pretrained_cfg",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+def test_the_notebook_shows_a_students_heads(tmp_path, monkeypatch, pictures):
+    folder = trained(tmp_path, "token")
+    parameters = {"run": str(folder), "count": 3}
+    if pictures:
+        Image.effect_noise((40, 30), 50).convert("RGB").save(tmp_path / "one.png")
+        parameters["pictures"] = [str(tmp_path / "one.png")]
+    monkeypatch.chdir(ROOT)
+    shown = execute(ROOT / "docs/heads.ipynb", tmp_path / "shown.ipynb", parameters)
+    outputs = [str(output) for cell in shown.cells for output in cell.get("outputs", [])]
+    text = "\n".join(outputs)
+    assert (
+        "VisionTransformerDistilled" in text and "heads agree" in text and "after layer" in text and "image/png" in text
+    )
+
+
+def test_the_notebook_is_plain_timm():
+    text = (ROOT / "docs/heads.ipynb").read_text()
+    assert "import deit" not in text and "from deit" not in text and len(json.loads(text)["cells"]) <= 12
