@@ -18,7 +18,7 @@ from study import Study
 from params import ParamsError
 
 ROOT = Path(__file__).resolve().parent.parent
-STUDIES = ("fashion", "smoke", "imagenet")
+STUDIES = ("fashion", "smoke", "imagenet", "released")
 LINE = re.compile(r"(?P<file>\S*(params|\.yaml)): (?P<key>.+?): (?P<text>.{10,})")
 FOREIGN = (
     "a/b",

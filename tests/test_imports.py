@@ -26,6 +26,7 @@ LAYERS = (
         "loading",
         "stored_views",
         "results",
+        "published",
         "shards",
     },
     {"recipes", "behaviour", "interruption"},

@@ -85,12 +85,12 @@ def test_a_mistake_is_named(tmp_path, key, value, named, text):
 
 
 def test_the_studies_are_valid():
-    for name in ("fashion", "smoke", "imagenet"):
+    for name in ("fashion", "smoke", "imagenet", "released"):
         load_study(name)
 
 
 def test_a_study_that_does_not_exist_is_named_with_those_that_do():
-    with pytest.raises(ParamsError, match=r"there is no study 'fashoin'; did you mean 'fashion'.* imagenet, smoke"):
+    with pytest.raises(ParamsError, match=r"there is no study 'fashoin'; did you mean 'fashion'.* released, smoke"):
         load_study("fashoin")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = Path(sys.executable).parent
-NOTEBOOKS = sorted(str(path) for path in (ROOT / "workflow/notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(str(path) for part in ("workflow/notebooks", "docs") for path in (ROOT / part).glob("*.ipynb"))
 CHECKS = {
     "ruff": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "."],

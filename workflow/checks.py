@@ -1,10 +1,11 @@
 """Rules between the keys of a study that types alone cannot say; each broken one gives its key and a remedy."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
-from study import TRAINING_PHASES, Objective, Optimisation, Phase, Study
+from study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Study
 
 Problem = tuple[str, str]  # dotted key, what is wrong and what to do
 
@@ -26,6 +27,7 @@ def problems(study: Study) -> Iterator[Problem]:
     yield from execution_problems(study)
     yield from table_problems(study)
     yield from cache_problems(study)
+    yield from released_problems(study)
     if study.resolutions.finetuning <= (low := study.resolutions.pretraining):
         yield "resolutions.finetuning", f"must be larger than resolutions.pretraining, {low}; correct one of them."
     for key in ("scale", "ratio"):
@@ -165,6 +167,44 @@ def schedule_problems(key: str, phase: Phase) -> Iterator[Problem]:
         yield f"{key}.warmup_epochs", f"warm-up ({phase.warmup_epochs}) is longer than the training ({phase.epochs})."
 
 
+def released_problems(study: Study) -> Iterator[Problem]:
+    """Published weights: of runs that the study may have, and with all that their source needs."""
+    if not study.released:
+        return
+    for name, weights in study.released.weights.items():
+        key, sizes = f"released.weights.{name}", [str(size) for _, size in study.resolutions]
+        model, supervision, resolution = [*name.split("/"), "", ""][:3]
+        if name.count("/") != 2 or resolution not in sizes:
+            yield key, f"names no run; write model/supervision/resolution, with a resolution of {' or '.join(sizes)}."
+            continue
+        yield from unknown(key, model, study.models, "model")
+        yield from unknown(key, supervision, study.supervision, "supervision")
+        if supervision in study.supervision:
+            yield from token_problems(study, [model], study.supervision[supervision], f"released.weights.{name}")
+        yield from source_problems(key, study.released.source, weights)
+    for name, seeds in {"default": study.seeds.default, **study.seeds.models}.items():
+        if len(seeds) != 1:
+            key = "seeds.default" if name == "default" else f"seeds.models.{name}"
+            yield key, "published weights have no seeds; give one number."
+
+
+def source_problems(key: str, source: str, weights: PublishedWeights) -> Iterator[Problem]:
+    if source == "hub":
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", weights.hub):
+            yield (
+                f"{key}.hub",
+                f"{weights.hub!r} is no owner/name of the hub; correct it, or set source: files.",
+            )
+        return
+    if not weights.file:
+        yield f"{key}.file", "missing; name the file below released.root, or set released.source: hub."
+    if not re.fullmatch(r"[0-9a-f]{8,64}", weights.sha256):
+        yield (
+            f"{key}.sha256",
+            f"{weights.sha256!r} is not 8 to 64 hex digits; give those of the file.",
+        )
+
+
 def seed_problems(study: Study) -> Iterator[Problem]:
     for name, seeds in {"default": study.seeds.default, **study.seeds.models}.items():
         key = "seeds.default" if name == "default" else f"seeds.models.{name}"
@@ -231,6 +271,10 @@ def table_problems(study: Study) -> Iterator[Problem]:
     for table in ("table_4", "table_5", "token_analysis", "accuracy_throughput"):
         if getattr(tables, table) and not tables.table_3:
             yield f"tables.{table}", "reads the runs of table_3; add tables.table_3."
+    for ending, name in tables.table_5.longer.items() if tables.table_5 else ():
+        yield from unknown(f"tables.table_5.longer.{ending}", name, study.supervision, "supervision")
+        if name in study.supervision and study.supervision[name].loss != "token":
+            yield f"tables.table_5.longer.{ending}", f"'{name}' has the loss {study.supervision[name].loss}, not token."
     if tables.accuracy_throughput and not tables.table_5:
         yield "tables.accuracy_throughput", "draws the networks of table_5; add tables.table_5."
 

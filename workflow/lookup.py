@@ -32,6 +32,7 @@ PLAN_TODAY = "import sys; from plan import plan_study; print(*plan_study(sys.arg
 PRODUCT = {
     "data": "manifest.json",
     "views": "manifest.json",
+    "released": "weights.safetensors",
     "teachers": "weights.safetensors",
     "adapted": "weights.safetensors",
     "teacher_logits": "manifest.json",

@@ -42,7 +42,7 @@ def load_study(name: str, folder: Path = Path("params")) -> Study:
     except ValidationError as error:
         lines = explained(error, content)
     else:
-        lines = [*problems(study), *file_problems(study)]
+        lines = [*problems(study), *file_problems(study), *weight_problems(study)]
     if lines:
         raise ParamsError(*(f"{origin(key, layers)}: {key}: {text}" for key, text in lines))
     return study
@@ -275,6 +275,19 @@ def file_problems(study: Study) -> Iterator[tuple[str, str]]:
             if found != expected:
                 text = f"{path} has the MD5 {found}, not {expected}; restore the file, or declare the new data here."
                 yield f"{key}.md5.{part}", f"{text} All results follow from these images and will be made anew."
+
+
+def weight_problems(study: Study) -> Iterator[tuple[str, str]]:
+    """Files of published weights that are not there. They are read on this machine, so it has to know their folder."""
+    if not study.released or study.released.source != "files":
+        return
+    root = expanded(study.released.root)
+    if "$" in root or not root:
+        yield "released.root", f"is {root or 'empty'}: export the variable, or give the folder of the files."
+        return
+    for name, weights in study.released.weights.items():
+        if weights.file and not os.path.isfile(path := os.path.join(root, weights.file)):
+            yield f"released.weights.{name}.file", f"{path} is missing; put it there, or correct released.root."
 
 
 def expanded(root: str) -> str:

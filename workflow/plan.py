@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from closure import closure
+from released import plan_released
 from study import TEACHERS_STREAM, Phase, Study
 from table_cells import plan_tables
 
@@ -23,6 +24,7 @@ COMMANDS = {
     "data": "deit.commands.prepare_data",
     "views": "deit.commands.store_views",
     "train": "deit.commands.train",
+    "import": "deit.commands.import_weights",
     "cache": "deit.commands.cache_teacher_logits",
     "predict": "deit.commands.predict",
     "throughput": "deit.commands.measure_throughput",
@@ -92,7 +94,7 @@ class Plan:
             "folders": {
                 flag: [self.jobs[digest].execution.output for digest in digests] for flag, digests in reads.items()
             },
-            "data_root": self.study.data.root,
+            "data_root": execution.data_root or self.study.data.root,
         }
         self.jobs[job.digest] = job.model_copy(update={"execution": execution.model_copy(update=place)})
         return job.digest
@@ -201,8 +203,11 @@ class Plan:
     def plan_runs(self, wanted: list[Run]) -> None:
         """Plan the wanted runs and all that they need: teachers, then caches, then students.
 
-        A teacher cache is shared by all runs of one stream and one teacher, so it is planned when all are known.
+        A teacher cache is shared by all runs of one stream and one teacher, so it is planned when all are known. Of a
+        study of published weights, only these are needed.
         """
+        if self.study.released:
+            return plan_released(self, wanted)
         needed: dict[Run, None] = {}
         for run in wanted:
             self.collect(run, needed)
@@ -355,7 +360,7 @@ class Plan:
             streams=study.seeds.streams,
         )
         code = [*closure("deit.tables"), "workflow/report.py", "workflow/report.html.j2"]
-        reads = {"tables": list(tables.values()), "runs": list(self.runs.values())}
+        reads = {"tables": list(tables.values()), "released" if study.released else "runs": list(self.runs.values())}
         return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), code)
 
     # Asking ----------------------------------------------------------------------------------------------------------

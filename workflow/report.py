@@ -1,6 +1,6 @@
 """The page of a study: what was run, findings, tables beside the paper's, plots, cost and provenance.
 
-python workflow/report.py --recipe R --tables DIR ... --runs DIR ... --output reports/<study>
+python workflow/report.py --recipe R --tables DIR ... [--runs DIR ...] [--released DIR ...] --output reports/<study>
 
 R is results/<study>/recipes/<digest>.json. Two folders above it lies plan.csv with a row a job: phase, kind, name,
 digest, folder; each finished folder's provenance.json tells how long it took. The page, the tables' files and
@@ -32,6 +32,7 @@ OURS = (*PUBLISHED, ".json")
 PHASES = {
     "data": "data checked",
     "views": "views stored",
+    "released": "published weights fetched",
     "teachers": "teachers trained",
     "adapted": "teachers adapted to the higher resolution",
     "teacher_logits": "teachers’ answers cached",
@@ -49,13 +50,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, required=True)
     parser.add_argument("--tables", type=Path, nargs="+", required=True, metavar="DIR")
-    parser.add_argument("--runs", type=Path, nargs="+", default=[], metavar="DIR")
+    parser.add_argument("--runs", type=Path, nargs="+", default=[], metavar="DIR", help="trained here")
+    parser.add_argument("--released", type=Path, nargs="+", default=[], metavar="DIR", help="published by others")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     job = read_job(arguments.recipe)
     check_tables(job, arguments.tables)
     plan = pd.read_csv(arguments.recipe.parent.parent / "plan.csv", dtype=str)
-    publish(job, plan, arguments.tables, arguments.runs, arguments.output)
+    released = [read_result(folder).json("source.json") for folder in arguments.released]
+    publish(job, plan, arguments.tables, arguments.runs, released, arguments.output)
 
 
 def check_tables(job: Job, folders: list[Path]) -> None:
@@ -66,8 +69,10 @@ def check_tables(job: Job, folders: list[Path]) -> None:
         result.verify()
 
 
-def publish(job: Job, plan: pd.DataFrame, table_folders: list[Path], run_folders: list[Path], output: Path) -> None:
-    """Fills `output`, a folder of nothing but reports."""
+def publish(
+    job: Job, plan: pd.DataFrame, table_folders: list[Path], run_folders: list[Path], released: list[dict], output: Path
+) -> None:
+    """Fills `output`, a folder of nothing but reports. `released` tells whence weights are that others published."""
     output.mkdir(parents=True, exist_ok=True)
     for old in output.glob("provenance-*.json"):
         old.unlink()
@@ -75,7 +80,7 @@ def publish(job: Job, plan: pd.DataFrame, table_folders: list[Path], run_folders
         (tables.load(folder) for folder in table_folders), key=lambda table: list(titles.TABLES).index(table.name)
     )
     written = {path.name for folder in table_folders for path in copied(folder, output)}
-    made = made_from(plan, job, run_folders)
+    made = made_from(plan, job, run_folders) | {"released": released}
     (output / "metrics.json").write_text(json.dumps(tables.metrics(shown), indent=1) + "\n")
     if curves := training_curves(run_folders, output):
         written |= {curves.with_suffix(suffix).name for suffix in (".png", ".svg", ".csv")}

@@ -133,6 +133,30 @@ class ThroughputParams(Recipe):
     repeats: Count
 
 
+class PublishedWeights(Recipe):
+    """Weights of one run that others have published."""
+
+    hub: str = ""
+    """Repository of the Hugging Face hub that timm reads; `@revision` may follow."""
+    file: str = ""
+    """File below released.root: safetensors, or a .pth with a state dict, alone or as its `model`."""
+    sha256: str = ""
+    """Of the file, or its first digits, at least eight; the authors' names of files end in them."""
+
+
+class Released(Recipe):
+    """Published weights in place of trained ones. A study with this section trains nothing."""
+
+    source: Literal["hub", "files"]
+    """Whether weights come from the hub, which needs a network where Snakemake runs, or from files."""
+    root: str = ""
+    """Folder of the files; `~` and environment variables are expanded. Not part of any digest."""
+    weights: Annotated[dict[str, PublishedWeights], Field(min_length=1)]
+    """model/supervision/resolution -> its weights; cells of other runs stay empty."""
+    missing: dict[str, str] = {}
+    """Pattern of such names -> why there are no weights, which tables say below."""
+
+
 class Seeds(Recipe):
     default: Annotated[list[Seed], Field(min_length=1)]
     """Seeds of every student."""
@@ -185,6 +209,8 @@ class Table5(TableParams):
     convnets: list[str]
     students: Models
     finetuned: list[str]
+    longer: dict[Name, str] = {}
+    """Ending of further rows of distilled students, `1000-epochs` in the paper -> name of their supervision."""
 
 
 class TokenAnalysis(TableParams):
@@ -260,6 +286,8 @@ class Study(Recipe):
     evaluation: EvaluationRecipe
     throughput: ThroughputParams
     seeds: Seeds
+    released: Released | None = None
+    """Evaluate published weights, and train nothing."""
     tables: Tables
     execution: ExecutionParams = ExecutionParams()
 

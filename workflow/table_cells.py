@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from released import existing, why_missing
+
 from deit.recipes import Cell, Model, Table
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def plan_tables(plan: Plan) -> None:
     """Plan everything that the tables of the study need, the tables, and the page that gathers them."""
     tables = {name: table for name, table in plan.study.tables if table}
     builders = {name: BUILDERS[name](plan) for name in tables}
-    runs = {name: [run for group in cells.values() for run in group] for name, cells in builders.items()}
+    runs = {name: existing(plan, of_cells(cells)) for name, cells in builders.items()}
     compared = dict.fromkeys(runs.pop("token_analysis", []))
     predicted = dict.fromkeys(run for group in runs.values() for run in group)
     plan.plan_runs([*predicted, *compared])
@@ -51,6 +53,10 @@ def plan_tables(plan: Plan) -> None:
 Cells = dict[tuple[str, str, str, str], "list[Run]"]
 
 
+def of_cells(cells: Cells) -> list[Run]:
+    return [run for runs in cells.values() for run in runs]
+
+
 def table_recipe(plan: Plan, name: str, cells: Cells) -> Table:
     params = getattr(plan.study.tables, name)
     evaluation = plan.study.data.evaluation
@@ -64,17 +70,23 @@ def table_recipe(plan: Plan, name: str, cells: Cells) -> Table:
     if name in ("table_2", "table_3", "table_5"):
         firsts = {row: runs[0] for (row, *_), runs in reversed(cells.items())}  # Table 2: the teacher, not its students
         options["families"] = {row: family(plan, firsts[row]) for row in rows}
+    if missing := why_missing(plan, of_cells(cells)):
+        options["missing"] = missing
     return Table(
         table=name,
         caption=params.caption,
         rows=tuple(rows),
         columns=tuple(dict.fromkeys(column for _, column, *_ in cells)),
         cells=tuple(
-            Cell(row=row, column=column, runs=tuple(run.name for run in runs), read=head, evaluation_set=evaluation_set)
+            Cell(row=row, column=column, runs=names_of(plan, runs), read=head, evaluation_set=evaluation_set)
             for (row, column, head, evaluation_set), runs in cells.items()
         ),
         options=options,
     )
+
+
+def names_of(plan: Plan, runs: list[Run]) -> tuple[str, ...]:
+    return tuple(run.name for run in existing(plan, runs))
 
 
 def family(plan: Plan, run: Run) -> str:
@@ -140,9 +152,10 @@ def table_4(plan: Plan) -> Cells:
 
 def table_5(plan: Plan) -> Cells:
     """Rows: networks; columns: evaluation sets (throughput comes from its own measurement)."""
+    table = plan.study.tables.table_5
     return {
         (row, name, head, name): runs
-        for row, head, runs in networks(plan, plan.study.tables.table_5)
+        for row, head, runs in [*networks(plan, table), *longer(plan, table)]
         for name in plan.study.data.evaluation
     }
 
@@ -163,6 +176,18 @@ def networks(plan: Plan, table) -> list[tuple[str, str, list[Run]]]:
         for model in table.finetuned:
             rows.append((model + suffix + FINETUNED, head, seeded(plan, model, supervision[method], teacher, high)))
     return rows
+
+
+def longer(plan: Plan, table) -> list[tuple[str, str, list[Run]]]:
+    """Further rows of distilled students, those of longer trainings, as in the last rows of the paper's Table 5."""
+    low, high = resolutions(plan)
+    teacher = plan.study.tables.table_3.teacher
+    return [
+        (f"{model}-token{suffix}-{ending}", "fusion", seeded(plan, model, supervision, teacher, resolution))
+        for ending, supervision in table.longer.items()
+        for suffix, models, resolution in (("", table.students, low), (FINETUNED, table.finetuned, high))
+        for model in models
+    ]
 
 
 def token_analysis(plan: Plan) -> Cells:

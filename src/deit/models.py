@@ -7,6 +7,9 @@ timm's own keys, so that they load into plain timm.
 Shapes: B views, C channels, H and W pixels, K classes, D embedding width.
 """
 
+import json
+from pathlib import Path
+
 import timm
 from timm.layers import resample_abs_pos_embed, trunc_normal_
 from timm.models.deit import VisionTransformerDistilled
@@ -16,6 +19,9 @@ from torch import Tensor, nn
 
 from .recipes import Model
 
+CONFIG = "config.json"
+"""The file by which timm knows a run's folder: `timm.create_model("local-dir:<folder>", pretrained=True)`."""
+
 
 def create(model: Model) -> nn.Module:
     """The network of a recipe, randomly initialised; the caller seeds torch.
@@ -23,8 +29,6 @@ def create(model: Model) -> nn.Module:
     Works under `torch.device("meta")`, where counting parameters costs no memory.
     Raises ValueError where timm refuses the name or the arguments.
     """
-    registered = timm.models.get_pretrained_cfg(model.timm)
-    size = {"img_size": model.resolution} if registered and registered.fixed_input_size else {}
     try:
         net = timm.create_model(
             model.timm,
@@ -32,7 +36,7 @@ def create(model: Model) -> nn.Module:
             num_classes=model.classes,
             in_chans=model.channels,
             drop_path_rate=model.stochastic_depth,
-            **size,
+            **size_of(model),
             **model.arguments,
         )
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
@@ -45,6 +49,52 @@ def create(model: Model) -> nn.Module:
         # timm draws it with a deviation of 1e-6, unlike the paper, which shifts the cosine of the tokens.
         trunc_normal_(net.cls_token, std=0.02)
     return net
+
+
+def size_of(model: Model) -> dict[str, int]:
+    """The argument by which timm is told the resolution; a convnet needs none."""
+    registered = timm.models.get_pretrained_cfg(model.timm)
+    return {"img_size": model.resolution} if registered and registered.fixed_input_size else {}
+
+
+def create_published(model: Model, weights: dict[str, Tensor]) -> nn.Module:
+    """The network of a recipe with weights that others have published; timm translates keys of other libraries.
+
+    Raises ValueError, which names them, where tensors are missing, foreign or of other shapes: nothing is resized.
+    """
+    shapes = {name: tensor.shape for name, tensor in create(model).state_dict().items()}
+    unlike = [name for name in sorted(shapes) if name in weights and weights[name].shape != shapes[name]]
+    if unlike:
+        found = ", ".join(f"{name} {tuple(weights[name].shape)} for {tuple(shapes[name])}" for name in unlike[:3])
+        more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+        raise ValueError(f"other shapes than those of {model.timm} at {model.resolution} pixels: {found}{more}.")
+    source = {"state_dict": weights, "num_classes": model.classes}
+    source["input_size"] = (model.channels, model.resolution, model.resolution)
+    try:
+        return timm.create_model(
+            model.timm, pretrained=True, pretrained_cfg_overlay=source, **size_of(model), **model.arguments
+        )
+    except (RuntimeError, KeyError) as error:
+        lines = " ".join(line.strip() for line in str(error).splitlines()[1:]) or str(error)
+        raise ValueError(f"not the weights of {model.timm}: {lines[:300]}") from None
+
+
+def write_config(path: Path, model: Model, mean: tuple[float, ...], std: tuple[float, ...], **view: float) -> None:
+    """Writes what timm needs to make the network of a recipe and to show it images: `view` may give `crop_pct`.
+
+    Without one timm takes 0.875, the paper's; which crop a study evaluates with is no part of a training.
+    """
+    registered = timm.models.get_pretrained_cfg(model.timm)
+    layers = {"first_conv": registered.first_conv, "classifier": registered.classifier} if registered else {}
+    statistics = {"mean": mean, "std": std, "interpolation": "bicubic", **view}
+    shape = (model.channels, model.resolution, model.resolution)
+    config = {
+        "architecture": model.timm.partition(".")[0],
+        "num_classes": model.classes,
+        "model_args": model.arguments,
+        "pretrained_cfg": {"input_size": shape, "fixed_input_size": bool(size_of(model)), **statistics, **layers},
+    }
+    path.write_text(json.dumps(config, indent=1) + "\n")
 
 
 def token_logits(net: nn.Module, views: Tensor) -> tuple[Tensor, ...]:

@@ -207,6 +207,22 @@ class Training(Recipe):
     optimisation: Optimisation
 
 
+class Importing(Recipe):
+    """Weights that others have published, in place of a training's."""
+
+    model: Model
+    mean: tuple[float, ...]
+    """Per channel, of pixel values in [0, 1]."""
+    std: tuple[float, ...]
+    """Per channel, of pixel values in [0, 1]."""
+    hub: str = ""
+    """Repository of the Hugging Face hub, with `@revision` where one is meant; empty = `file`."""
+    file: str = ""
+    """File below the folder of the weights."""
+    sha256: str = ""
+    """What the sha256 of the file begins with; empty = recorded, not checked."""
+
+
 class StoringViews(Recipe):
     """The views of all epochs of a stream, on disk."""
 
@@ -360,12 +376,14 @@ class Execution(Resources):
     made_by: str = ""
     """Folder of the pass that makes this result together with others; empty = a job of its own."""
     data_root: str = ""
+    """The folder of the images; of an import, that of the weights."""
 
 
 RECIPES: dict[str, type[Recipe]] = {
     "data": PreparingData,
     "views": StoringViews,
     "train": Training,
+    "import": Importing,
     "pass": Pass,
     "cache": Caching,
     "predict": Predicting,
@@ -385,7 +403,9 @@ def canonical_digest(content: object) -> str:
 class Job(Recipe):
     """One step of the pipeline, as written to `recipes/<digest>.json`."""
 
-    kind: Literal["data", "views", "train", "pass", "cache", "predict", "throughput", "tokens", "table", "report"]
+    kind: Literal[
+        "data", "views", "train", "import", "pass", "cache", "predict", "throughput", "tokens", "table", "report"
+    ]
     name: str
     """For people; not part of the digest."""
     recipe: dict

@@ -57,7 +57,7 @@ def train(
     teacher: Teacher | None = None,
     initial: Path | None = None,
 ) -> None:
-    """Trains a run and fills `folder` with weights.safetensors, history.csv and log.txt; only rank 0 needs a folder.
+    """Trains a run and fills `folder` with weights.safetensors, config.json, history.csv and log.txt, on rank 0 only.
 
     `initial` is the file of the weights that a fine-tuning starts from. Goes on from the resume state where there is
     one, with the same weights in the end, bit for bit, as without the interruption. On SIGTERM or SIGUSR1 the state is
@@ -77,6 +77,7 @@ def write(run: Run, folder: Path | None) -> None:
     if run.place.writes:
         write_history(folder / "history.csv", run.history)
         checkpoints.save_weights(folder / checkpoints.WEIGHTS, run.net.state_dict())
+        models.write_config(folder / models.CONFIG, run.recipe.model, run.recipe.data.mean, run.recipe.data.std)
 
 
 def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Iterator[Run | Recorder]:

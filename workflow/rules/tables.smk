@@ -56,7 +56,7 @@ rule data:
 
 rule teachers:
     input:
-        plan.targets("teachers", "adapted"),
+        plan.targets("teachers", "adapted", "released"),
 
 
 rule teacher_logits:

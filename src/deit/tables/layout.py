@@ -130,6 +130,8 @@ def notes(recipe: Table, frame: pd.DataFrame) -> list[str]:
         found.append("± is over the number of seeds in parentheses; without it, one seed.")
     else:
         found.append("One seed.")
+    if missing := recipe.options.get("missing"):
+        found.append(f"Empty cells have no published weights: {'; '.join(missing)}.")
     rows = frame[(frame["images"] > 0) & frame["ours"].notna()]
     return [*found, chance(rows, "fraction" if recipe.table == "table_4" else "accuracy")] if len(rows) else found
 

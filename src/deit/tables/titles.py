@@ -1,5 +1,6 @@
 """How tables and figures call rows and columns; a recipe's option `titles` goes first."""
 
+import re
 from collections.abc import Mapping
 
 TABLES = {
@@ -49,6 +50,8 @@ def title(key: str, titles: Mapping[str, str] | None = None) -> str:
         return known[key]
     if "/" in key:
         return ", ".join(filter(None, (title(part, titles) for part in key.split("/"))))
+    if longer := re.fullmatch(r"(.+)-(\d+)-epochs", key):
+        return f"{title(longer[1], titles)}, {longer[2]} epochs"
     if key.startswith("layer_"):
         return key.replace("_", " ")
     parts = [BRANDS.get(part, part.upper() if part[:1].isdigit() else part) for part in key.split("-")]

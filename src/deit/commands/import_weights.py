@@ -1,0 +1,45 @@
+"""Make a run's folder of weights that others have published: under timm's keys, with their source."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from deit.checkpoints import WEIGHTS, save_weights
+from deit.commands import run
+from deit.models import CONFIG, create_published, write_config
+from deit.published import located, read_published
+from deit.recipes import Job
+from deit.results import new_folder, read_job
+
+SOURCE = "source.json"
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    import_weights(read_job(arguments.recipe), arguments.output)
+
+
+def import_weights(job: Job, output: Path) -> None:
+    """Fills the folder `output`; raises SystemExit where the weights are missing, foreign, or not the network's."""
+    recipe = job.resolved()
+    path, sha256 = located(recipe, job.execution.data_root)
+    try:
+        net = create_published(recipe.model, read_published(path))
+    except ValueError as error:
+        raise SystemExit(f"{path}: {error} Correct released.weights, or the model.") from None
+    source = {"run": job.name, "hub": recipe.hub, "file": path.name, "sha256": sha256}
+    log.info("%s: %s", job.name, source)
+    with new_folder(output, job) as folder:
+        save_weights(folder / WEIGHTS, net.state_dict())
+        write_config(folder / CONFIG, recipe.model, recipe.mean, recipe.std)
+        (folder / SOURCE).write_text(json.dumps(source, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,118 @@
+"""A folder for a model hub, of a run that was trained and evaluated here: weights, config, model card and record.
+
+    python workflow/publish.py results/imagenet/students/deit-b/token-from-regnety-16gf/224/seed0-… --output FOLDER
+
+Its accuracies are those of the newest predictions of this very run in the same study. Names of this machine and its
+folders stay out. Nothing is uploaded: `hf upload OWNER/NAME FOLDER` does that, after you have read the README.md there.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import jinja2
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from deit.checkpoints import WEIGHTS
+from deit.models import CONFIG, write_config
+from deit.published import HUB_FILE
+from deit.results import Result, read_result
+from deit.tables.predictions import Inputs
+
+READINGS = {
+    "class": "class head",
+    "distillation": "distillation head",
+    "fusion": "sum of the softmaxes (the paper's)",
+    "fusion_logits": "mean of the logits (what timm's forward returns)",
+}
+PRIVATE = ("host", "seconds", "files")
+"""Of a result's record, what says nothing of the model."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--output", type=Path, required=True, help="folder to make")
+    arguments = parser.parse_args()
+    if arguments.output.exists():
+        raise SystemExit(f"{arguments.output}: is there already. Name a new folder, or delete this one.")
+    publish(read_result(arguments.run), arguments.output)
+    print(f"{arguments.output}: read its README.md; then, say: hf upload OWNER/NAME {arguments.output}")
+
+
+def publish(run: Result, output: Path) -> None:
+    """Makes the folder. Raises SystemExit where the run is none of ours, is damaged, or was never evaluated."""
+    if run.job.kind != "train":
+        raise SystemExit(f"{run.folder}: was not trained here ({run.job.kind}). Name the folder of a training.")
+    sheet = newest_predictions(run)
+    metrics, recipe = accuracies(run, sheet), run.job.resolved()
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    shutil.copyfile(run.file(WEIGHTS), partial / HUB_FILE)
+    shutil.copyfile(run.file("history.csv"), partial / "history.csv")
+    view = {"crop_pct": sheet.job.resolved().view.crop}
+    write_config(partial / CONFIG, recipe.model, recipe.data.mean, recipe.data.std, **view)
+    record = {key: value for key, value in run.record.items() if key not in PRIVATE}
+    record |= {"name": run.job.name, "digest": run.job.digest, "sha256": run.sha256[WEIGHTS]}
+    record |= {"evaluated_by": sheet.job.digest, "inputs": run.job.inputs, "behaviour": run.job.behaviour}
+    for name, content in {"recipe": run.job.recipe, "metrics": metrics, "provenance": record}.items():
+        (partial / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (partial / "README.md").write_text(card(run, sheet, metrics, record))
+    partial.rename(output)
+
+
+def newest_predictions(run: Result) -> Result:
+    """The newest result of the study that holds predictions of exactly this run."""
+    results = next((folder for folder in run.folder.resolve().parents if (folder / "recipes").is_dir()), run.folder)
+    folders = [path.parent for path in results.glob("predictions/**/provenance.json")]
+    sheets = [sheet for sheet in map(read_result, folders) if run.job.digest in sheet.job.inputs.values()]
+    if not sheets:
+        raise SystemExit(f"{run.folder}: there are no predictions of it. Run snakemake evaluation first.")
+    return max(sheets, key=lambda sheet: sheet.record["finished"])
+
+
+def name_of(run: Result) -> str:
+    """model/supervision/resolution/seed: a run's name without its section."""
+    return run.job.name.partition("/")[2]
+
+
+def accuracies(run: Result, sheet: Result) -> list[dict]:
+    """Top-1 accuracy in percent by evaluation set and by what is read."""
+    inputs = Inputs([sheet.folder])
+    two = run.job.resolved().objective.tokens == 2
+    found = []
+    for name in sheet.job.resolved().evaluation_sets:
+        for reading in READINGS if two else ("class",):
+            correct = inputs.correct(name_of(run), name, reading)
+            accuracy = {"top1": round(100 * float(correct.mean()), 3), "images": len(correct)}
+            found.append({"evaluation_set": name, "reading": reading, **accuracy})
+    return found
+
+
+def card(run: Result, sheet: Result, metrics: list[dict], record: dict) -> str:
+    """The model card, README.md."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True
+    )
+    model, supervision, resolution, seed = name_of(run).split("/")
+    recipe = run.job.resolved()
+    return environment.get_template("model_card.md.j2").render(
+        model=model,
+        supervision=supervision.replace("-from-", " from "),
+        resolution=resolution,
+        seed=seed.removeprefix("seed"),
+        recipe=recipe,
+        tables={part: getattr(recipe, part).model_dump() for part in ("objective", "optimisation", "views")},
+        crop=sheet.job.resolved().view.crop,
+        metrics=metrics,
+        readings=READINGS,
+        record=record,
+    )
+
+
+if __name__ == "__main__":
+    main()
