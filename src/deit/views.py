@@ -282,6 +282,19 @@ def evaluation_transform(data: TrainingData, view: EvaluationView) -> Callable[[
     )
 
 
+class EvaluationViews(Dataset):
+    """The images of a set as the network sees them in evaluation, each (C, H, W), in the order of the set."""
+
+    def __init__(self, images: ImageSet, transform: Callable[[Image.Image], Tensor]):
+        self.images, self.transform = images, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(self.images.image(index))
+
+
 def transform_versions() -> dict[str, str]:
     """What makes views, beside our code; torch's builds for CPU and GPU make the same ones."""
     libraries = {name: version(name).partition("+")[0] for name in LIBRARIES}
