@@ -9,7 +9,7 @@ starts whatever is ready and fits, first what the longest chain hangs on; jobs w
 import argparse
 import heapq
 import sys
-from collections import Counter
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def simulated(plan: Plan, available: int) -> int:
 def report(plan: Plan, sizes: list[int]) -> str:
     """The cost as Markdown."""
     jobs = plan.jobs.values()
-    hours = Counter()
+    hours: dict[str, float] = defaultdict(float)
     for job in jobs:
         hours[job.name.split("/")[0]] += gpus(job) * job.execution.minutes / 60
     chain = max(chain_after(plan).values(), key=lambda chain: rank(plan, chain))

@@ -72,8 +72,10 @@ def log_of(folder: Path, study: Path) -> tuple[Path, str]:
 def latest(text: str) -> str:
     """Epoch, loss, accuracies and time left, by the last lines of a log that tell them."""
     epochs, looks = EPOCH.findall(text), VALIDATION.findall(text)
-    *told, left = epochs[-1] if epochs else [""]
-    return ", ".join(filter(None, [*told, *looks[-1:], left]))
+    if not epochs:
+        return ""
+    *told, left = epochs[-1]
+    return ", ".join([*told, *looks[-1:], left])
 
 
 def report(study: str) -> Iterator[str]:

@@ -165,7 +165,9 @@ class Objective(Recipe):
     @property
     def teacher_says(self) -> Literal["", "labels", "logits"]:
         """What the objective asks of a teacher: nothing, its decision, or its logits."""
-        return {"soft": "logits", "hard": "labels", "token": "labels"}.get(self.loss, "")
+        if self.loss == "soft":
+            return "logits"
+        return "labels" if self.loss in ("hard", "token") else ""
 
 
 class Optimisation(Recipe):
@@ -310,7 +312,8 @@ class Table(Recipe):
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     cells: tuple[Cell, ...] = ()
-    options: dict[str, str | int | float | bool | list[str] | dict[str, str]] = {}
+    options: dict[str, Any] = {}
+    """Numbers, words, lists and dictionaries of words, by the table's own names."""
 
 
 class Report(Recipe):

@@ -137,7 +137,7 @@ def fingerprint(run: Run) -> int:
         return 0
     digest = hashlib.sha256()
     for tensor in tensors_in(run.numbers()):
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 

@@ -24,7 +24,8 @@ class Validator:
 
     def __init__(self, recipe: Training, execution: Execution, device: torch.device):
         """Raises SystemExit where the images are not below the data's root, or not the declared ones."""
-        asked = execution.validation
+        if not (asked := execution.validation):
+            raise ValueError("execution names no images to look at")
         images = evaluation_images(recipe.data, asked.evaluation_set, execution.data_root, asked.name)
         some = np.linspace(0, len(images) - 1, min(asked.images, len(images))).round()
         self.images = Selected(images, some)
