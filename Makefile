@@ -10,10 +10,13 @@ test: .venv/installed  ## all tests: the quick ones, and the smoke study through
 test-quick: .venv/installed  ## linters, unit tests and the smoke study from end to end
 	pytest -m "not dvc and not slurm and not kills"
 
-.venv/installed: requirements.txt
-	$(PYTHON) -m venv .venv && pip install --quiet --disable-pip-version-check --requirement requirements.txt && touch $@
+.venv/installed: requirements.lock
+	$(PYTHON) -m venv .venv && pip install --quiet --disable-pip-version-check --require-hashes --requirement $< && touch $@
+
+lock:  ## requirements.lock after an edit of requirements.txt; what is locked stays as it is where it can
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" requirements.txt --output-file requirements.lock
 
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.PHONY: tables test test-quick help
+.PHONY: tables test test-quick lock help

@@ -14,7 +14,7 @@ sys.path[:0] = [f"{workflow.basedir}/workflow", f"{workflow.basedir}/src"]
 from lookup import Lookup
 
 study = str(config.get("study", ""))  # a name of digits is a number to YAML
-plan = Lookup(study, workflow.is_main_process, as_if_new=config.get("as_if_new", False))
+plan = Lookup(study, workflow.is_main_process, config.get("as_if_new", False), config.get("gres_only", False))
 
 
 wildcard_constraints:

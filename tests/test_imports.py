@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"commands"},
-    {"training", "recording", "run_state", "history", "evaluation", "analysis", "tables", "throughput"},
+    {"training", "recording", "run_state", "history", "validation", "evaluation", "analysis", "tables", "throughput"},
     {
         "teacher_logits",
         "models",

@@ -38,6 +38,36 @@ OUT_OF_MEMORY = {
 }
 
 
+# GPUs ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "gres_only", "asked"),
+    [
+        (8, 1, False, (8, None)),
+        (8, 1, True, (None, "gpu:8")),
+        (0, 1, True, (None, None)),
+        (8, 2, False, (None, "gpu:8")),
+    ],
+)
+def test_gpus_are_asked_for_as_the_cluster_knows_them(tmp_path, monkeypatch, gpus, nodes, gres_only, asked):
+    """--gpus of a job, or --gres of each node."""
+    monkeypatch.chdir(tmp_path)
+    execution = Execution(gpus=gpus, nodes=nodes)
+    job = Job(kind="train", name="students/a/labels/16/seed0", recipe={}, behaviour={}, execution=execution)
+    recipe = Path(f"results/study/recipes/{job.digest}.json")
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(job.model_dump_json())
+    lookup, wildcards = Lookup("study", False, gres_only=gres_only), SimpleNamespace(digest=job.digest)
+    assert (lookup.gpu(wildcards), lookup.gres(wildcards)) == asked
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflow/rules").glob("*.smk")), ids=lambda path: path.stem)
+def test_a_rule_that_asks_for_gpus_does_so_in_both_ways(path):
+    text = path.read_text()
+    assert text.count("gpu=plan.gpu,") == text.count("gres=plan.gres,")
+
+
 # Memory --------------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@ import progress
 import pytest
 import run_lock
 
+from deit.history import epoch_line, validation_line
+
 HEADER = "phase,kind,name,digest,folder\n"
 EPOCH = "epoch 3/30  loss 2.1  accuracy on mixed views 9.00 %  learning rate 1e-2  99 im/s  1 h 2 min 3 s left\n"
 
@@ -29,7 +31,27 @@ def test_running_failed_and_waiting_are_told_apart(study):
     head, failed, *_, running = "\n".join(progress.report("tiny")).split("\n")
     assert head == "tiny: 4 jobs, 1 finished, 1 failed, 1 running, 1 waiting"
     assert "failed  students/c" in failed and "FloatingPointError" in "\n".join(progress.report("tiny"))
-    assert "running  students/b" in running and "epoch 3/30, 1 h 2 min 3 s left" in running
+    assert "running  students/b" in running
+    assert "epoch 3/30, loss 2.1, accuracy on mixed views 9.00 %, 1 h 2 min 3 s left" in running
+
+
+def test_the_log_of_a_run_that_a_pass_trains_is_in_its_own_folder(study):
+    partial = study / "students/d-dddddddddd.partial"
+    partial.mkdir()
+    look = "epoch 3/30  validation accuracy class 71.20 %, fusion 72.00 %  on 5000 images\n"
+    (partial / "log.txt").write_text(f"2030-01-01 00:00:00 {EPOCH}2030-01-01 00:00:09 {look}")
+    assert run_lock.take(study / "locks/dddddddddd")
+    told = next(line for line in progress.report("tiny") if "students/d" in line)
+    assert "  running  students/d" in told
+    assert ", validation accuracy class 71.20 %, fusion 72.00 %, 1 h 2 min 3 s left" in told
+
+
+def test_lines_that_trainings_log_are_understood():
+    row = {"epoch": 2, "loss": 2.1, "accuracy": 0.09, "learning_rate": 0.01, "images_per_second": 99.0}
+    line = epoch_line(({**row, "seconds": 60.0, "skipped_steps": 1},), 0, 30)
+    look = validation_line({"epoch": 2, "images": 10, "class": 0.7}, 30)
+    told = "epoch 3/30, loss 2.1000, accuracy on mixed views 9.00 %, validation accuracy class 70.00 %"
+    assert progress.latest(f"{line}\n{look}\n") == f"{told}, 0 h 27 min 0 s left"
 
 
 def test_slurm_knows_of_jobs_that_left_no_log(study, monkeypatch):

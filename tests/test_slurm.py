@@ -470,7 +470,7 @@ def test_progress_names_job_node_and_epoch_and_an_interrupt_cancels_the_jobs(tra
         shown = answer(cluster, sys.executable, str(one.project / "workflow/progress.py"), "short", cwd=one.project)
         line = next(line for line in shown.splitlines() if line.startswith("  running"))
         assert f"teachers/regnety-4gf/labels/{LOW}/seed0  job {job}: {node_of(one, job)}, " in line
-        assert re.search(r"of 30:00, epoch \d+/30, 0 h \d+ min \d+ s left$", line)
+        assert re.search(r"of 30:00, epoch \d+/30, loss .*, 0 h \d+ min \d+ s left$", line)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) != 0
     until(lambda: state(cluster, job) == "CANCELLED")

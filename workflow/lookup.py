@@ -54,8 +54,9 @@ def product(folder: str) -> str:
 class Lookup:
     """The plan in the main process, recipe files in a job."""
 
-    def __init__(self, study: str, main_process: bool, as_if_new: bool = False):
-        self.study = study
+    def __init__(self, study: str, main_process: bool, as_if_new: bool = False, gres_only: bool = False):
+        """`gres_only`: the cluster knows GPUs by --gres alone."""
+        self.study, self.gres_only = study, gres_only
         self.as_if_new = as_if_new
         self.passes: dict[str, Job] = {}
         self.plan = self._plan() if main_process else None
@@ -170,13 +171,14 @@ class Lookup:
         return max(execution.gpus, 1) * (execution.threads + execution.workers)
 
     def gpu(self, wildcards) -> int | None:
-        """GPUs of a job on one node; 0 asks for none. On several nodes `gres` asks for each node's."""
+        """GPUs of a job on one node; 0 asks for none. Elsewhere `gres` asks for each node's."""
         execution = self.asked(wildcards)
-        return execution.gpus if execution.nodes == 1 else None
+        return execution.gpus if execution.nodes == 1 and not self.gres_only else None
 
     def gres(self, wildcards) -> str | None:
         execution = self.asked(wildcards)
-        return f"gpu:{execution.gpus}" if execution.nodes > 1 and execution.gpus else None
+        per_node = execution.nodes > 1 or self.gres_only
+        return f"gpu:{execution.gpus}" if per_node and execution.gpus else None
 
     def on_several_nodes(self, value: str | int | None = None) -> Callable:
         """A resource that only a job on several nodes has: `value`, or the number of its nodes."""

@@ -9,9 +9,11 @@ import reprlib
 import typing
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from checks import problems
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -200,7 +202,7 @@ def explained(error: ValidationError, content: dict) -> list[tuple[str, str]]:
     return [(key, " or ".join(said) + remedy) for key, (said, remedy) in found.items()]
 
 
-def place(detail: dict, content: object) -> list[str]:
+def place(detail: ErrorDetails, content: Any) -> list[str]:
     """The keys that lead to an error, without what pydantic adds behind them: '[key]', members of a union."""
     location = []
     for part in detail["loc"]:
@@ -214,7 +216,7 @@ def place(detail: dict, content: object) -> list[str]:
     return location
 
 
-def text_of(detail: dict, location: list[str]) -> str:
+def text_of(detail: ErrorDetails, location: list[str]) -> str:
     if detail["type"] == "extra_forbidden":
         known = sorted(known_keys(location[:-1]))
         near = difflib.get_close_matches(location[-1], known, n=1)
@@ -226,7 +228,7 @@ def text_of(detail: dict, location: list[str]) -> str:
     return detail["msg"][0].lower() + detail["msg"][1:]
 
 
-def remedy_of(detail: dict) -> str:
+def remedy_of(detail: ErrorDetails) -> str:
     if detail["type"] in ("extra_forbidden", "missing", "string_pattern_mismatch"):
         return ""
     return f", found {short(detail['input'])}; correct the value."

@@ -251,7 +251,7 @@ class Plan:
             reads["teacher-logits"] = self.plan_cache(run, users, phase.epochs)
         higher = run.resolution != self.study.resolutions.pretraining
         section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
-        execution = self.study.resources(self.phase_of(run), run.model)
+        execution = self.study.watched(self.study.resources(self.phase_of(run), run.model), run.resolution)
         self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
 
     def stored_views(self, views: recipes.Views, stream_seed: int) -> dict[str, list[str]]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from run_lock import holder, is_held
 
 ORDER = ("failed", "running", "queued")
-EPOCH = re.compile(r"^epoch (\d+/\d+) .*?  (\d+ h .*?) left$", re.MULTILINE)
+EPOCH = re.compile(r"\b(epoch \d+/\d+)  (loss \S+)  (accuracy on mixed views \S+ %)  .*?  (\d+ h .*? left)")
+VALIDATION = re.compile(r"\bepoch \d+/\d+  (validation accuracy .*?)  on \d+ images")
 LAST_LINES = 8
 
 
@@ -42,10 +43,8 @@ def state_of(row: dict[str, str], study: Path, jobs: dict[str, str]) -> tuple[st
         finished = Path("reports") / study.name / f"provenance-{row['digest']}.json"
     if finished.exists():
         return "finished", ""
-    log = study / "logs" / folder.relative_to(study).with_suffix(".log")
-    text = log.read_text(errors="replace") if log.exists() else ""
-    epochs = EPOCH.findall(text)
-    progress = f"epoch {epochs[-1][0]}, {epochs[-1][1]} left" if epochs else ""
+    log, text = log_of(folder, study)
+    progress = latest(text)
     if row["digest"] in jobs:
         state, _, detail = jobs[row["digest"]].partition(" ")
         return state, ", ".join(filter(None, [detail, progress]))
@@ -56,6 +55,27 @@ def state_of(row: dict[str, str], study: Path, jobs: dict[str, str]) -> tuple[st
         last = "\n".join(f"      {line}" for line in text.strip().splitlines()[-LAST_LINES:])
         return "failed", f"or was interrupted; the end of {log}:\n{last}"
     return "waiting", ""
+
+
+def log_of(folder: Path, study: Path) -> tuple[Path, str]:
+    """The log of a job that is not finished, and its text: of the training itself, or of the rule that ran it.
+
+    A run that a pass trains beside others has no rule's log until the pass has ended, but always its own.
+    """
+    own = folder.with_name(f"{folder.name}.partial") / "log.txt"
+    rules = study / "logs" / folder.relative_to(study).with_suffix(".log")
+    told = [path for path in (own, rules) if path.exists() and path.stat().st_size]
+    log = max(told, key=lambda path: path.stat().st_mtime, default=rules)
+    return log, log.read_text(errors="replace") if told else ""
+
+
+def latest(text: str) -> str:
+    """Epoch, loss, accuracies and time left, by the last lines of a log that tell them."""
+    epochs, looks = EPOCH.findall(text), VALIDATION.findall(text)
+    if not epochs:
+        return ""
+    *told, left = epochs[-1]
+    return ", ".join([*told, *looks[-1:], left])
 
 
 def report(study: str) -> Iterator[str]:

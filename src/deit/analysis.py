@@ -29,4 +29,4 @@ def layer_cosines(net: nn.Module, batches: Iterable[Tensor]) -> tuple[list[float
         cosines = [cosine_similarity(one.double(), other.double(), dim=-1).sum() for one, other in layers]
         sums = sums + torch.stack(cosines)
         images += len(views)
-    return (sums / images).tolist(), images
+    return torch.as_tensor(sums / images).tolist(), images

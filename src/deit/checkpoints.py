@@ -11,6 +11,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -95,7 +96,7 @@ class ResumeState:
     def load(self) -> dict | None:
         """The saved state with its tensors on the CPU, or None where there is none; raises as `read` does."""
         content = self.read()
-        return content and unpacked(content)["state"]
+        return unpacked(content)["state"] if content else None
 
     def read(self) -> bytes | None:
         """The latest whole state, as it lies in its file, for `unpacked`; None where none was ever saved.
@@ -155,7 +156,7 @@ def unpacked(content: bytes) -> dict:
         raise Damaged(str(error).partition("\n")[0] or type(error).__name__) from error
 
 
-def require_plain(value: object, where: str) -> None:
+def require_plain(value: Any, where: str) -> None:
     """Raises TypeError, naming the place, for what `torch.load(weights_only=True)` may refuse."""
     if type(value) in (dict, OrderedDict):
         for key, item in value.items():

@@ -414,7 +414,7 @@ def manifest_of(recipe: PreparingData, root: Path | str) -> dict:
     data, root = recipe.training, located(root)
     training = read_split(data.split, data.reader, data, root, "data.training")
     splits = {"training": entry_of(training, data.split, "data.training") | {"held_out": data.held_out}}
-    fingerprints = {place_of(data.split): training.fingerprint()}
+    fingerprints: dict[str, object] = {place_of(data.split): training.fingerprint()}
     for name, evaluation_set in recipe.evaluation_sets.items():
         key = f"data.evaluation.{name}.split"
         images = read_split(evaluation_set.split, evaluation_set.reader, data, root, key)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -58,7 +58,7 @@ class Place:
         """What rank 0 reads, given to every rank: so none can go on from something else. Its refusal ends them all."""
         if self.world == 1:
             return read()
-        said = [None, None]
+        said: list[Any] = [None, None]
         if self.rank == 0:
             try:
                 said[0] = read()
@@ -103,9 +103,9 @@ def set_up_torch(execution: Execution) -> torch.device:
     # On a GPU a few operations have no reproducible kernel: they warn, and runs may then differ in their last bits.
     torch.use_deterministic_algorithms(True, warn_only=execution.gpus > 0)
     # Filling fresh memory would only make the reading of uninitialised memory reproducible.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyrefly: ignore[missing-attribute]
     # TensorFloat-32, PyTorch's default in convolutions, would round fp32 inputs to 10 bits.
-    torch.backends.fp32_precision = "ieee"
+    torch.backends.fp32_precision = "ieee"  # pyrefly: ignore[missing-attribute]
     if not execution.gpus:
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

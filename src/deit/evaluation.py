@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from .datasets import ImageSet
 from .models import fused, token_logits
+from .views import EvaluationViews
 
 log = logging.getLogger(__name__)
 
@@ -19,19 +20,6 @@ BATCH = 256
 TOP = 5
 TWO_HEADS = ("class", "distillation", "fusion", "fusion_logits")
 ONE_HEAD = ("class",)
-
-
-class EvaluationViews(Dataset):
-    """The images of a set as the network sees them in evaluation, each (C, H, W), in the order of the set."""
-
-    def __init__(self, images: ImageSet, transform):
-        self.images, self.transform = images, transform
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.transform(self.images.image(index))
 
 
 def batches(views: Dataset, device: torch.device, workers: int) -> Iterator[Tensor]:

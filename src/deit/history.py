@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 HISTORY = ("epoch", "step", "loss", "accuracy", "learning_rate", "images_per_second", "seconds", "skipped_steps")
 Row = dict[str, float]
 """One epoch, by the columns above. `accuracy` is that of the class head on the training views, which are mixed."""
+
+VALIDATION = ("epoch", "step", "images", "class", "distillation", "fusion", "seconds")
+"""One look at images that are not learnt from: their number, and the accuracy of each reading that the run has."""
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +53,17 @@ def epoch_line(history: tuple[Row, ...], number: int, epochs: int) -> str:
     return "  ".join(parts)
 
 
-def write_history(path: Path, rows: tuple[Row, ...]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, HISTORY, lineterminator="\n")
+def validation_line(row: Row, epochs: int) -> str:
+    """The log's line of a look at other images, of a run that has so many epochs."""
+    readings = ", ".join(f"{how} {100 * row[how]:.2f} %" for how in ("class", "distillation", "fusion") if how in row)
+    return f"epoch {row['epoch'] + 1}/{epochs}  validation accuracy {readings}  on {row['images']} images"
+
+
+def write_rows(path: Path, columns: tuple[str, ...], rows: tuple[Row, ...]) -> None:
+    """As CSV, replacing the file at once: whoever watches a training reads it at any time."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    os.replace(partial, path)

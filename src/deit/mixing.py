@@ -15,7 +15,7 @@ class Mixing(NamedTuple):
 
     weight: float = 1.0
     """Lambda, the weight of a view's own label, and of its own pixels; 1 = not mixed. With cutmix, its own area."""
-    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    box: tuple[int, ...] = (0, 0, 0, 0)
     """What cutmix takes from the other view: top, bottom, left, right; empty = mixup."""
 
 

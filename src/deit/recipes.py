@@ -9,7 +9,7 @@ The descriptions below the fields are docstrings on purpose: they can be reworde
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -165,7 +165,9 @@ class Objective(Recipe):
     @property
     def teacher_says(self) -> Literal["", "labels", "logits"]:
         """What the objective asks of a teacher: nothing, its decision, or its logits."""
-        return {"soft": "logits", "hard": "labels", "token": "labels"}.get(self.loss, "")
+        if self.loss == "soft":
+            return "logits"
+        return "labels" if self.loss in ("hard", "token") else ""
 
 
 class Optimisation(Recipe):
@@ -326,7 +328,8 @@ class Table(Recipe):
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     cells: tuple[Cell, ...] = ()
-    options: dict[str, str | int | float | bool | list[str] | dict[str, str]] = {}
+    options: dict[str, Any] = {}
+    """Numbers, words, lists and dictionaries of words, by the table's own names."""
 
 
 class Report(Recipe):
@@ -342,6 +345,17 @@ class Report(Recipe):
     """Student -> seeds."""
     streams: Literal["shared", "per-seed"]
     """Whether the seeds of a run see the same views."""
+
+
+class Validation(Recipe):
+    """Images on which the accuracy of a training is watched."""
+
+    name: str
+    """Of the evaluation set, for messages."""
+    evaluation_set: EvaluationSet
+    view: EvaluationView
+    images: Count
+    """At most so many of the set, evenly spaced."""
 
 
 class Resources(Recipe):
@@ -360,6 +374,9 @@ class Resources(Recipe):
     """torch.compile the student."""
     save_minutes: Positive = 10
     """Time between two saves of the resume state."""
+    validate_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs from one look at the accuracy on images that are not learnt from to the next, for those who watch a
+    training; 0 = none."""
     mem_mb: Count = 2000
     """Memory that a cluster is asked for; the first attempt's."""
     minutes: Count = 60
@@ -373,6 +390,8 @@ class Execution(Resources):
     """The folder of the result."""
     folders: dict[str, list[str]] = {}
     """Flag of the command -> folders of the results that it reads."""
+    validation: Validation | None = None
+    """What `validate_epochs` looks at."""
     made_by: str = ""
     """Folder of the pass that makes this result together with others; empty = a job of its own."""
     data_root: str = ""
@@ -422,6 +441,6 @@ class Job(Recipe):
             {"kind": self.kind, "recipe": self.recipe, "inputs": self.inputs, "behaviour": self.behaviour}
         )
 
-    def resolved(self) -> Recipe:
+    def resolved(self) -> Any:
         """The typed recipe."""
         return RECIPES[self.kind].model_validate(self.recipe)

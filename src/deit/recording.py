@@ -31,7 +31,7 @@ class Recorder:
         caching = job.resolved()
         self.name, self.execution, self.caching = job.name, job.execution, caching
         self.teacher, self.stream, self.place = teacher, stream, place
-        self.shards = open_shards(folder, caching, sha256[WEIGHTS], stream) if place.writes else None
+        self.shards = open_shards(folder, caching, sha256[WEIGHTS], stream) if place.writes else None  # pyrefly: ignore[bad-argument-type]
         first, epochs = caching.first_epoch, caching.last_epoch + 1 - caching.first_epoch
         done = place.largest_over_ranks(self.shards.steps if self.shards else 0)
         self.failure = ""  # as a run has one; but a recorder fails with all of the pass, or not at all

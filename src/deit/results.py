@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -78,7 +78,7 @@ class Result:
             refuse_damaged(self.folder, path, "its sha256 is not the one that provenance.json lists")
         return path
 
-    def json(self, name: str) -> dict:
+    def json(self, name: str) -> Any:
         """The content of a JSON file that is as it was published."""
         return json.loads(self.file(name).read_bytes())
 

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from .recipes import Execution, Training
 from .reduction import GradientReduction
 from .schedules import learning_rate
 from .teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop
+from .validation import Validator
 from .views import ViewStream
 
 Teacher = CachedTeacher | TeacherInTheLoop | PartlyCachedTeacher
@@ -48,6 +50,10 @@ class Run:
     """Spent on this epoch before the run was resumed."""
     history: tuple[Row, ...] = ()
     """One row an epoch."""
+    validation: tuple[Row, ...] = ()
+    """One row a look at images that are not learnt from."""
+    folder: Path | None = None
+    """Of the result to be, on rank 0."""
 
     def __post_init__(self) -> None:
         layers = [layer for layer in self.net.modules() if isinstance(layer, _BatchNorm) and layer.training]
@@ -59,6 +65,9 @@ class Run:
         self.buffers = list(self.net.buffers()) if layers else []
         """What a forward pass alters."""
         self.reduction = GradientReduction(self.net) if self.place.world > 1 else None
+        self.validator = None
+        if self.place.writes and self.execution.validation:
+            self.validator = Validator(self.recipe, self.execution, self.place.device)
         self.log = run_log(self.name)
         self.steps_per_epoch = self.stream.steps_per_epoch
         self.end = self.recipe.optimisation.epochs * self.steps_per_epoch
@@ -80,6 +89,7 @@ class Run:
             "skipped": int(self.finite.skipped),
             "seconds": self.epoch_seconds(),
             "history": self.history,
+            "validation": self.validation,
         }
         failure = None
         if self.place.writes:
@@ -99,6 +109,7 @@ class Run:
             self.sums.copy_(state["sums"])
             self.finite.skipped.fill_(state["skipped"])
             self.step, self.seconds, self.history = state["step"], state["seconds"], tuple(state["history"])
+            self.validation = tuple(state.get("validation", ()))
         except (KeyError, RuntimeError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             self.place.stop(
@@ -128,7 +139,7 @@ def fingerprint(run: Run) -> int:
         return 0
     digest = hashlib.sha256()
     for tensor in tensors_in(run.numbers()):
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 

@@ -35,9 +35,9 @@ def forms(data: TrainingData, views: Views) -> dict[str, Form]:
 class StoredViews(ViewStream):
     """A stream that reads what `store` wrote: `stream[epoch, step, group]`, as a stream that makes its views."""
 
-    def __init__(self, folder: Path, recipe: Training | Caching):
+    def __init__(self, folder: Path, recipe: Training | Caching | StoringViews):
         # The numbers of the images are all that is needed; their pixels are in the views.
-        super().__init__(range(recipe.data.images), recipe.data, recipe.views, recipe.stream_seed)
+        super().__init__(range(recipe.data.images), recipe.data, recipe.views, recipe.stream_seed)  # pyrefly: ignore[bad-argument-type]
         self.folder = folder
         manifest = json.loads((folder / "manifest.json").read_text())
         if manifest["stream"] != stream_digest(recipe.data, recipe.views, recipe.stream_seed):

@@ -21,7 +21,7 @@ from . import checkpoints, models
 from .loading import Keys, mix_groups
 from .recipes import Caching, Execution, Model, Training
 from .results import file_digest
-from .shards import ShardFolder, shard_name
+from .shards import Form, ShardFolder, shard_name
 from .views import ViewStream, stream_digest, transform_versions
 
 REMEDY = "Cache this teacher again with the recipe of the present plan, or give the folders that the plan names."
@@ -90,12 +90,12 @@ def logits_from(records: np.ndarray, classes: int) -> Tensor:
     kept = np.ascontiguousarray(records["logits"])
     if kept.dtype == np.uint16:
         return torch.from_numpy(kept.view(np.int16)).view(torch.bfloat16).float()
-    kept = torch.from_numpy(kept)
-    if "tail" not in records.dtype.names:
-        return kept
+    largest = torch.from_numpy(kept)
+    if "tail" not in (records.dtype.names or ()):
+        return largest
     tail = torch.from_numpy(np.ascontiguousarray(records["tail"]))
     where = torch.from_numpy(records["classes"].astype(np.int64))
-    return tail[:, None].repeat(1, classes).scatter(1, where, kept)
+    return tail[:, None].repeat(1, classes).scatter(1, where, largest)
 
 
 def open_shards(folder: Path, caching: Caching, teacher: str, stream: ViewStream) -> ShardFolder:
@@ -104,7 +104,7 @@ def open_shards(folder: Path, caching: Caching, teacher: str, stream: ViewStream
         raise SystemExit(f"caching: k is {caching.k}, but top-k keeps 1 to {caching.data.classes - 1} classes.")
     manifest = manifest_of(caching, teacher, stream.views_per_epoch)
     epochs = range(caching.first_epoch, caching.last_epoch + 1)
-    arrays = {"epoch": (record_type(caching), (caching.views.batch,))}
+    arrays: dict[str, Form] = {"epoch": (record_type(caching), (caching.views.batch,))}
     return ShardFolder(folder, manifest, arrays, stream.steps_per_epoch, epochs)
 
 
@@ -190,7 +190,8 @@ class CachedTeacher:
         self.classes = recipe.data.classes
         self.views_per_epoch = recipe.views.steps_per_epoch(recipe.data.images) * recipe.views.batch
         self.shards: dict[int, tuple[Path, str]] = {}
-        self.epoch, self.records = -1, np.empty(0)
+        self.epoch = -1
+        self.records: np.ndarray = np.empty(0)
         for folder in map(Path, folders):
             manifest = read_manifest(folder)
             if differences := list(differing(manifest, recipe, teacher)):

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import checkpoints, models
 from .checkpoints import ResumeState
 from .distributed import Place
-from .history import HISTORY, epoch_line, log_file, write_history
+from .history import HISTORY, VALIDATION, epoch_line, log_file, validation_line, write_rows
 from .interruption import StopRequest, noted_stop_signals, stop
 from .loading import Keys, mix_groups
 from .losses import objective_loss
@@ -65,6 +65,7 @@ def train(
     where a step is not finite, a saved state is damaged, ranks differ or the disk is full.
     """
     run = set_up(job, stream, resume, place, teacher, initial)
+    run.folder = folder
     with log_file(folder, run.name):
         for _ in train_together([run]):
             if run.failure:
@@ -75,7 +76,7 @@ def train(
 def write(run: Run, folder: Path | None) -> None:
     """Writes what a run has learned, and how, on rank 0."""
     if run.place.writes:
-        write_history(folder / "history.csv", run.history)
+        write_rows(folder / "history.csv", HISTORY, run.history)
         checkpoints.save_weights(folder / checkpoints.WEIGHTS, run.net.state_dict())
         models.write_config(folder / models.CONFIG, run.recipe.model, run.recipe.data.mean, run.recipe.data.std)
 
@@ -123,6 +124,7 @@ def begin(run: Run) -> None:
     refuse_unlike_ranks(run)
     for number in range(len(run.history)):
         tell_epoch(run, number)
+    show(run)
 
 
 def ended(runs: list[Run], recorders: list[Recorder]) -> Iterator[Run | Recorder]:
@@ -336,9 +338,28 @@ def finish_epoch(run: Run, epoch: int) -> None:
     row = (epoch, run.step, *means, rate, views / seconds, seconds, int(skipped))
     run.history = (*run.history, dict(zip(HISTORY, row, strict=True)))
     run.sums.zero_()
-    run.started, run.seconds = time.perf_counter(), 0.0
     tell_epoch(run, epoch)
+    validate_where_due(run, epoch)
+    show(run)
+    run.started, run.seconds = time.perf_counter(), 0.0
 
 
 def tell_epoch(run: Run, epoch: int) -> None:
     run.log.info(epoch_line(run.history, epoch, run.recipe.optimisation.epochs))
+
+
+def validate_where_due(run: Run, epoch: int) -> None:
+    """Every few epochs, and after the last, adds the accuracy on images that are not learnt from; on rank 0 alone."""
+    epochs = run.recipe.optimisation.epochs
+    if run.validator and ((epoch + 1) % run.execution.validate_epochs == 0 or epoch + 1 == epochs):
+        row = {"epoch": epoch, "step": run.step, **run.validator.accuracies(run.net)}
+        run.validation = (*run.validation, row)
+        run.log.info(validation_line(row, epochs))
+
+
+def show(run: Run) -> None:
+    """Writes what is known so far into the folder of the result to be, for those who watch."""
+    if run.folder:
+        write_rows(run.folder / "history.csv", HISTORY, run.history)
+    if run.folder and run.validation:
+        write_rows(run.folder / "validation.csv", VALIDATION, run.validation)

@@ -70,7 +70,7 @@ class ViewStream(Dataset):
         self.views_per_epoch = self.steps_per_epoch * views.batch
         self.render = Renderer(data, views)
 
-    def __getitem__(self, key: Key) -> MixGroup:
+    def __getitem__(self, key: Key) -> MixGroup:  # pyrefly: ignore[bad-override-param-name]
         """The mix group (epoch, step, group); global generators are left as they were."""
         return self.__getitems__([key])[0]
 
@@ -199,14 +199,15 @@ class Patch:
 
 def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Pixels (G, C, H, W) uint8 -> contiguous float32: as torchvision's ToTensor and Normalize, bit for bit."""
-    whole, mean, std = constants(mean, std, pixels.device)
-    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(whole).sub_(mean).div_(std)
+    whole, centre, spread = constants(mean, std, pixels.device)
+    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(whole).sub_(centre).div_(spread)
 
 
 @lru_cache
 def constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """255, mean and std (C, 1, 1) on the device. By the number 255 a GPU would not divide but multiply by 1 / 255."""
-    return torch.tensor(255.0).to(device), *(torch.tensor(part)[:, None, None].to(device) for part in (mean, std))
+    centre, spread = (torch.tensor(part)[:, None, None].to(device) for part in (mean, std))
+    return torch.tensor(255.0).to(device), centre, spread
 
 
 def erase_(views: Tensor, boxes: Tensor, noise: Tensor) -> None:
@@ -265,13 +266,13 @@ def seed_generators(seeds: list[int]) -> None:
 @contextmanager
 def restored_generators() -> Iterator[None]:
     """The global generators are as before afterwards: stochastic depth, in the same process, draws from one of them."""
-    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
+    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     try:
         yield
     finally:
-        random.setstate(states[PYTHON])
-        np.random.set_state(states[NUMPY])
-        torch.default_generator.set_state(states[TORCH])
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.default_generator.set_state(pytorch)
 
 
 def evaluation_transform(data: TrainingData, view: EvaluationView) -> Callable[[Image.Image], Tensor]:
@@ -283,6 +284,19 @@ def evaluation_transform(data: TrainingData, view: EvaluationView) -> Callable[[
         std=data.std,
         crop_pct=view.crop,
     )
+
+
+class EvaluationViews(Dataset):
+    """The images of a set as the network sees them in evaluation, each (C, H, W), in the order of the set."""
+
+    def __init__(self, images: ImageSet, transform: Callable[[Image.Image], Tensor]):
+        self.images, self.transform = images, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(self.images.image(index))
 
 
 def transform_versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ rule prepare_data:
     threads: plan.cpus
     resources:
         gpu=plan.gpu,
+        gres=plan.gres,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),
@@ -42,6 +43,7 @@ rule store_views:
     threads: plan.cpus
     resources:
         gpu=plan.gpu,
+        gres=plan.gres,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),

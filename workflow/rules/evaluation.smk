@@ -14,6 +14,7 @@ rule predict:
     threads: plan.cpus
     resources:
         gpu=plan.gpu,
+        gres=plan.gres,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),
@@ -41,6 +42,7 @@ rule measure_throughput:
     threads: plan.cpus
     resources:
         gpu=plan.gpu,
+        gres=plan.gres,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),
@@ -68,6 +70,7 @@ rule compare_tokens:
     threads: plan.cpus
     resources:
         gpu=plan.gpu,
+        gres=plan.gres,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),

@@ -15,6 +15,7 @@ rule cache_teacher_logits:
     threads: plan.cpus
     resources:
         gpu=plan.gpu,
+        gres=plan.gres,
         nodes=plan.execution("nodes"),
         mem_mb=plan.memory,
         runtime=plan.execution("minutes"),

@@ -12,11 +12,11 @@ from deit.checkpoints import WEIGHTS, read_weights
 from deit.commands import run
 from deit.datasets import evaluation_images
 from deit.distributed import set_up_torch
-from deit.evaluation import EvaluationViews, batches
+from deit.evaluation import batches
 from deit.models import create, load_weights
 from deit.recipes import Job
 from deit.results import check_input, new_folder, read_job
-from deit.views import evaluation_transform
+from deit.views import EvaluationViews, evaluation_transform
 
 log = logging.getLogger(__name__)
 

@@ -65,6 +65,8 @@ def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[s
             for each in jobs
             for teacher in [teachers.get(each.inputs.get("teacher", ""))]
         ]
+        for each, one in zip(jobs, runs, strict=True):
+            one.folder = folder_of(results, each)
         recorders = [
             Recorder(each, folder_of(results, each), teachers[each.inputs["teacher"]], stream, place, weights.sha256)
             for each in caches

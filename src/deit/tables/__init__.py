@@ -43,7 +43,7 @@ class PaperTable:
         return f"<style>{STYLE}</style>" + table_html(self.recipe, self.frame, self.notes)
 
 
-def compute(recipe_path: str | Path, folders: Iterable[str]) -> PaperTable:
+def compute(recipe_path: str | Path, folders: Iterable[str | Path]) -> PaperTable:
     """The table of a recipe file, from the result folders that it is made from.
 
     Raises SystemExit with one message where an input lacks what the recipe names.

@@ -17,7 +17,7 @@ from ..results import Result, read_result
 class Inputs:
     """Result folders of any number of `predict`, `throughput` and `tokens` jobs, found by what they hold."""
 
-    def __init__(self, folders: Iterable[Path]):
+    def __init__(self, folders: Iterable[str | Path]):
         self.sheets: dict[str, Result] = {}
         """Run -> the sheet that holds its predictions."""
         self.models: dict[str, Model] = {}
