@@ -10,7 +10,7 @@ starts whatever is ready and fits, first what the longest chain hangs on; jobs w
 import argparse
 import heapq
 import sys
-from collections import defaultdict
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
