@@ -115,15 +115,22 @@ class Lookup:
                 print(f"reports/{self.study}/ still shows the earlier plan {path.stem[-10:]}.", file=sys.stderr)
 
     def job(self, wildcards) -> Job:
-        if self.plan and (job := self.plan.jobs.get(wildcards.digest) or self.passes.get(wildcards.digest)):
+        return self.planned(wildcards.digest)
+
+    def planned(self, digest: str) -> Job:
+        """A job of the plan; its recipe file's, where this is no main process."""
+        if self.plan and (job := self.plan.jobs.get(digest) or self.passes.get(digest)):
             return job
-        path = Path(self.recipe(wildcards))
+        path = self.path(digest)
         if not path.exists():
-            raise ValueError(f"{wildcards.digest} is not in the plan of the study '{self.study}'; ask for all_tables.")
+            raise ValueError(f"{digest} is not in the plan of the study '{self.study}'; ask for all_tables.")
         return Job.model_validate_json(path.read_text())
 
     def recipe(self, wildcards) -> str:
-        return f"results/{self.study}/recipes/{wildcards.digest}.json"
+        return str(self.path(wildcards.digest))
+
+    def path(self, digest: str) -> Path:
+        return Path(f"results/{self.study}/recipes/{digest}.json")
 
     def folder(self, wildcards) -> str:
         """Where the result of a job goes."""
@@ -209,8 +216,7 @@ class Lookup:
         """The jobs whose results a pass makes; none for another job."""
         recipe = self.job(wildcards).resolved()
         digests = (*recipe.runs, *recipe.caches) if isinstance(recipe, Pass) else ()
-        root = Path(f"results/{self.study}/recipes")
-        return [Job.model_validate_json((root / f"{digest}.json").read_text()) for digest in digests]
+        return [self.planned(digest) for digest in digests]
 
     def targets(self, *sections: str) -> Callable:
         """An input function: the products of all planned jobs of these sections.
