@@ -10,7 +10,7 @@ starts whatever is ready and fits, first what the longest chain hangs on; jobs w
 import argparse
 import heapq
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -45,9 +45,9 @@ def expected(plan: Plan, node: Node) -> Minutes:
     }
 
 
-def gpu_hours(plan: Plan, minutes: Minutes) -> Counter:
+def gpu_hours(plan: Plan, minutes: Minutes) -> dict[str, float]:
     """Phase -> GPU-hours."""
-    hours = Counter()
+    hours: dict[str, float] = defaultdict(float)
     for digest, job in plan.jobs.items():
         hours[job.name.split("/")[0]] += gpus(job) * minutes[digest] / 60
     return hours

@@ -31,13 +31,16 @@ def why_missing(plan: Plan, runs: list[Run]) -> list[str]:
 
 def reason(plan: Plan, name: str) -> str:
     """Why a run has no weights, by the first pattern that it matches."""
-    reasons = (why for pattern, why in plan.study.released.missing.items() if fnmatch(name, pattern))
+    missing = plan.study.released.missing if plan.study.released else {}
+    reasons = (why for pattern, why in missing.items() if fnmatch(name, pattern))
     return next(reasons, f"{name} is not among released.weights")
 
 
 def plan_released(plan: Plan, wanted: Iterable[Run]) -> None:
     """Plan to fetch the published weights of the wanted runs, each as the folder that a training would leave."""
     released, data = plan.study.released, plan.study.data
+    if not released:
+        return
     execution = plan.study.resources("data").model_copy(update={"data_root": released.root})
     for run in wanted:
         weights = released.weights[key(run)]

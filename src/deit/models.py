@@ -68,8 +68,8 @@ def create_published(model: Model, weights: dict[str, Tensor]) -> nn.Module:
         found = ", ".join(f"{name} {tuple(weights[name].shape)} for {tuple(shapes[name])}" for name in unlike[:3])
         more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
         raise ValueError(f"other shapes than those of {model.timm} at {model.resolution} pixels: {found}{more}.")
-    source = {"state_dict": weights, "num_classes": model.classes}
-    source["input_size"] = (model.channels, model.resolution, model.resolution)
+    shape = (model.channels, model.resolution, model.resolution)
+    source = {"state_dict": weights, "num_classes": model.classes, "input_size": shape}
     try:
         return timm.create_model(
             model.timm, pretrained=True, pretrained_cfg_overlay=source, **size_of(model), **model.arguments

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from .datasets import Selected, evaluation_images
-from .loading import prepare_worker
+from .loading import ignore_stop_signals
 from .models import fused, token_logits
 from .recipes import Execution, Training
 from .views import EvaluationViews, evaluation_transform
@@ -40,7 +40,7 @@ class Validator:
         """
         start, found, first = time.perf_counter(), dict[str, int](), 0
         loader = DataLoader(
-            self.views, BATCH, num_workers=self.workers, worker_init_fn=prepare_worker, generator=torch.Generator()
+            self.views, BATCH, num_workers=self.workers, worker_init_fn=ignore_stop_signals, generator=torch.Generator()
         )
         net.eval()
         precision = torch.autocast(self.device.type, torch.bfloat16, enabled=self.optimisation.precision == "bf16")
