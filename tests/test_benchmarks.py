@@ -1,0 +1,19 @@
+"""Benchmarks fit the code that they measure."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_finds_what_it_imports(name):
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}/workflow"}
+    command = [sys.executable, f"benchmarks/{name}", "--help"]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
