@@ -23,13 +23,13 @@ from plan import Plan, plan_study
 from deit.checkpoints import WEIGHTS, ResumeState, save_weights
 from deit.datasets import training_images
 from deit.distributed import Place, set_up_torch
-from deit.loading import mix_groups
+from deit.loading import Keys, mix_groups
 from deit.models import create
 from deit.recipes import Caching, Execution, Job, Training
 from deit.results import file_digest
 from deit.run_state import Teacher
 from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher, write_epochs
-from deit.training import remaining_keys, set_up, train_one_epoch
+from deit.training import set_up, train_together
 from deit.views import ViewStream, epoch_order, training_transform
 
 STUDENT, TEACHER = "deit-ti", "regnety-16gf"
@@ -53,9 +53,7 @@ def main() -> None:
             "labels": lambda: trained(labels, stream, place, None),
             "again": lambda: trained(labels, stream, place, None),
             "cache": lambda: trained(hard, stream, place, CachedTeacher([run], recipe, file_digest(run / WEIGHTS))),
-            "loop": lambda: trained(
-                hard, stream, place, TeacherInTheLoop(load_teacher(run / WEIGHTS, caching.model, place.device), recipe)
-            ),
+            "loop": lambda: trained(hard, stream, place, in_the_loop(run, caching, place)),
             "stream": lambda: streamed(stream),
             "bare": lambda: transformed(stream),
         }
@@ -92,16 +90,21 @@ def written_teacher(plan: Plan, hard: Job, stream: ViewStream, folder: Path, pla
 def trained(job: Job, stream: ViewStream, place: Place, teacher: Teacher | None) -> Callable[[], None]:
     """One epoch of a run that is set up."""
     run = set_up(job, stream, ResumeState(Path("unused"), job.digest), place, teacher, None)
-    return lambda: train_one_epoch(run, 0, mix_groups(run.stream, remaining_keys(run), EXECUTION))
+    return lambda: list(train_together([run]))
+
+
+def in_the_loop(run: Path, caching: Caching, place: Place) -> TeacherInTheLoop:
+    """The same teacher, asked about every view."""
+    return TeacherInTheLoop(load_teacher(run / WEIGHTS, caching.model, place.device), caching.precision)
 
 
 def streamed(stream: ViewStream) -> Callable[[], None]:
     """The epoch's views, finished, and nothing done with them."""
 
     def make() -> None:
-        for step in range(stream.steps_per_epoch):
-            for group in range(stream.groups_per_batch):
-                stream.finish(stream[0, step, group], torch.device("cpu"))
+        keys = Keys(0, stream.steps_per_epoch, stream.steps_per_epoch, range(stream.groups_per_batch))
+        for group in mix_groups(stream, keys, EXECUTION):
+            stream.finish(group, torch.device("cpu"))
 
     return make
 
