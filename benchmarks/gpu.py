@@ -5,9 +5,9 @@
 
 Networks: images/s in training and in inference, by the project's own loop in bf16, on one mix group that is made once
 (synthetic) and with the loader at work (loader-fed); convnets with channels_last and a compiled student beside them.
-Then: writing a teacher's cache beside the teacher's bare forward passes; several students of one stream; a miniature
-study from end to end. `--quick` shows that the script works; its numbers mean nothing. Sections that would begin after
-`--minutes` are left out, and said to be.
+Then: writing a teacher's cache beside the teacher's bare forward passes; the students of one stream, separate and in a
+pass; a miniature study from end to end. `--quick` shows that the script works; its numbers mean nothing. Sections
+that would begin after `--minutes` are left out, and said to be.
 """
 
 import argparse
@@ -44,12 +44,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from deit import models
 from deit.datasets import ImageSet
 from deit.distributed import Place, set_up_torch
-from deit.loading import mix_groups
+from deit.loading import Keys, mix_groups
 from deit.recipes import Execution, Job, Model
 from deit.run_state import Run
 from deit.teacher_logits import TeacherInTheLoop, logits_of, write_epochs
 from deit.throughput import device_name
-from deit.training import optimizer_of, remaining_keys
+from deit.training import optimizer_of
 from deit.views import ViewStream
 
 CONVNETS = ("regnety-4gf", "regnety-8gf", "regnety-12gf", "regnety-16gf")
@@ -130,19 +130,22 @@ def networks(bench: Bench) -> Iterator[Row]:
         recipe = share_of_one_device(bench.jobs[model, resolution], bench.place.device)
         run, name = ready_run(recipe, bench.images, bench.place, bench.execution), f"{model} {resolution}"
         group = one_group(run)
-        trained = trained_images_a_second(run, itertools.repeat(group), bench.seconds)
+        trained = trained_images_a_second([run], itertools.repeat(group), bench.seconds)
         yield Row("networks", name, "train, synthetic", trained, "images/s")
-        fed = ready_run(recipe, bench.images, bench.place, bench.execution)
-        groups = mix_groups(fed.stream, remaining_keys(fed), bench.execution)
-        yield Row(
-            "networks", name, "train, loader-fed", trained_images_a_second(fed, groups, bench.seconds), "images/s"
-        )
-        del fed, groups
+        fed = loader_fed_images_a_second(bench, [ready_run(recipe, bench.images, bench.place, bench.execution)])
+        yield Row("networks", name, "train, loader-fed", fed, "images/s")
         if model in CONVNETS:
             yield from channels_last(bench, run, name)
         answered = answered_images_a_second(run, group, bench.seconds)
         yield Row("networks", name, "infer, synthetic", answered, "images/s")
         yield from utilisation(bench, recipe.model, name, {"train": trained, "infer": answered})
+
+
+def loader_fed_images_a_second(bench: Bench, runs: list[Run]) -> float:
+    """Of steps on the views that the loader makes meanwhile, a batch for all of these runs, which are of one stream."""
+    stream = runs[0].stream
+    keys = Keys(0, runs[0].end, stream.steps_per_epoch, range(stream.groups_per_batch))
+    return trained_images_a_second(runs, mix_groups(stream, keys, bench.execution), 2 * bench.seconds)
 
 
 def channels_last(bench: Bench, run: Run, name: str) -> Iterator[Row]:
@@ -152,9 +155,10 @@ def channels_last(bench: Bench, run: Run, name: str) -> Iterator[Row]:
     run.optimizer = optimizer_of(run.net, run.recipe)  # its moments lie as the weights do
     run.forward = lambda views: heads(views.contiguous(memory_format=torch.channels_last))
     run.step = 0
-    trained = trained_images_a_second(run, itertools.repeat(group), bench.seconds)
+    trained = trained_images_a_second([run], itertools.repeat(group), bench.seconds)
     yield Row("networks", name, "train, channels_last", trained, "images/s")
-    net, views = run.net.eval(), group.views.to(bench.place.device).contiguous(memory_format=torch.channels_last)
+    net, (views, _) = run.net.eval(), run.stream.finish(group, bench.place.device)
+    views = views.contiguous(memory_format=torch.channels_last)
     precision = run.recipe.optimisation.precision
     answered = a_second(lambda: logits_of(net, views, precision), len(views), run, bench.seconds)
     yield Row("networks", name, "infer, channels_last", answered, "images/s")
@@ -196,7 +200,7 @@ def compiled(bench: Bench) -> Iterator[Row]:
     if bench.quick:  # writing kernels takes most of a minute; that they are right is a test's matter
         run.forward = torch.compile(models.TokenHeads(run.net), backend="eager")
     start, groups = time.perf_counter(), itertools.repeat(one_group(run))
-    speed = trained_images_a_second(run, groups, bench.seconds)
+    speed = trained_images_a_second([run], groups, bench.seconds)
     yield Row("compiled", f"{model} {resolution}", "train, synthetic, compiled", speed, "images/s")
     seconds = time.perf_counter() - start - bench.seconds
     yield Row("compiled", f"{model} {resolution}", "compiling and the first steps", seconds, "s")
@@ -220,7 +224,7 @@ def cache_writing(bench: Bench) -> Iterator[Row]:
         start = time.perf_counter()
         write_epochs(Path(folder), caching, net, "0" * 64, stream, execution)
         written = epochs * steps * group / (time.perf_counter() - start)
-    shown = stream[0, 0, 0].views.to(bench.place.device)
+    shown, _ = stream.finish(stream[0, 0, 0], bench.place.device)
     run = ready_run(
         share_of_one_device(bench.jobs[STUDENT, 224], bench.place.device), bench.images, bench.place, execution
     )
@@ -235,28 +239,27 @@ def cache_writing(bench: Bench) -> Iterator[Row]:
 
 
 def students_of_one_stream(bench: Bench) -> Iterator[Row]:
-    """Runs that see the same views, their teacher in the loop: how many of their views go by in a second."""
+    """Runs that see the same views, their teacher in the loop: views that all of them are trained on, a second.
+
+    Separate: one after another, each with its own loader and its own questions to the teacher. In a pass: each view is
+    made once and the teacher asked once for all of them.
+    """
     jobs = [job for job in bench.plan.of_section("students") if model_of(job) == STUDENT]
-    yield Row("one stream", f"{len(jobs)} {STUDENT}", "separate", separate(bench, jobs), "student views/s")
+    what, model = f"{len(jobs)} {STUDENT}", bench.jobs[TEACHER, 224].resolved().model
+    net = models.create(model).to(bench.place.device).eval().requires_grad_(False)  # random weights cost the same
+    teacher = TeacherInTheLoop(net, jobs[0].resolved().optimisation.precision)
+    students = [student(bench, job, teacher) for job in jobs]
+    alone = 1 / sum(1 / loader_fed_images_a_second(bench, [run]) for run in students)
+    yield Row("one stream", what, "separate", alone, "views/s")
+    together = loader_fed_images_a_second(bench, [student(bench, job, teacher) for job in jobs])
+    yield Row("one stream", what, "in a pass", together, "views/s")
+    yield Row("one stream", what, "in a pass / separate", together / alone, "")
 
 
-def separate(bench: Bench, jobs: list[Job]) -> float:
-    """Each run trained by itself, one after another: its own loader, its own questions to the teacher."""
-    views, start = 0, time.perf_counter()
-    for job in jobs:
-        run = ready_run(*distilled(bench, job))
-        groups = mix_groups(run.stream, remaining_keys(run), bench.execution)
-        trained_images_a_second(run, groups, bench.seconds)
-        views += run.step * run.recipe.views.batch
-    return views / (time.perf_counter() - start)
-
-
-def distilled(bench: Bench, job: Job) -> tuple:
-    """The arguments of `ready_run` for a student whose teacher, of random weights, is asked about every view."""
+def student(bench: Bench, job: Job, teacher: TeacherInTheLoop) -> Run:
+    """A run before its first step; it asks the teacher, where its objective needs one, about every view."""
     recipe = share_of_one_device(job, bench.place.device)
-    model = bench.jobs[TEACHER, recipe.views.resolution].resolved().model
-    net = models.create(model).to(bench.place.device).eval().requires_grad_(False)
-    return recipe, bench.images, bench.place, bench.execution, TeacherInTheLoop(net, recipe)
+    return ready_run(recipe, bench.images, bench.place, bench.execution, teacher)
 
 
 # A miniature study ----------------------------------------------------------------------------------------------------

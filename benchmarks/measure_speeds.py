@@ -28,12 +28,12 @@ from speeds import COLUMNS, UNITS, Speed, model_of
 from deit.checkpoints import ResumeState
 from deit.datasets import FolderImages, ImageSet, training_images
 from deit.distributed import Place, set_up_torch
-from deit.loading import Keys, mix_groups
+from deit.loading import GROUPS_AT_A_TIME, Keys, mix_groups
 from deit.recipes import Execution, Job, Split, Training
 from deit.run_state import Run, Teacher
 from deit.teacher_logits import logits_of
 from deit.throughput import device_name, wait_for
-from deit.training import set_up, train_one_epoch
+from deit.training import Answers, batches_of, set_up, take_step
 from deit.views import MixGroup, ViewStream
 
 PHOTOGRAPHS, PIXELS = 400, (500, 375)
@@ -81,7 +81,7 @@ def speeds_of_node(
             run = ready_run(recipe, images, place, execution)
             group = one_group(run)
             key = (model, resolution, card, recipe.optimisation.precision)
-            speed = trained_images_a_second(run, itertools.repeat(group), arguments.seconds)
+            speed = trained_images_a_second([run], itertools.repeat(group), arguments.seconds)
             yield measured("train", *key, speed, f"{recipe.views.batch} views a step")
             speed = answered_images_a_second(run, group, arguments.seconds)
             yield measured("infer", *key, speed, f"{recipe.views.mix_group} views a forward pass")
@@ -145,11 +145,11 @@ def views_a_second(stream: ViewStream, workers: int, seconds: float) -> float:
     steps = stream.steps_per_epoch
     keys = Keys(0, FAR * steps, steps, range(stream.groups_per_batch))
     groups = mix_groups(stream, keys, Execution(workers=workers))
-    list(itertools.islice(groups, 2 * workers + 1))  # what the processes prepare ahead while they start
+    list(itertools.islice(groups, GROUPS_AT_A_TIME * (2 * workers + 1)))  # what is prepared ahead while they start
     clock = time.perf_counter if workers else time.process_time
-    done, start = 0, clock()
+    done, start, round_ = 0, clock(), GROUPS_AT_A_TIME * max(workers, 1)
     while clock() - start < seconds or not done:  # in rounds, as the processes deliver in turn, maybe all at once
-        done += sum(len(group.positions) for group in itertools.islice(groups, max(workers, 1)))
+        done += sum(len(group.positions) for group in itertools.islice(groups, round_))
     return done / (clock() - start)
 
 
@@ -186,15 +186,23 @@ def one_group(run: Run) -> MixGroup:
     return next(mix_groups(run.stream, Keys(0, 1, 1, range(1)), run.execution.model_copy(update={"workers": 0})))
 
 
-def trained_images_a_second(run: Run, groups: Iterator[MixGroup], seconds: float) -> float:
-    """Of optimiser steps of the project's own loop."""
-    epochs = itertools.count()
-    return a_second(lambda: train_one_epoch(run, next(epochs), groups), run.stream.views_per_epoch, run, seconds)
+def trained_images_a_second(runs: list[Run], groups: Iterator[MixGroup], seconds: float) -> float:
+    """Of optimiser steps of the project's own loop: images that each of these runs, of one stream, is trained on."""
+    stream, place = runs[0].stream, runs[0].place
+    batches = batches_of(groups, stream, place, stream.groups_per_batch)
+
+    def epoch() -> None:
+        for batch in itertools.islice(batches, stream.steps_per_epoch):
+            said = Answers(runs[0].step // stream.steps_per_epoch, batch)
+            for run in runs:
+                take_step(run, batch, said)
+
+    return a_second(epoch, stream.views_per_epoch, runs[0], seconds)
 
 
 def answered_images_a_second(run: Run, group: MixGroup, seconds: float) -> float:
     """Of the network in evaluation mode, asked as a teacher is: one mix group a forward pass."""
-    net, views = run.net.eval(), group.views.to(run.place.device)
+    net, (views, _) = run.net.eval(), run.stream.finish(group, run.place.device)
     precision = run.recipe.optimisation.precision
     return a_second(lambda: logits_of(net, views, precision), len(views), run, seconds)
 

@@ -1,6 +1,7 @@
 """The simulated cluster, the speeds behind it, and the page that quotes both."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +18,12 @@ IMAGES = 1_281_167
 
 @pytest.fixture(scope="module")
 def imagenet():
+    return cost.planned("imagenet", ROOT / "params")
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The same plan without its pass."""
     return plan_study("imagenet", ROOT / "params")
 
 
@@ -61,11 +68,11 @@ def job_of(plan, name: str):
     return next(job for job in plan.jobs.values() if job.name.startswith(name))
 
 
-def test_a_run_takes_its_start_and_its_views_over_what_is_slower(imagenet, node):
-    likely = cost.expected(imagenet, node)
+def test_a_run_takes_its_start_and_its_views_over_what_is_slower(alone, node):
+    likely = cost.expected(alone, node)
     views = 300 * (IMAGES // 1024 * 1024)
     start, core = node.speed("start").value, node.speed("views", resolution=224).value
-    small, large = (job_of(imagenet, f"students/{model}/") for model in ("deit-ti", "deit-b"))
+    small, large = (job_of(alone, f"students/{model}/") for model in ("deit-ti", "deit-b"))
     processes = small.execution.gpus * small.execution.workers
     by_loader, by_gpus = views / (processes * core), views / (8 * 1800)
     assert likely[small.digest] * 60 == pytest.approx(start + max(by_loader, views / (8 * 6000)))
@@ -74,32 +81,35 @@ def test_a_run_takes_its_start_and_its_views_over_what_is_slower(imagenet, node)
     assert likely[large.digest] * 60 == pytest.approx(start + max(by_loader, by_gpus))
 
 
-def test_a_run_that_waits_for_its_loader_is_told_how_many_gpus_it_feeds(imagenet, node):
-    pace = node.pace(job_of(imagenet, "students/deit-ti/"))
+def test_a_run_that_waits_for_its_loader_is_told_how_many_gpus_it_feeds(alone, node):
+    pace = node.pace(job_of(alone, "students/deit-ti/"))
     assert pace.limit == "loader" and pace.gpus == 8 and 1 < pace.fed < 8
-    assert pace.fed == pytest.approx(pace.cores * pace.loader.value / pace.device.value)
-    assert "| 4 students/deit-ti 224 | 8 | 6,000 (estimate) |" in cost.report(imagenet, [128], node)
+    assert pace.fed == pytest.approx(pace.cores * pace.loader.value / 6000)
+    assert "| 4 students/deit-ti 224 | 8 | 6,000 (estimate) |" in cost.report(alone, [128], node)
 
 
-def test_every_training_and_cache_of_the_study_has_a_speed(imagenet, node):
-    kinds = Counter(job.kind for job in imagenet.jobs.values() if node.pace(job))
-    assert kinds == Counter(job.kind for job in imagenet.jobs.values() if job.kind in ("train", "cache"))
+def test_every_training_and_cache_of_the_study_has_a_speed(alone, node):
+    kinds = Counter(job.kind for job in alone.jobs.values() if node.pace(job))
+    assert kinds == Counter(job.kind for job in alone.jobs.values() if job.kind in ("train", "cache"))
 
 
 def test_a_limit_stands_in_for_a_speed_that_is_not_there(imagenet, node):
     known = Node([speed for speed in node.speeds if speed.model != "deit-b"])
     likely, most = cost.expected(imagenet, known), cost.limits(imagenet)
     for digest, job in imagenet.jobs.items():
-        unknown = job.kind not in ("train", "cache") or model_of(job) == "deit-b"
-        assert (likely[digest] == most[digest]) == unknown, job.name
+        if not job.execution.made_by:
+            known_kind = job.kind == "pass" or (job.kind in ("train", "cache") and model_of(job) != "deit-b")
+            assert (likely[digest] < most[digest]) == known_kind, job.name
 
 
 def test_a_table_of_ones_own_replaces_the_speeds(tmp_path, imagenet, node):
-    faster = [speed._replace(card="My card", value=2 * speed.value) for speed in node.speeds if speed.card != "V100"]
+    factor = {"start": 1, "views": 2, "train": 2, "infer": 2}
+    ours = [speed for speed in node.speeds if speed.card != "V100"]
+    faster = [speed._replace(card="My card", value=factor[speed.what] * speed.value) for speed in ours]
     own = Node(read_speeds(written(tmp_path, faster)))
     assert own.card == "My card"
     before, after = (cost.expected(imagenet, each) for each in (node, own))
-    trained = [digest for digest, job in imagenet.jobs.items() if job.kind == "train"]
+    trained = [digest for digest, job in imagenet.jobs.items() if job.kind in ("train", "pass") and before[digest]]
     assert all(after[digest] < 0.51 * before[digest] for digest in trained)
 
 
@@ -189,6 +199,50 @@ def test_a_node_is_measured_by_one_command(tmp_path):
     assert {speed.basis for speed in own.speeds} == {"measured"}
     assert all(own.pace(job) for job in plan.jobs.values() if job.kind in ("train", "cache", "views"))
     assert "Limits stand in for what has no speed: data, predictions" in cost.report(plan, [8], own)
+
+
+# Passes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pass_makes_its_views_once_and_takes_the_gpus_for_all_of_its_runs(imagenet, alone, node):
+    small = job_of(imagenet, "passes/small")
+    pace, runs = cost.paces_of(imagenet, node)[small.digest], [alone.jobs[digest] for digest in small.resolved().runs]
+    one = node.pace(runs[0])
+    assert len(runs) == 8 and pace.views == one.views and pace.loader_seconds == one.loader_seconds
+    assert pace.gpu_seconds == pytest.approx(sum(node.pace(run).gpu_seconds for run in runs))
+    assert pace.limit == "GPU" and pace.seconds == pace.computing_seconds == pytest.approx(pace.gpu_seconds / 8)
+    rate = 1 / (4 / 6000 + 4 / 3700)
+    row = f"| 1 passes/small-0 of 4 students/deit-ti 224, 4 students/deit-s 224 | 8 | {rate:.0f} (estimate) |"
+    assert row in cost.report(imagenet, [128], node)
+
+
+def test_what_a_pass_makes_costs_nothing_itself_and_comes_after_it(imagenet, alone, minutes):
+    small = job_of(imagenet, "passes/small")
+    for digest in small.resolved().runs:
+        job = imagenet.jobs[digest]
+        assert minutes[digest] == cost.gpus(job) == 0 and cost.needs(imagenet)[digest] == {small.digest}
+    hours = cost.gpu_hours(imagenet, minutes)
+    assert hours["passes"] == 8 * minutes[small.digest] / 60
+    others = [digest for digest, job in alone.jobs.items() if "students/deit-b" in job.name]
+    assert hours["students"] == pytest.approx(sum(8 * minutes[digest] / 60 for digest in others))
+
+
+def test_at_most_a_pass_takes_its_own_limit(imagenet):
+    small = job_of(imagenet, "passes/small")
+    assert cost.limits(imagenet)[small.digest] == small.execution.minutes == 4320
+
+
+def test_a_pass_that_fills_caches_asks_their_teacher(tmp_path, node):
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    study = tmp_path / "params/imagenet.yaml"
+    study.write_text(study.read_text().replace("caches: false, ", ""))
+    plan = cost.planned("imagenet", tmp_path / "params")
+    small = job_of(plan, "passes/small")
+    runs = [plan.jobs[digest] for digest in small.resolved().runs]
+    waiting, asking = node.pace(small, runs), cost.paces_of(plan, node)[small.digest]
+    assert len(small.resolved().caches) == 30 and asking.views == waiting.views
+    assert asking.gpu_seconds == pytest.approx(waiting.gpu_seconds + asking.views / 4500)
+    assert ", 4 students/deit-s 224, 30 teacher_logits/regnety-16gf 224 | 8 |" in cost.report(plan, [128], node)
 
 
 # The page -------------------------------------------------------------------------------------------------------------

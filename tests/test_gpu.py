@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from deit import checkpoints, models, training
 from deit.distributed import Place, set_up_torch
 from deit.recipes import Execution, Model
 from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, write_epochs
+from deit.views import ViewStream
 
 DEVICE = os.environ.get("GPU_TESTS_DEVICE", "cuda")
 GPUS = int(DEVICE == "cuda")
@@ -85,26 +87,45 @@ def test_the_gpu_learns_what_the_cpu_does(tmp_path, root, place, model):
 
 @MODELS
 def test_no_step_waits_for_the_gpu_even_one_that_is_skipped(tmp_path, root, place, monkeypatch, model):
-    """torch raises where the host waits; from the second epoch on, as the first loads kernels."""
+    """torch raises where the host waits, for views or a step; from the second epoch on, as the first loads kernels."""
     spoil(monkeypatch, STEPS + 1)
-    inner, watched = training.train_one_epoch, []
+    watched = []
+    take_step, finish, finish_epoch = training.take_step, ViewStream.finish, training.finish_epoch
 
-    def train_one_epoch(a_run, epoch, groups):
-        watched.append(epoch)
-        if GPUS and epoch:
-            torch.cuda.set_sync_debug_mode("error")
-        try:
-            inner(a_run, epoch, groups)
-        finally:
-            if GPUS:
-                torch.cuda.set_sync_debug_mode("default")
+    def watched_step(a_run, *arguments):
+        watched.append(a_run.step)
+        with waiting("error" if a_run.step >= STEPS else "default"):
+            take_step(a_run, *arguments)
 
-    monkeypatch.setattr(training, "train_one_epoch", train_one_epoch)
+    def watched_finish(*arguments):
+        with waiting("error" if len(watched) >= STEPS else "default"):
+            return finish(*arguments)
+
+    def end_of_epoch(*arguments):
+        with waiting("default"):  # here, once an epoch, it may
+            finish_epoch(*arguments)
+
+    monkeypatch.setattr(training, "take_step", watched_step)
+    monkeypatch.setattr(training, "finish_epoch", end_of_epoch)
+    monkeypatch.setattr(ViewStream, "finish", watched_finish)
     job = gpu_job(root, model=model, optimisation={"epochs": 3, "skip_nonfinite_steps": 1})
     trained = run(job, tmp_path / "run", place=place)
-    assert watched == [0, 1, 2]
+    assert watched == list(range(3 * STEPS))
     assert [row["skipped_steps"] for row in rows_of(tmp_path / "run")] == ["0", "1", "0"]
     assert all(tensor.isfinite().all() for tensor in trained.values())
+
+
+@contextmanager
+def waiting(mode: str):
+    """What torch does where the host waits for the GPU: "error", or "default", nothing."""
+    before = torch.cuda.get_sync_debug_mode() if GPUS else 0
+    try:
+        if GPUS:
+            torch.cuda.set_sync_debug_mode(mode)
+        yield
+    finally:
+        if GPUS:
+            torch.cuda.set_sync_debug_mode(before)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -140,7 +161,7 @@ def cached(job, folder: Path, keep: str, place: Place) -> CachedTeacher:
 def test_a_student_of_the_cache_is_the_student_of_the_teacher(tmp_path, root, place, loss, keep, precision):
     """Bit for bit, though promised on the CPU only: the teacher forwards the same mix groups in both."""
     job = gpu_job(root, loss, optimisation={"precision": precision})
-    asked = TeacherInTheLoop(teacher_net(REGNETY).to(place.device), job.resolved())
+    asked = TeacherInTheLoop(teacher_net(REGNETY).to(place.device), precision)
     in_the_loop = run(job, tmp_path / "loop", asked, place=place)
     assert same(run(job, tmp_path / "cached", cached(job, tmp_path / "cache", keep, place), place=place), in_the_loop)
 
@@ -148,11 +169,12 @@ def test_a_student_of_the_cache_is_the_student_of_the_teacher(tmp_path, root, pl
 def test_a_dense_cache_in_bf16_says_what_the_teacher_does(tmp_path, root, place):
     job = gpu_job(root, "soft", optimisation={"precision": "bf16"})
     stream, cache = stream_of(job), cached(job, tmp_path / "cache", "dense", place)
-    asked = TeacherInTheLoop(teacher_net(REGNETY).to(place.device), job.resolved())
+    asked = TeacherInTheLoop(teacher_net(REGNETY).to(place.device), "bf16")
     for epoch, step, number in np.ndindex(2, STEPS, stream.groups_per_batch):
         group = stream[epoch, step, number]
-        said = asked.answers(epoch, group.positions, group.views.to(place.device))
-        assert torch.equal(cache.answers(epoch, group.positions, group.views), said.cpu())
+        views, _ = stream.finish(group, place.device)
+        said, kept = (teacher.says(epoch, group.positions, views) for teacher in (asked, cache))
+        assert torch.equal(kept.logits, said.logits.cpu()) and torch.equal(kept.labels, said.labels.cpu())
 
 
 # Interruption and ranks -----------------------------------------------------------------------------------------------
@@ -234,4 +256,6 @@ def test_the_benchmark_fills_its_table(tmp_path):
         rows = list(csv.DictReader(file))
     assert {row["section"] for row in rows} == {"networks", "compiled", "cache", "one stream", "study"}
     assert all(float(row["value"]) > 0 for row in rows)
+    variants = [row["variant"] for row in rows if row["section"] == "one stream"]
+    assert variants == ["separate", "in a pass", "in a pass / separate"]
     assert "| study | smoke," in table.with_suffix(".md").read_text()

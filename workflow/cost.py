@@ -5,6 +5,7 @@
 *At most* is the limit that `execution:` grants every job. *Expected* is its start, and its views over the speed of what
 is slower, its GPUs or its loader, by workflow/speeds.csv; where no speed is known, the limit counts. The simulation
 starts whatever is ready and fits, first what the longest chain hangs on; jobs without GPUs are never short of room.
+A pass makes its views once and takes its GPUs for all of its runs, one after another; these cost nothing themselves.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 WORKFLOW = Path(__file__).resolve().parent
 sys.path[:0] = [str(WORKFLOW), str(WORKFLOW.parent / "src")]
 
+from passes import plan_passes  # noqa: E402
 from plan import Plan, plan_study  # noqa: E402
 from speeds import SPEEDS, Node, Pace, read_speeds  # noqa: E402
 
@@ -27,22 +29,38 @@ Minutes = dict[str, float]
 """Digest -> minutes that a job takes."""
 
 
+def planned(study: str, folder: Path = Path("params")) -> Plan:
+    """The plan with its passes among the jobs, as if nothing were finished."""
+    plan = plan_study(study, folder)
+    plan.jobs |= plan_passes(plan, everything=True)
+    return plan
+
+
+def members(plan: Plan, job: Job) -> list[Job]:
+    """The runs and caches that a pass makes; none of another job."""
+    made = job.resolved() if job.kind == "pass" else None
+    return [plan.jobs[digest] for digest in (*made.runs, *made.caches)] if made else []
+
+
 def gpus(job: Job) -> int:
-    return job.execution.gpus * job.execution.nodes
+    return 0 if job.execution.made_by else job.execution.gpus * job.execution.nodes
 
 
 def limits(plan: Plan) -> Minutes:
-    """What `execution:` grants each job."""
-    return {digest: job.execution.minutes for digest, job in plan.jobs.items()}
+    """What `execution:` grants each job; what a pass makes takes none but the pass's."""
+    return {digest: 0 if job.execution.made_by else job.execution.minutes for digest, job in plan.jobs.items()}
+
+
+def paces_of(plan: Plan, node: Node) -> dict[str, Pace]:
+    """Digest -> pace, of the jobs whose speed is known."""
+    jobs = {digest: job for digest, job in plan.jobs.items() if not job.execution.made_by}
+    return {digest: pace for digest, job in jobs.items() if (pace := node.pace(job, members(plan, job)))}
 
 
 def expected(plan: Plan, node: Node) -> Minutes:
     """What each job should take on such nodes; its limit where no speed is known."""
-    start, paces = node.start_minutes(), {digest: node.pace(job) for digest, job in plan.jobs.items()}
-    return {
-        digest: start + pace.seconds / 60 if (pace := paces[digest]) else job.execution.minutes
-        for digest, job in plan.jobs.items()
-    }
+    start, paces = node.start_minutes(), paces_of(plan, node)
+    return limits(plan) | {digest: start + pace.seconds / 60 for digest, pace in paces.items()}
 
 
 def gpu_hours(plan: Plan, minutes: Minutes) -> dict[str, float]:
@@ -57,10 +75,12 @@ def gpu_hours(plan: Plan, minutes: Minutes) -> dict[str, float]:
 
 
 def needs(plan: Plan) -> dict[str, set[str]]:
-    """Digest -> digests of the jobs whose results the job reads."""
+    """Digest -> digests of the jobs whose results the job reads; of what a pass makes, the pass."""
     maker = {job.execution.output: digest for digest, job in plan.jobs.items()}
     return {
-        digest: {maker[folder] for folders in job.execution.folders.values() for folder in folders}
+        digest: {maker[made_by]}
+        if (made_by := job.execution.made_by)
+        else {maker[folder] for folders in job.execution.folders.values() for folder in folders}
         for digest, job in plan.jobs.items()
     }
 
@@ -122,8 +142,7 @@ def simulated(plan: Plan, available: int, minutes: Minutes) -> float:
 
 def report(plan: Plan, sizes: list[int], node: Node) -> str:
     """The cost as Markdown."""
-    most, likely = limits(plan), expected(plan, node)
-    paces = {digest: pace for digest, job in plan.jobs.items() if (pace := node.pace(job))}
+    most, likely, paces = limits(plan), expected(plan, node), paces_of(plan, node)
     return "\n\n".join(
         [
             summary(plan, most, likely, paces, node),
@@ -139,11 +158,14 @@ def summary(plan: Plan, most: Minutes, likely: Minutes, paces: dict[str, Pace], 
     """Totals, and what they rest on."""
     upper, total = (sum(gpu_hours(plan, minutes).values()) for minutes in (most, likely))
     waiting = sum(gpus(plan.jobs[digest]) * (pace.seconds - pace.computing_seconds) for digest, pace in paces.items())
-    used = {speed for pace in paces.values() for speed in (pace.device, pace.loader) if speed}
-    counts = Counter(speed.basis for speed in used)
-    without = dict.fromkeys(job.name.split("/")[0] for digest, job in plan.jobs.items() if digest not in paces)
+    counts = Counter(speed.basis for speed in set().union(*(pace.speeds for pace in paces.values())))
+    own = {digest: job for digest, job in plan.jobs.items() if not job.execution.made_by}
+    without = dict.fromkeys(job.name.split("/")[0] for digest, job in own.items() if digest not in paces)
+    made = len(plan.jobs) - len(own)
+    passes = f", {sum(job.kind == 'pass' for job in own.values())} of them a pass for {made} more" if made else ""
     return (
-        f"{plan.name}: {len(plan.jobs)} jobs; {total:,.0f} GPU-hours expected on {node.card}, at most {upper:,.0f}. "
+        f"{plan.name}: {len(own)} jobs{passes}; "
+        f"{total:,.0f} GPU-hours expected on {node.card}, at most {upper:,.0f}. "
         f"In {waiting / 3600:,.0f} of those expected, GPUs wait for the loader.\n"
         f"The speeds behind it: {', '.join(f'{count} {basis}' for basis, count in sorted(counts.items())) or 'none'}. "
         f"Limits stand in for what has no speed: {', '.join(without)}."
@@ -178,16 +200,14 @@ def pace_table(plan: Plan, paces: dict[str, Pace], most: Minutes, likely: Minute
     """What limits each kind of run, a row for all that go alike."""
     rows: dict[tuple, list[str]] = {}
     for digest, pace in paces.items():
-        section, model, *_ = plan.jobs[digest].name.split("/")
-        name = f"{section}/{model}" if pace.device else section
-        rows.setdefault((name, plan.jobs[digest].recipe["views"]["resolution"], pace), []).append(digest)
+        rows.setdefault((row_name(plan, plan.jobs[digest]), pace), []).append(digest)
     lines = [f"| {' | '.join(PACE_COLUMNS)} |", "|---" * len(PACE_COLUMNS) + "|"]
-    for (name, resolution, pace), digests in rows.items():
+    for (name, pace), digests in rows.items():
         hours = [max(minutes[digest] for digest in digests) / 60 for minutes in (likely, most)]
         cells = (
-            f"{len(digests)} {name} {resolution}",
+            f"{len(digests)} {name}",
             gpus(plan.jobs[digests[0]]),
-            pace.device or "",
+            pace.device,
             pace.loader or "stored",
             pace.limit,
             f"{pace.fed:.1f}" if pace.loader else "all",
@@ -197,11 +217,20 @@ def pace_table(plan: Plan, paces: dict[str, Pace], most: Minutes, likely: Minute
     return "\n".join(lines)
 
 
+def row_name(plan: Plan, job: Job) -> str:
+    """What a job makes, by section, model and resolution; of a pass, what all its members are, and how many."""
+    if made := members(plan, job):
+        counts = Counter(row_name(plan, member) for member in made)
+        return f"{job.name} of {', '.join(f'{count} {name}' for name, count in counts.items())}"
+    section, model, *_ = job.name.split("/")
+    return f"{section if job.kind == 'views' else f'{section}/{model}'} {job.recipe['views']['resolution']}"
+
+
 def chain_list(plan: Plan, most: Minutes, likely: Minutes) -> str:
     chain = longest_chain(plan, likely)
     days, limit = length(chain, likely) / 1440, length(longest_chain(plan, most), most) / 1440
     lines = [f"The longest chain takes {days:.1f} days on any number of GPUs, expected (at most {limit:.1f}):", ""]
-    for digest in chain:
+    for digest in [digest for digest in chain if not plan.jobs[digest].execution.made_by]:
         lines.append(f"- {likely[digest] / 60:.1f} h (at most {most[digest] / 60:.1f}) {plan.jobs[digest].name}")
     return "\n".join(lines)
 
@@ -222,7 +251,7 @@ def main() -> None:
     arguments = parser.parse_args()
     node = Node(read_speeds(arguments.speeds), arguments.card)
     try:
-        plan = plan_study(arguments.study)
+        plan = planned(arguments.study)
     except ParamsError as error:
         raise SystemExit(f"Nothing was planned, because of params/:\n{error}") from None
     print(report(plan, arguments.gpus, node))

@@ -6,7 +6,7 @@ node of yours. Where several rows fit, the first one counts.
 """
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -70,45 +70,65 @@ def speed_of(row: list[str], where: str) -> Speed:
     return speed
 
 
+class Shown(NamedTuple):
+    """Views that a network is trained or asked on."""
+
+    views: int
+    speed: Speed
+    """images/s of one GPU."""
+
+
 @dataclass(frozen=True)
 class Pace:
-    """How a job goes that shows `views` views to a network, or only makes them."""
+    """How a job goes that makes `views` views, each once, and shows them to networks: none, one, or all of a pass."""
 
     views: int
     gpus: int
     """Or processes without one."""
     cores: int
     """Of all its loading processes."""
-    device: Speed | None
-    """images/s of one GPU; None where none computes."""
+    networks: tuple[Shown, ...]
     loader: Speed | None
     """views/s of one core; None where the views are stored already."""
 
     @property
-    def device_rate(self) -> float:
-        return self.gpus * self.device.value if self.device else float("inf")
+    def gpu_seconds(self) -> float:
+        """Of one GPU for all networks."""
+        return sum(shown.views / shown.speed.value for shown in self.networks)
 
     @property
-    def loader_rate(self) -> float:
-        return self.cores * self.loader.value if self.loader else float("inf")
+    def loader_seconds(self) -> float:
+        return self.views / (self.cores * self.loader.value) if self.loader else 0.0
 
     @property
     def limit(self) -> str:
-        return "loader" if self.loader_rate < self.device_rate else "GPU"
+        return "loader" if self.loader_seconds > self.gpu_seconds / self.gpus else "GPU"
 
     @property
     def fed(self) -> float:
-        """How many GPUs its loader could keep busy."""
-        return self.loader_rate / self.device.value if self.device else 0.0
+        """How many GPUs its loader could keep busy; any number, where it makes nothing."""
+        return self.gpu_seconds / self.loader_seconds if self.loader else float("inf")
 
     @property
     def seconds(self) -> float:
-        return self.views / min(self.device_rate, self.loader_rate)
+        """Of what is slower. Runs of a pass that differ in length are taken as if they went alike to the end."""
+        return max(self.loader_seconds, self.gpu_seconds / self.gpus)
 
     @property
     def computing_seconds(self) -> float:
         """If nothing waited for the loader."""
-        return self.views / self.device_rate if self.device else self.seconds
+        return self.gpu_seconds / self.gpus if self.networks else self.seconds
+
+    @property
+    def device(self) -> str:
+        """Views/s that one GPU brings through all networks."""
+        bases = dict.fromkeys(shown.speed.basis for shown in self.networks)
+        return f"{self.views / self.gpu_seconds:,.0f} ({', '.join(bases)})" if self.networks else ""
+
+    @property
+    def speeds(self) -> set[Speed]:
+        """All that it rests on."""
+        return {shown.speed for shown in self.networks} | ({self.loader} if self.loader else set())
 
 
 class Node:
@@ -132,22 +152,25 @@ class Node:
         start = self.speed("start")
         return start.value / 60 if start else 0.0
 
-    def pace(self, job: Job) -> Pace | None:
-        """None for a job that shows no views to speak of, or whose speed is not in the table."""
-        if job.kind not in VIEWS_OF:
-            return None
-        recipe, execution = job.resolved(), job.execution
-        processes, stored = max(execution.gpus, 1) * execution.nodes, "views" in execution.folders
-        loader = None if stored else self.speed("views", resolution=recipe.views.resolution)
-        device = self.device_speed(job, recipe)
-        if (loader is None and not stored) or (device is None and job.kind != "views"):
-            return None
-        return Pace(VIEWS_OF[job.kind](recipe), processes, processes * max(execution.workers, 1), device, loader)
+    def pace(self, job: Job, members: Sequence[Job] = ()) -> Pace | None:
+        """None for a job that shows no views to speak of, or where a speed is not in the table.
 
-    def device_speed(self, job: Job, recipe: Training | Caching | StoringViews) -> Speed | None:
-        """Of the network that the job trains or asks."""
-        if job.kind == "views":
+        `members` are the runs and caches that a pass makes: trainings, and teachers that are asked.
+        """
+        parts = [(part, part.resolved()) for part in members or [job]]
+        if any(part.kind not in VIEWS_OF for part, _ in parts):
             return None
+        processes, stored = max(job.execution.gpus, 1) * job.execution.nodes, "views" in job.execution.folders
+        loader = None if stored else self.speed("views", resolution=parts[0][1].views.resolution)
+        views = [VIEWS_OF[part.kind](recipe) for part, recipe in parts]
+        speeds = [self.device_speed(*part) for part in parts if part[0].kind != "views"]
+        if (loader is None and not stored) or None in speeds:
+            return None
+        networks = tuple(map(Shown, views, speeds))
+        return Pace(max(views), processes, processes * max(job.execution.workers, 1), networks, loader)
+
+    def device_speed(self, job: Job, recipe: Training | Caching) -> Speed | None:
+        """Of the network that the job trains or asks."""
         what = "train" if job.kind == "train" else "infer"
         precision = recipe.optimisation.precision if job.kind == "train" else recipe.precision
         return self.speed(what, model_of(job), recipe.views.resolution, precision)
