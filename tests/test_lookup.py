@@ -72,6 +72,7 @@ def test_a_pass_knows_its_members_before_any_recipe_is_written(tmp_path, monkeyp
     """As for the first dry run of a fresh clone."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "params", "params")
+    Path("workflow").symlink_to(ROOT / "workflow")
     Path("params/together.yaml").write_text(
         'extends: smoke\nexecution: {passes: {small: {runs: ["deit-ti/*"]}}}\nseeds: {models: {deit-ti: [0, 1]}}\n'
     )
