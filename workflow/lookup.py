@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
-from types import SimpleNamespace
 
 from memory import asked_memory
 from passes import plan_passes
@@ -33,6 +32,7 @@ PLAN_TODAY = "import sys; from plan import plan_study; print(*plan_study(sys.arg
 PRODUCT = {
     "data": "manifest.json",
     "views": "manifest.json",
+    "released": "weights.safetensors",
     "teachers": "weights.safetensors",
     "adapted": "weights.safetensors",
     "teacher_logits": "manifest.json",
@@ -58,12 +58,14 @@ class Lookup:
         """`gres_only`: the cluster knows GPUs by --gres alone."""
         self.study, self.gres_only = study, gres_only
         self.as_if_new = as_if_new
+        self.passes: dict[str, Job] = {}
         self.plan = self._plan() if main_process else None
-        self.passes = plan_passes(self.plan, as_if_new) if self.plan else {}
 
     def _plan(self) -> Plan:
         try:
-            return plan_study(self.study)
+            plan = plan_study(self.study)
+            self.passes = plan_passes(plan, everything=self.as_if_new)
+            return plan
         except ParamsError as error:
             print(f"Nothing was started, because of params/:\n{error}", file=sys.stderr)
             sys.stderr.flush()
@@ -113,15 +115,22 @@ class Lookup:
                 print(f"reports/{self.study}/ still shows the earlier plan {path.stem[-10:]}.", file=sys.stderr)
 
     def job(self, wildcards) -> Job:
-        if self.plan and (job := self.plan.jobs.get(wildcards.digest) or self.passes.get(wildcards.digest)):
+        return self.planned(wildcards.digest)
+
+    def planned(self, digest: str) -> Job:
+        """A job of the plan; its recipe file's, where this is no main process."""
+        if self.plan and (job := self.plan.jobs.get(digest) or self.passes.get(digest)):
             return job
-        path = Path(self.recipe(wildcards))
+        path = self.path(digest)
         if not path.exists():
-            raise ValueError(f"{wildcards.digest} is not in the plan of the study '{self.study}'; ask for all_tables.")
+            raise ValueError(f"{digest} is not in the plan of the study '{self.study}'; ask for all_tables.")
         return Job.model_validate_json(path.read_text())
 
     def recipe(self, wildcards) -> str:
-        return f"results/{self.study}/recipes/{wildcards.digest}.json"
+        return str(self.path(wildcards.digest))
+
+    def path(self, digest: str) -> Path:
+        return Path(f"results/{self.study}/recipes/{digest}.json")
 
     def folder(self, wildcards) -> str:
         """Where the result of a job goes."""
@@ -207,7 +216,7 @@ class Lookup:
         """The jobs whose results a pass makes; none for another job."""
         recipe = self.job(wildcards).resolved()
         digests = (*recipe.runs, *recipe.caches) if isinstance(recipe, Pass) else ()
-        return [self.job(SimpleNamespace(digest=digest)) for digest in digests]
+        return [self.planned(digest) for digest in digests]
 
     def targets(self, *sections: str) -> Callable:
         """An input function: the products of all planned jobs of these sections.
