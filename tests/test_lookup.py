@@ -68,6 +68,21 @@ def test_a_rule_that_asks_for_gpus_does_so_in_both_ways(path):
     assert text.count("gpu=plan.gpu,") == text.count("gres=plan.gres,")
 
 
+def test_a_pass_knows_its_members_before_any_recipe_is_written(tmp_path, monkeypatch):
+    """As for the first dry run of a fresh clone."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "params", "params")
+    Path("workflow").symlink_to(ROOT / "workflow")
+    Path("params/together.yaml").write_text(
+        'extends: smoke\nexecution: {passes: {small: {runs: ["deit-ti/*"]}}}\nseeds: {models: {deit-ti: [0, 1]}}\n'
+    )
+    lookup = Lookup("together", main_process=True)
+    assert lookup.passes and not Path("results").exists()
+    for digest, job in lookup.passes.items():
+        members = lookup.members(SimpleNamespace(digest=digest))
+        assert [member.digest for member in members] == [*job.recipe["runs"], *job.recipe["caches"]]
+
+
 # Memory --------------------------------------------------------------------------------------------------------------
 
 

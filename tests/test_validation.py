@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from plan import plan_study
+from test_training import on_two_ranks
 from tiny_runs import CPU, IMAGES, PIXELS, REGNETY, STEPS, run, same, stream_of, teacher_net, training_job
 
 from deit import training
@@ -56,6 +57,17 @@ def test_watching_changes_no_bit_and_no_name(tmp_path, root, kind, workers):
     assert watched.digest == alone.digest
     assert same(run(watched, tmp_path / "watched", teacher), run(alone, tmp_path / "alone", teacher))
     assert not (tmp_path / "alone/validation.csv").exists()
+
+
+def test_two_processes_are_watched_by_the_first_and_end_as_unwatched(tmp_path, root):
+    def work(place):
+        for name, execution in {"watched": validation(root), "alone": {}}.items():
+            run(training_job(root, execution=execution), tmp_path / name, place=place)
+
+    assert on_two_ranks(tmp_path, work) == ["", ""]
+    assert len(rows_of(tmp_path / "watched/validation.csv")) == 2
+    weights = [read_weights(tmp_path / name / "weights.safetensors") for name in ("watched", "alone")]
+    assert same(*weights)
 
 
 def test_the_last_row_is_the_accuracy_that_predictions_have(tmp_path, root):
