@@ -117,21 +117,24 @@ def test_dense_keeps_every_bit(with_classes):
 
 def test_two_bytes_hold_all_that_a_teacher_says_in_bf16(tmp_path, with_classes):
     job = training_job(tmp_path / "data", "soft", optimisation={"precision": "bf16"})
-    group, net = stream_of(job)[0, 0, 0], teacher_net(REGNETY)
-    logits = teacher_logits.logits_of(net, group.views, "bf16")
+    stream, net = stream_of(job), teacher_net(REGNETY)
+    group = stream[0, 0, 0]
+    seen, _ = stream.finish(group, torch.device("cpu"))
+    logits = teacher_logits.logits_of(net, seen, "bf16")
     records = records_of(logits, caching_of(job, "dense"))
     assert records.dtype.itemsize == 2 + 2 * CLASSES
-    asked = TeacherInTheLoop(net, job.resolved()).answers(0, group.positions, group.views)
+    asked = TeacherInTheLoop(net, "bf16").says(0, group.positions, seen).logits
     assert torch.equal(logits_from(records, CLASSES), asked)
     folder = cache(job, tmp_path / "cache", "dense", epochs=(0, 1))
-    assert torch.equal(CachedTeacher([folder], job.resolved()).answers(0, group.positions, group.views), asked)
+    assert torch.equal(CachedTeacher([folder], job.resolved()).says(0, group.positions, seen).logits, asked)
 
 
 def test_a_mean_that_bf16_cannot_hold_is_refused_not_rounded(tmp_path):
     """A teacher of two heads, which no plan has."""
     job = training_job(tmp_path / "data", "soft", optimisation={"precision": "bf16"})
-    group = stream_of(job)[0, 0, 0]
-    logits = teacher_logits.logits_of(teacher_net(DISTILLED), group.views, "bf16")
+    stream = stream_of(job)
+    seen, _ = stream.finish(stream[0, 0, 0], torch.device("cpu"))
+    logits = teacher_logits.logits_of(teacher_net(DISTILLED), seen, "bf16")
     with pytest.raises(SystemExit, match="no bf16 numbers"):
         records_of(logits, caching_of(job, "dense"))
 

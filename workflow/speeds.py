@@ -62,8 +62,9 @@ def read_speeds(path: Path) -> list[Speed]:
 
 def speed_of(row: list[str], where: str) -> Speed:
     try:
-        speed = Speed(*row)._replace(value=float(row[COLUMNS.index("value")]))
-    except (TypeError, ValueError, IndexError) as error:
+        named = dict(zip(COLUMNS, row, strict=True))
+        speed = Speed(**{**named, "value": float(named["value"])})
+    except (TypeError, ValueError) as error:
         raise SystemExit(f"{where}: not {len(COLUMNS)} columns with a number as value. {REMEDY}") from error
     if UNITS.get(speed.what) != speed.unit or speed.basis not in BASES or not speed.value > 0 or not speed.source:
         raise SystemExit(f"{where}: what and unit are one of {UNITS}, basis one of {BASES}; value > 0, with a source.")
@@ -171,9 +172,9 @@ class Node:
 
     def device_speed(self, job: Job, recipe: Training | Caching) -> Speed | None:
         """Of the network that the job trains or asks."""
-        what = "train" if job.kind == "train" else "infer"
-        precision = recipe.optimisation.precision if job.kind == "train" else recipe.precision
-        return self.speed(what, model_of(job), recipe.views.resolution, precision)
+        if isinstance(recipe, Training):
+            return self.speed("train", model_of(job), recipe.views.resolution, recipe.optimisation.precision)
+        return self.speed("infer", model_of(job), recipe.views.resolution, recipe.precision)
 
 
 def epoch_views(recipe: Training | Caching | StoringViews) -> int:
