@@ -62,9 +62,10 @@ def read_speeds(path: Path) -> list[Speed]:
 
 def speed_of(row: list[str], where: str) -> Speed:
     try:
-        named = dict(zip(COLUMNS, row, strict=True))
-        speed = Speed(**{**named, "value": float(named["value"])})
-    except (TypeError, ValueError) as error:
+        *network, value, unit, basis, source = row
+        what, model, resolution, card, precision = network
+        speed = Speed(what, model, resolution, card, precision, float(value), unit, basis, source)
+    except ValueError as error:
         raise SystemExit(f"{where}: not {len(COLUMNS)} columns with a number as value. {REMEDY}") from error
     if UNITS.get(speed.what) != speed.unit or speed.basis not in BASES or not speed.value > 0 or not speed.source:
         raise SystemExit(f"{where}: what and unit are one of {UNITS}, basis one of {BASES}; value > 0, with a source.")
