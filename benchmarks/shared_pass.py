@@ -1,6 +1,6 @@
 """What a shared pass saves: Table 3's rows of DeiT-Ti and S, trained by one loop, beside timm's own loop a row.
 
-    PYTHONPATH=src:workflow python benchmarks/shared_pass.py                   # one CPU core, ten minutes
+    PYTHONPATH=src:workflow python benchmarks/shared_pass.py                 # eight minutes of a CPU core
     PYTHONPATH=src:workflow python benchmarks/shared_pass.py --device cuda --batch 256 --group 64 --steps 100
 
 The eight rows are those of params/imagenet.yaml: labels, soft, hard and token, at 224 px in bf16 autocast, taught by
