@@ -38,7 +38,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from PIL import Image
+from photographs import write_photographs
 from plan import Plan, plan_study
 from timm.data import FastCollateMixup, create_dataset, create_loader
 from timm.data.auto_augment import posterize
@@ -60,7 +60,7 @@ from deit.views import MixGroup, ViewStream, augment_operations, posterize_to_bl
 
 STUDENTS, TEACHER, TEACHER_MODEL = ("deit-ti", "deit-s"), "regnety-16gf", "regnety_160"
 SUPERVISION = ("labels", "soft", "hard", "token")
-SIZE, IMAGES, QUALITY = (500, 375), 256, 92
+IMAGES = 256
 ALIKE = 4
 """Students of the pass that tells what views cost."""
 
@@ -80,7 +80,7 @@ def main() -> None:
     place = Place(set_up_torch(execution))
     plan = plan_study("imagenet")
     with tempfile.TemporaryDirectory() as folder:
-        write_photographs(Path(folder) / "train")
+        write_photographs(Path(folder, IMAGES) / "train")
         jobs = [shortened(plan, student, how, arguments, execution) for student in STUDENTS for how in SUPERVISION]
         stream = stream_of(jobs[0].resolved(), arguments.steps, folder)
         print(f"{date.today()}, {device_name(place.device)}, torch {torch.__version__}, timm {timm.__version__}")
@@ -92,21 +92,6 @@ def main() -> None:
         del rows
         alike = view_variants(jobs[0], stream, place)
         print_view_cost(interleaved(alike, 2 * arguments.repetitions), arguments.steps * arguments.batch)
-
-
-def write_photographs(folder: Path) -> None:
-    """JPEGs of noise at all scales, coarse ones strongest, as in photographs."""
-    for name in ("even", "odd"):
-        (folder / name).mkdir(parents=True)
-    draws = np.random.RandomState(0)
-    for number in range(IMAGES):
-        picture = np.full((*SIZE[::-1], 3), 128.0)
-        for scale in range(9):
-            small = [max(2, side >> scale) for side in SIZE[::-1]]
-            noise = Image.fromarray(draws.randint(0, 256, (*small, 3)).astype(np.uint8))
-            picture += (np.asarray(noise.resize(SIZE, Image.Resampling.BICUBIC), float) - 128) * 0.12 * 1.3**scale
-        path = folder / ("odd" if number % 2 else "even") / f"{number}.jpg"
-        Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(path, quality=QUALITY)
 
 
 def shortened(plan: Plan, student: str, how: str, arguments: argparse.Namespace, execution: Execution) -> Job:

@@ -27,6 +27,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from photographs import SIZE, write_photographs
 from PIL import Image
 from plan import plan_study
 
@@ -36,7 +37,7 @@ from deit.recipes import Training
 from deit.views import ViewStream, training_transform
 
 ROOT = Path(__file__).parents[1]
-SIZE, IMAGES, QUALITY = (500, 375), 384, 92
+IMAGES = 384
 CPU = torch.device("cpu")
 
 
@@ -47,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        kilobytes = write_photographs(Path(folder) / "train")
+        kilobytes = write_photographs(Path(folder, IMAGES) / "train")
         before = earlier_package(arguments.before, Path(folder)) if arguments.before else None
         print(f"{IMAGES} JPEGs of {SIZE[0]} x {SIZE[1]}, {kilobytes:.0f} kB each; one thread")
         for recipe in recipes():
@@ -65,23 +66,6 @@ def recipes() -> list[Training]:
         recipe.model_copy(update={"data": type(recipe.data).model_validate(recipe.data.model_dump() | changes)})
         for _, recipe in sorted(by_resolution.items())
     ]
-
-
-def write_photographs(folder: Path) -> float:
-    """JPEGs of noise at all scales, coarse ones strongest, as in photographs; returns their mean size in kB."""
-    for name in ("even", "odd"):
-        (folder / name).mkdir(parents=True)
-    draws, sizes = np.random.RandomState(0), []
-    for number in range(IMAGES):
-        picture = np.full((*SIZE[::-1], 3), 128.0)
-        for scale in range(9):
-            small = [max(2, side >> scale) for side in SIZE[::-1]]
-            noise = Image.fromarray(draws.randint(0, 256, (*small, 3)).astype(np.uint8))
-            picture += (np.asarray(noise.resize(SIZE, Image.Resampling.BICUBIC), float) - 128) * 0.12 * 1.3**scale
-        path = folder / ("odd" if number % 2 else "even") / f"{number}.jpg"
-        Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(path, quality=QUALITY)
-        sizes.append(path.stat().st_size / 1e3)
-    return statistics.mean(sizes)
 
 
 class Repeated:
