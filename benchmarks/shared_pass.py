@@ -80,7 +80,7 @@ def main() -> None:
     place = Place(set_up_torch(execution))
     plan = plan_study("imagenet")
     with tempfile.TemporaryDirectory() as folder:
-        write_photographs(Path(folder, IMAGES) / "train")
+        write_photographs(Path(folder) / "train", IMAGES)
         jobs = [shortened(plan, student, how, arguments, execution) for student in STUDENTS for how in SUPERVISION]
         stream = stream_of(jobs[0].resolved(), arguments.steps, folder)
         print(f"{date.today()}, {device_name(place.device)}, torch {torch.__version__}, timm {timm.__version__}")

@@ -48,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        kilobytes = write_photographs(Path(folder, IMAGES) / "train")
+        kilobytes = write_photographs(Path(folder) / "train", IMAGES)
         before = earlier_package(arguments.before, Path(folder)) if arguments.before else None
         print(f"{IMAGES} JPEGs of {SIZE[0]} x {SIZE[1]}, {kilobytes:.0f} kB each; one thread")
         for recipe in recipes():
