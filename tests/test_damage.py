@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from plan import COMMANDS, plan_study
+from plan import COMMANDS, Plan, plan_study
 from smoke_study import snakemake
 
 from deit.recipes import RECIPES, Job
@@ -63,53 +63,66 @@ DAMAGE = {
 
 
 @pytest.fixture(scope="module")
-def jobs(project) -> list[Job]:
-    """Of both studies; all are finished."""
+def plan(project) -> Plan:
+    """The jobs of both studies, which are finished."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
-        smoke = list(plan_study("smoke").jobs.values())
-        weights = {}
-        for job in smoke:
-            section, model, supervision, resolution, _ = [*job.name.split("/"), *[""] * 4][:5]
-            if section == "students" and model == "deit-ti" and supervision.partition("-")[0] in ("labels", "token"):
-                sha256 = read_result(job.execution.output).sha256["weights.safetensors"]
-                source = {"file": f"{job.execution.output}/weights.safetensors", "sha256": sha256}
-                weights[f"{model}/{supervision.partition('-from-')[0]}/{resolution}"] = source
-        unused = ("table_1", "table_2", "table_4", "table_5", "accuracy_throughput")
-        study = {"extends": "smoke", "released": {"source": "files", "root": ".", "weights": weights}}
-        study["tables"] = dict.fromkeys(unused) | {"token_analysis": {"control": []}}
-        Path("params/published.yaml").write_text(yaml.safe_dump(study))
+        plan = plan_study("smoke")
+        Path("params/published.yaml").write_text(yaml.safe_dump(published_study(plan)))
         snakemake(project, "--config", "study=published", "--", "all_tables")
-        return smoke + list(plan_study("published").jobs.values())
+        published = plan_study("published").jobs.values()
+        plan.jobs |= {job.execution.output: job for job in published}  # by folder: what both studies need, each has
+        return plan
 
 
-def readings(jobs: list[Job]) -> dict[tuple[str, str], list[tuple[Job, Job]]]:
+def published_study(plan: Plan) -> dict:
+    """The tables of two students of a finished study, whose weights are taken for published ones."""
+    students = {run: plan.jobs[digest].execution.output for run, digest in plan.runs.items() if run.model == "deit-ti"}
+    low = plan.study.resolutions.pretraining
+    weights = {
+        f"{run.model}/{run.supervision}/{run.resolution}": {
+            "file": f"{folder}/weights.safetensors",
+            "sha256": read_result(Path(folder)).sha256["weights.safetensors"],
+        }
+        for run, folder in students.items()
+        if run.supervision in ("labels", "token") and run.resolution == low
+    }
+    tables = dict.fromkeys(("table_1", "table_2", "table_4", "table_5", "accuracy_throughput"))
+    tables["token_analysis"] = {"control": []}
+    return {
+        "extends": "smoke",
+        "released": {"source": "files", "root": ".", "weights": weights},
+        "tables": tables,
+    }
+
+
+def readings(plan: Plan) -> dict[tuple[str, str], list[tuple[Job, Job]]]:
     """(kind, kind of its reader) -> every result and its reader."""
-    makers = {job.execution.output: job for job in jobs}
+    makers = {job.execution.output: job for job in plan.jobs.values()}
     found: dict[tuple[str, str], list[tuple[Job, Job]]] = {}
-    for reader in jobs:
+    for reader in plan.jobs.values():
         for folders in reader.execution.folders.values():
             for maker in map(makers.get, folders):
                 found.setdefault((maker.kind, reader.kind), []).append((maker, reader))
     return found
 
 
-def test_every_kind_and_every_reader_is_in_the_matrix(jobs):
-    """A pass leaves the results of its members, and nothing that is read as its own."""
-    assert set(readings(jobs)) == set(READ)
-    assert {kind for pair in READ for kind in pair} == set(RECIPES) - {"pass"}
+def test_every_kind_and_every_reader_is_in_the_matrix(plan):
+    assert set(readings(plan)) == set(READ)
+    results = set(RECIPES) - {"pass"}  # whose folder says how its runs ended, and is no result that a job reads
+    assert {kind for pair in READ for kind in pair} == results
 
 
 @pytest.mark.parametrize("how", DAMAGE)
 @pytest.mark.parametrize(
     ("kinds", "name"), [(kinds, name) for kinds in READ for name in [*ALWAYS, *READ[kinds]]], ids=str
 )
-def test_damage_is_found_before_use(project, jobs, monkeypatch, tmp_path, kinds, name, how):
+def test_damage_is_found_before_use(project, plan, monkeypatch, tmp_path, kinds, name, how):
     monkeypatch.chdir(project)
-    pairs = readings(jobs)[kinds]
+    pairs = readings(plan)[kinds]
     maker, reader = pairs[0]
     path = sorted(Path(maker.execution.output).glob(f"**/{name}" if "*" in name else name))[0]
-    others = [job for job in jobs if job.kind == maker.kind and job.digest != maker.digest]
+    others = [job for job in plan.jobs.values() if job.kind == maker.kind and job.digest != maker.digest]
     other = next((found for job in others for found in Path(job.execution.output).glob(f"**/{path.name}")), None)
     if how == "another run's" and (other is None or other.read_bytes() == path.read_bytes()):
         pytest.skip("no other result of this kind has such a file")
@@ -132,8 +145,8 @@ def refusal(reader: Job, folder: Path, monkeypatch) -> str:
     flags = [word for role, paths in reader.execution.folders.items() for word in (f"--{role}", *paths)]
     if reader.kind == "train":
         flags += ["--resume", str(folder / "resume")]
-    recipe = Path(*Path(reader.execution.output).parts[:2], "recipes", f"{reader.digest}.json")
-    words = ["--recipe", str(recipe), *flags, "--output", str(folder / "output")]
+    study = Path(reader.execution.output).parts[1]
+    words = ["--recipe", f"results/{study}/recipes/{reader.digest}.json", *flags, "--output", str(folder / "output")]
     monkeypatch.setattr(sys, "argv", [reader.kind, *words])
     with pytest.raises(SystemExit) as error:
         import_module(MAIN[reader.kind]).main()

@@ -87,6 +87,7 @@ def test_a_run_folder_tells_its_story(tmp_path, root, caplog):
         "recipe.json",
         "provenance.json",
         "weights.safetensors",
+        "config.json",
         "history.csv",
         "log.txt",
     }
