@@ -63,7 +63,9 @@ def test_the_stages_are_the_snakefile_folded():
     dot = snakemake(ROOT, "--config", "study=smoke", "as_if_new=True", "--rulegraph", "--", "all_tables")
     texts = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
     made = r'^rule (\w+):\n(?:    .*\n)*?    output:.*\n +\w+=(?:update\()?"(?:results/\{study\}/(\w+)|reports)/'
-    stages = {rule: stage_of(name) if name else "tables" for rule, name in re.findall(made, texts, re.MULTILINE)}
+    found = dict(re.findall(made, texts, re.MULTILINE))
+    assert found.pop("train_pass") == "passes"  # whose folder DVC does not store: its runs' own jobs are in the stages
+    stages = {rule: stage_of(name) if name else "tables" for rule, name in found.items()}
     stages["all_tables"] = "tables"
     rules = dict(re.findall(r'(\d+)\[label = "(\w+)"', dot))
     edges = {(stages[rules[a]], stages[rules[b]]) for a, b in re.findall(r"(\d+) -> (\d+)", dot)}
