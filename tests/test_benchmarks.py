@@ -13,7 +13,7 @@ BENCHMARKS = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py") if 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_finds_what_it_imports(name):
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}/workflow"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}/workflow:{ROOT}/tests"}
     command = [sys.executable, f"benchmarks/{name}", "--help"]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
