@@ -33,6 +33,7 @@ ON_GPUS = (*TRAININGS, "cache_teacher_logits")
 # One training of these studies is disturbed; the state is saved about every second.
 STUDIES = {
     "short": "extends: smoke\nteachers: {epochs: 30}\nexecution: {default: {save_minutes: 0.02}}\n",
+    "longer": "extends: smoke\nteachers: {epochs: 150}\nexecution: {default: {save_minutes: 0.02}}\n",
     "long": "extends: smoke\nteachers: {epochs: 600}\nexecution: {default: {save_minutes: 0.02}}\n",
     "hungry": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {mem_mb: 700}}\n",
     "edited": "extends: smoke\nteachers: {epochs: 3}\n",
@@ -421,7 +422,7 @@ def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, partition
 
 
 @in_cluster
-@pytest.mark.parametrize(("study", "late"), [("long", False), ("short", True)], ids=["that runs", "that has ended"])
+@pytest.mark.parametrize(("study", "late"), [("long", False), ("longer", True)], ids=["that runs", "that has ended"])
 def test_after_a_killed_snakemake_nothing_is_trained_beside_or_after_a_living_job(
     study, late, training, undisturbed, cluster, partitions
 ):
