@@ -5,10 +5,10 @@ tables: .venv/installed  ## all tables of the default study: snakemake --profile
 	snakemake --profile local all_tables
 
 test: .venv/installed  ## all tests: the quick ones, and the smoke study through DVC and on a Slurm (apt-get install slurm-wlm munge)
-	pytest -n 2 --dist loadgroup
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-quick: .venv/installed  ## linters, unit tests and the smoke study from end to end
-	pytest -n 2 --dist loadgroup -m "not dvc and not slurm and not kills"
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not dvc and not slurm and not kills"
 
 .venv/installed: requirements.lock
 	$(PYTHON) -m venv .venv && pip install --quiet --disable-pip-version-check --require-hashes --requirement $< && touch $@

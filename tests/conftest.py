@@ -14,10 +14,7 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests stay on one process under `pytest -n 2`: those of one cluster, of one study, and of one file."""
-    for item in items:
-        slurm, study = item.get_closest_marker("slurm"), "project" in getattr(item, "fixturenames", ())
-        group = "slurm" if slurm else "study" if study else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+    """The longest files first, so that two processes (`pytest -n 2`, a file at a time) end at about the same time."""
+    longest = ("test_slurm.py", "test_dvc.py", "test_kills.py", "test_damage.py")
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))

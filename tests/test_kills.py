@@ -19,7 +19,7 @@ QUOTA = 3
 """Jobs of a kind that each signal ends."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 SNAKEMAKES = 3
-LIFE = {"train": 5.0, "table": 8.0}
+LIFE = {"data": 0.2, "train": 5.0, "table": 8.0}
 """Seconds after whose start a job may be ended; others about as long as they live."""
 SAME = (".safetensors", ".npy", ".parquet", ".csv", ".tex")
 MEASURED = re.compile("/(throughput|history|table_1|table_5|accuracy_throughput|plan)")
