@@ -19,7 +19,7 @@ QUOTA = 5
 """Jobs of a kind that each signal ends."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 SNAKEMAKES = 3
-LIFE = {"data": 0.2, "train": 4.0, "table": 4.0}
+LIFE = {"data": 0.2, "report": 0.6, "train": 4.0, "table": 4.0}
 """Seconds after its start within which a job is ended: less than it lives on a fast machine; of others, two."""
 SAME = (".safetensors", ".npy", ".parquet", ".csv", ".tex")
 MEASURED = re.compile("/(throughput|history|table_1|table_5|accuracy_throughput|plan)")
