@@ -8,7 +8,7 @@ test: .venv/installed  ## all tests: the quick ones, and the smoke study through
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-quick: .venv/installed  ## linters, unit tests and the smoke study from end to end
-	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not dvc and not slurm and not kills"
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not dvc and not slurm and not long"
 
 .venv/installed: requirements.lock
 	$(PYTHON) -m venv .venv && pip install --quiet --disable-pip-version-check --require-hashes --requirement $< && touch $@

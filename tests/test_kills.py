@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from smoke_study import COMMAND, ENVIRONMENT, copy_of_project, snakemake
 
-pytestmark = [pytest.mark.kills, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3000)]
 
 QUOTA = 5
 """Jobs of a kind that each signal ends."""

@@ -331,6 +331,7 @@ def test_a_mistake_in_passes_is_one_message(params, line, words):
 
 
 @pytest.mark.pipeline
+@pytest.mark.long
 def test_a_study_with_passes_has_the_results_of_one_without(project, tmp_path):
     clone = copy_of_project(tmp_path / "clone")
     with (clone / "params/smoke.yaml").open("a") as file:
