@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from plan import Plan, plan_study
+from planning.plan import Plan, plan_study
 
 from deit.checkpoints import WEIGHTS, ResumeState, save_weights
 from deit.datasets import training_images

@@ -36,9 +36,9 @@ from measure_speeds import (
     trainings,
     views_a_second,
 )
-from plan import Plan, plan_study
+from planning.plan import Plan, plan_study
+from planning.speeds import model_of
 from smoke_study import copy_of_project, snakemake
-from speeds import model_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from deit import models

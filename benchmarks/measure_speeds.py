@@ -1,6 +1,6 @@
-"""Measure the speeds of this node that `workflow/cost.py` reckons with; two minutes on a GPU.
+"""Measure the speeds of this node that `python workflow cost` reckons with; two minutes on a GPU.
 
-    PYTHONPATH=src:workflow python benchmarks/measure_speeds.py imagenet --output workflow/speeds.csv
+    PYTHONPATH=src:workflow python benchmarks/measure_speeds.py imagenet --output workflow/planning/speeds.csv
 
 What is measured: views/s a core at each resolution, by the study's own loader; images/s of each of its models on one
 device in training and in inference, by its own loop, on one mix group of views that is made once; and the seconds that
@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
-from plan import Plan, plan_study
-from speeds import COLUMNS, UNITS, Speed, model_of
+from planning.plan import Plan, plan_study
+from planning.speeds import COLUMNS, UNITS, Speed, model_of
 
 from deit.checkpoints import ResumeState
 from deit.datasets import FolderImages, ImageSet, training_images
@@ -45,7 +45,7 @@ FAR = 10_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study")
-    parser.add_argument("--output", type=Path, required=True, help="the CSV file, for workflow/cost.py --speeds")
+    parser.add_argument("--output", type=Path, required=True, help="the CSV file, for `python workflow cost --speeds`")
     parser.add_argument("--seconds", type=float, default=2, help="of each measurement, after a warm-up")
     parser.add_argument("--workers", type=int, help="of the loader; without, one a core. 0: CPU time of one process")
     parser.add_argument("--own-images", action="store_true", help="the study's instead of drawn ones; lists them first")

@@ -39,7 +39,7 @@ import numpy as np
 import timm
 import torch
 from photographs import write_photographs
-from plan import Plan, plan_study
+from planning.plan import Plan, plan_study
 from timm.data import FastCollateMixup, create_dataset, create_loader
 from timm.data.auto_augment import posterize
 from timm.optim import create_optimizer_v2

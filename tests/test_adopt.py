@@ -4,12 +4,11 @@ import json
 import sys
 from pathlib import Path
 
-import adopt
-import keep
-import plan as planning
 import pytest
-import run_lock
-from plan import Plan, plan_study
+from commands import adopt, keep
+from jobs import run_lock
+from planning import plan as planning
+from planning.plan import Plan, plan_study
 
 from deit.behaviour import behaviours
 from deit.checkpoints import ResumeState

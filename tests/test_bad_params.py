@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plan import plan_study
+from planning.params import ParamsError
+from planning.plan import plan_study
+from planning.study import Study
 from ruamel.yaml import YAML
-from study import Study
-
-from params import ParamsError
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ("fashion", "smoke", "imagenet", "released")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from closure import closure
+from planning.closure import closure
 
 from deit.behaviour import ROOT, behaviour_of_notebook, behaviour_of_source, behaviours, edited
 

@@ -7,10 +7,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import cost
 import pytest
-from plan import plan_study
-from speeds import COLUMNS, SPEEDS, Node, model_of, read_speeds
+from commands import cost
+from planning.plan import plan_study
+from planning.speeds import COLUMNS, SPEEDS, Node, model_of, read_speeds
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = 1_281_167
@@ -249,13 +249,13 @@ def test_a_pass_that_fills_caches_asks_their_teacher(tmp_path, node):
 
 
 def test_a_study_that_does_not_exist_is_one_message():
-    command = [sys.executable, "workflow/cost.py", "imagenett"]
+    command = [sys.executable, "workflow", "cost", "imagenett"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode and "did you mean 'imagenet'?" in run.stderr and "Traceback" not in run.stderr
 
 
 def test_the_page_quotes_the_command():
-    command = [sys.executable, "workflow/cost.py", "imagenet"]
+    command = [sys.executable, "workflow", "cost", "imagenet"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     page = (ROOT / "docs/cluster.md").read_text()
     assert page.split("<!-- cost: begin -->\n")[1].split("<!-- cost: end -->")[0] == printed

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from plan import COMMANDS, Plan, plan_study
+from planning.plan import COMMANDS, Plan, plan_study
 from smoke_study import snakemake
 
 from deit.recipes import RECIPES, Job
@@ -45,7 +45,7 @@ READ = {
     ("table", "report"): ["notes.json", "*.csv", "*.html"],
 }
 ALWAYS = ["recipe.json", "provenance.json"]
-MAIN = COMMANDS | {"table": "render", "report": "report"}
+MAIN = COMMANDS | {"table": "jobs.render", "report": "jobs.report"}
 
 
 def flip(path: Path, other: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from plan import plan_study
+from planning.plan import plan_study
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -232,14 +232,14 @@ def test_an_edited_student_is_trained_alone_and_taking_it_back_trains_nothing(pu
     run(pulled, "dvc", "repro")
     assert not ran(pulled, kept) and agree_that_nothing_is_to_be_done(pulled)
 
-    listed = run(pulled, sys.executable, "workflow/keep.py")
+    listed = run(pulled, sys.executable, "workflow", "keep")
     assert "in dvc.lock  results/smoke/students/deit-s/hard" in listed and "in 5 results" in listed
-    run(pulled, sys.executable, "workflow/keep.py", "--prune")
+    run(pulled, sys.executable, "workflow", "keep", "--prune")
     assert results(pulled).keys() == before.keys()
     run(pulled, "git", "checkout", "-q", "HEAD", "--", "dvc.lock")
     run(pulled, "dvc", "checkout")
     assert results(pulled).keys() == after.keys(), "what DVC has recorded can be had back"
-    run(pulled, sys.executable, "workflow/keep.py", "--prune")
+    run(pulled, sys.executable, "workflow", "keep", "--prune")
     run(pulled, "dvc", "repro")
     assert results(pulled).keys() == before.keys() and agree_that_nothing_is_to_be_done(pulled)
 
@@ -353,7 +353,7 @@ def test_a_killed_repro_goes_on_where_it_stopped(pulled):
 
 @pytest.mark.dvc
 def test_pruned_caches_are_missed_by_none_but_a_new_student(pulled):
-    run(pulled, sys.executable, "workflow/keep.py", "--caches", "--prune")
+    run(pulled, sys.executable, "workflow", "keep", "--caches", "--prune")
     assert not list(pulled.glob("results/smoke/teacher_logits/**/manifest.json"))
     before = results(pulled)
     run(pulled, "dvc", "repro")
@@ -428,7 +428,7 @@ def test_read_only_links_break_no_rerun(clone, link):
     run(clone, "dvc", "repro")
     assert trained(clone, before) == [f"students/deit-s/hard-from-regnety-16gf/{LOW}/seed0"]
     run(clone, "git", "checkout", "-q", "params")
-    run(clone, sys.executable, "workflow/keep.py", "--prune")
+    run(clone, sys.executable, "workflow", "keep", "--prune")
     run(clone, "dvc", "repro")
     assert results(clone).keys() == before.keys() and agree_that_nothing_is_to_be_done(clone)
 
@@ -461,7 +461,7 @@ def test_an_edited_image_is_refused_until_it_is_declared_and_then_all_is_new(pul
 
 def plan_of(project: Path) -> dict[str, dict[str, str]]:
     """Digest -> row of plan.csv, planned in the project's own code."""
-    code = "from plan import plan_study; plan_study('smoke').write({})"
+    code = "from planning.plan import plan_study; plan_study('smoke').write({})"
     run(project, sys.executable, "-c", code, PYTHONPATH="workflow:src")
     return {row["digest"]: row for row in csv.DictReader((project / "results/smoke/plan.csv").open())}
 
@@ -493,7 +493,7 @@ def test_params_edited_during_a_run_reach_neither_its_results_nor_dvcs_record(pu
 def test_adopted_results_are_recorded_and_told_of(pulled):
     edit(pulled, "src/deit/losses.py", "teacher_loss) / 2", "teacher_loss) * 0.5")
     assert "rule distil_student" in snakemake(pulled, "-n", "all_tables")
-    run(pulled, sys.executable, "workflow/adopt.py", "--because", "half is half")
+    run(pulled, sys.executable, "workflow", "adopt", "--because", "half is half")
     planned = snakemake(pulled, "-n", "all_tables")
     assert "rule render_table" in planned and not re.search(
         "rule (train|adapt|cache|distil|finetune|predict|compare)", planned

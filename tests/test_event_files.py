@@ -2,8 +2,8 @@
 
 import os
 
-import event_files
 import pytest
+from commands import event_files
 
 HISTORY = "epoch,step,loss,accuracy,learning_rate,images_per_second,seconds,skipped_steps\n"
 EPOCHS = "0,5,2.5,0.1,1e-3,99.0,60.0,0\n1,10,2.0,0.2,2e-3,98.0,40,0\n"

@@ -19,7 +19,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from plan import COMMANDS, Plan, plan_study
+from planning.plan import COMMANDS, Plan, plan_study
 from safetensors.torch import load_file
 from timm.data import create_transform
 from torch.nn.functional import interpolate

@@ -10,9 +10,8 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-import launch
 import pytest
-import run_lock
+from jobs import launch, run_lock
 
 FAKE = "import time; print('trained', flush=True); time.sleep({seconds})"
 
@@ -29,7 +28,7 @@ def launched(folder: Path, **options) -> subprocess.Popen:
         "1",
         "fake",
     ]
-    environment = os.environ | {"PYTHONPATH": str(folder)}
+    environment = os.environ | {"PYTHONPATH": f"{folder}:{Path(launch.__file__).parents[1]}"}
     return subprocess.Popen(
         [sys.executable, launch.__file__, *words], env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -81,14 +80,14 @@ def test_the_words_for_one_process_and_for_several():
     command = ["deit.commands.train", "--output", "a b"]
     alone = launch.command_of(Namespace(command=command, nodes=1, processes=1, cpus=1))
     assert alone == [sys.executable, "-m", *command]
-    script = launch.command_of(Namespace(command=["workflow/render.py", "x"], nodes=1, processes=1, cpus=1))
-    assert script == [sys.executable, "workflow/render.py", "x"]
+    script = launch.command_of(Namespace(command=["workflow/jobs/render.py", "x"], nodes=1, processes=1, cpus=1))
+    assert script == [sys.executable, "workflow/jobs/render.py", "x"]
     several = launch.command_of(Namespace(command=command, nodes=1, processes=8, cpus=88))
     assert "--nproc-per-node=8" in several and "--standalone" in several and several[-3:] == command
 
 
 def test_torchrun_leaves_a_training_the_profiles_time_to_save():
-    profile = Path(launch.__file__).parent / "profiles/slurm/config.yaml"
+    profile = Path(launch.__file__).parents[1] / "profiles/slurm/config.yaml"
     assert set(re.findall(r"--signal=TERM@(\d+)", profile.read_text())) == {str(launch.SAVE_SECONDS)}
     assert f"--shutdown-timeout={launch.SAVE_SECONDS}" in launch.torchrun(2)
 

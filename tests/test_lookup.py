@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from lookup import Lookup
-from memory import LOGS, RAN_OUT
-from plan import plan_study
+from planning.lookup import Lookup
+from planning.memory import LOGS, RAN_OUT
+from planning.plan import plan_study
 from snakemake.exceptions import WorkflowError
 
 from deit.recipes import Execution, Job

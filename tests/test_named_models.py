@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import tiny_runs as tiny
 import torch
+from jobs.render import execute
 from PIL import Image
-from render import execute
 from timm import create_model
 from timm.data import resolve_data_config
 

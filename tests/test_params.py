@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from schema import schema
-
-from params import ParamsError, chosen_study, load_study
+from planning.params import ParamsError, chosen_study, load_study
+from planning.schema import schema
 
 # dotted key -> new value (None takes the key away), the key that the message names, a part of what it says
 MISTAKES = [
@@ -140,4 +139,4 @@ def test_the_choice_of_the_study_is_checked(tmp_path, content, words):
 
 
 def test_the_editors_schema_is_up_to_date():
-    assert Path("params/schema.json").read_text() == schema(), "run: python workflow/schema.py"
+    assert Path("params/schema.json").read_text() == schema(), "run: python workflow/planning/schema.py"

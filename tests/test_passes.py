@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from passes import ancestors, plan_passes
-from plan import plan_study
+from planning.params import ParamsError
+from planning.passes import ancestors, plan_passes
+from planning.plan import plan_study
 from smoke_study import ROOT, copy_of_project, snakemake
 from test_training import on_two_ranks
 from tiny_runs import (
@@ -34,7 +35,6 @@ from deit.recording import Recorder
 from deit.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, write_epochs
 from deit.training import set_up, train_together
 from deit.views import ViewStream
-from params import ParamsError
 
 WEIGHTS = {"weights.safetensors": "a" * 64}
 KINDS = {

@@ -5,15 +5,15 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import plan as planning
 import pytest
 import yaml
-from plan import Run, plan_study
-from study import TEACHERS_STREAM
+from planning import plan as planning
+from planning.params import ParamsError
+from planning.plan import Run, plan_study
+from planning.study import TEACHERS_STREAM
 
 from deit.behaviour import behaviours
 from deit.recipes import Job
-from params import ParamsError
 
 STUDIES = ("fashion", "smoke", "imagenet")
 

@@ -1,8 +1,8 @@
-"""What `workflow/progress.py` says of a study, by its files."""
+"""What `python workflow progress` says of a study, by its files."""
 
-import progress
 import pytest
-import run_lock
+from commands import progress
+from jobs import run_lock
 
 from deit.history import epoch_line, validation_line
 

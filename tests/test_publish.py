@@ -50,7 +50,7 @@ def trained(root: Path, loss: str) -> Path:
 
 
 def publish(folder: Path, output: Path) -> subprocess.CompletedProcess:
-    words = [sys.executable, ROOT / "workflow/publish.py", folder, "--output", output]
+    words = [sys.executable, ROOT / "workflow", "publish", folder, "--output", output]
     return subprocess.run(list(map(str, words)), capture_output=True, text=True, cwd=ROOT, env=os.environ)
 
 

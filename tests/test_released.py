@@ -16,18 +16,18 @@ import timm
 import torch
 import yaml
 from PIL import Image
-from plan import COMMANDS, Plan, plan_study
+from planning.params import ParamsError, load_study
+from planning.plan import COMMANDS, Plan, plan_study
 from safetensors.torch import save_file
 from smoke_study import ENVIRONMENT
 from test_imagenet import CLASSES, V2, WNIDS, job_named, write_images
 from timm.data import create_transform
 
 from deit.results import read_result
-from params import ParamsError, load_study
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.filterwarnings("ignore:This DataLoader will create")]
 ROOT = Path(__file__).resolve().parent.parent
-MAIN = COMMANDS | {"table": "render", "report": "report"}
+MAIN = COMMANDS | {"table": "jobs.render", "report": "jobs.report"}
 # Networks of the kinds of the study, but small, and 256 pixels for 384.
 SMALL = {"embed_dim": 24, "num_heads": 2, "depth": 2}
 STUDY = {

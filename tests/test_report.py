@@ -8,8 +8,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import report
 import synthetic_study as study
+from jobs import report
 
 from deit import recipes
 from deit.recipes import Job
@@ -22,7 +22,7 @@ RENDERED = ("table_3", "token_analysis")
 
 def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, ROOT / "workflow" / script, *arguments]
+    command = [sys.executable, ROOT / "workflow/jobs" / script, *arguments]
     return subprocess.run(list(map(str, command)), env=environment, cwd=ROOT, capture_output=True, text=True)
 
 

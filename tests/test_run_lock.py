@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import run_lock
+from jobs import run_lock
 
 
 @pytest.fixture

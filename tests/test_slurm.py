@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from plan import Plan, plan_study
+from planning.plan import Plan, plan_study
 from smoke_study import copy_of_project
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -468,7 +468,7 @@ def test_progress_names_job_node_and_epoch_and_an_interrupt_cancels_the_jobs(tra
     with one.start() as process:
         job = one.under_way()
         until(lambda: "epoch 2/30" in one.log(job))
-        shown = answer(cluster, sys.executable, str(one.project / "workflow/progress.py"), "short", cwd=one.project)
+        shown = answer(cluster, sys.executable, "workflow", "progress", "short", cwd=one.project)
         line = next(line for line in shown.splitlines() if line.startswith("  running"))
         assert f"teachers/regnety-4gf/labels/{LOW}/seed0  job {job}: {node_of(one, job)}, " in line
         assert re.search(r"of 30:00, epoch \d+/30, loss .*, 0 h \d+ min \d+ s left$", line)

@@ -13,9 +13,9 @@ import time
 from itertools import zip_longest
 from pathlib import Path
 
-import launch
 import pytest
 import torch
+from jobs import launch
 from tiny_runs import BATCH, CPU, DEIT, IMAGES, PIXELS, REGNETY, STEPS, run, same, stream_of, training_job
 
 from deit import checkpoints, models, training

@@ -158,8 +158,8 @@ class Unpublished:
     def publish(self, resume: Path | None = None, jobs: int = 1) -> None:
         """Gives the result its name; one that another job has finished meanwhile stays, as others may be reading it.
 
-        What was adopted of the state in the folder `resume` (workflow/adopt.py) is recorded in the result, too. Of the
-        time since the beginning, which so many `jobs` shared, the record tells a share.
+        What was adopted of the state in the folder `resume` (`python workflow adopt`) is recorded in the result, too.
+        Of the time since the beginning, which so many `jobs` shared, the record tells a share.
         """
         if (self.output / "provenance.json").exists():
             shutil.rmtree(self.folder)

@@ -22,7 +22,7 @@ rule render_table:
         launcher=plan.launcher,
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
-        "exec {params.launcher} workflow/render.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec {params.launcher} workflow/jobs/render.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
 rule publish_report:
@@ -43,7 +43,7 @@ rule publish_report:
         launcher=plan.launcher,
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
-        "exec {params.launcher} workflow/report.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec {params.launcher} workflow/jobs/report.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
 # The phases, as stages of dvc.yaml and for those who want a part: `snakemake teachers`.

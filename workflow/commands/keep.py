@@ -1,6 +1,6 @@
 """Results that the present plan does not use: listed with their sizes, and removed on request.
 
-python workflow/keep.py [--study NAME] [--caches] [--prune]
+python workflow keep [--study NAME] [--caches] [--prune]
 
 Without --prune it only lists. Results of former params are kept until they are pruned, so that taking an edit back
 trains nothing. --caches counts the teachers' logits whose students are all trained, too: a new student of that teacher
@@ -10,18 +10,14 @@ pruning: `git checkout <commit> dvc.lock && dvc checkout`.
 
 import argparse
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
-
-from lookup import PRODUCT
-from plan import Plan, plan_study
-from recorded import listing, recorded_folders
-from run_lock import holder, is_held
-
-from params import ParamsError, chosen_study
+from jobs.run_lock import holder, is_held
+from planning.lookup import PRODUCT
+from planning.params import ParamsError, chosen_study
+from planning.plan import Plan, plan_study
+from planning.recorded import listing, recorded_folders
 
 
 def main() -> None:
@@ -108,7 +104,3 @@ def remove_locks(plan: Plan) -> None:
     for path in Path("results", plan.name, "locks").glob("*"):
         if path.name.partition(".")[0] not in unfinished:
             path.unlink()
-
-
-if __name__ == "__main__":
-    main()

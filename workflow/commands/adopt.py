@@ -1,8 +1,8 @@
 """Say of results that a change of code does not alter them, and give them the names of today's plan.
 
-    python workflow/adopt.py                                     # which code changed, and what could be adopted
-    python workflow/adopt.py --only 'students/*/labels/*' ...    # of it, what these names match
-    python workflow/adopt.py --because "a renamed variable"      # does it
+    python workflow adopt                                     # which code changed, and what could be adopted
+    python workflow adopt --only 'students/*/labels/*' ...    # of it, what these names match
+    python workflow adopt --because "a renamed variable"      # does it
 
 New code gives new names, since nobody but you can know that an edit changes no result. Adopted are results whose recipe
 is the plan's and whose inputs are, or are adopted too; trainings that are under way go on from their saved states.
@@ -15,19 +15,16 @@ import argparse
 import json
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
-
-from keep import chosen_plan, refuse_beside_jobs
-from plan import Plan
+from planning.plan import Plan
 from pydantic import ValidationError
 
+from commands.keep import chosen_plan, refuse_beside_jobs
 from deit.recipes import Job
 from deit.results import ADOPTED, now, publish, read_result
 
@@ -211,7 +208,3 @@ def adopt_state(adoption: Adoption, entry: dict) -> None:
     (after.folder / ADOPTED).write_text(json.dumps([*records, entry], indent=1))
     after.save(state)
     shutil.rmtree(before.folder)
-
-
-if __name__ == "__main__":
-    main()

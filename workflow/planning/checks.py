@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
-from study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Study
+
+from planning.study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Study
 
 Problem = tuple[str, str]  # dotted key, what is wrong and what to do
 

@@ -1,6 +1,6 @@
 """A folder for a model hub, of a run that was trained and evaluated here: weights, config, model card and record.
 
-    python workflow/publish.py results/imagenet/students/deit-b/token-from-regnety-16gf/224/seed0-… --output FOLDER
+    python workflow publish results/imagenet/students/deit-b/token-from-regnety-16gf/224/seed0-… --output FOLDER
 
 Its accuracies are those of the newest predictions of this very run in the same study. Names of this machine and its
 folders stay out. Nothing is uploaded: `hf upload OWNER/NAME FOLDER` does that, after you have read the README.md there.
@@ -9,12 +9,9 @@ folders stay out. Nothing is uploaded: `hf upload OWNER/NAME FOLDER` does that, 
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import jinja2
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from deit.checkpoints import WEIGHTS
 from deit.models import CONFIG, write_config
@@ -112,7 +109,3 @@ def card(run: Result, sheet: Result, metrics: list[dict], record: dict) -> str:
         readings=READINGS,
         record=record,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from checks import problems
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from study import NAME, NAMES, Study
+
+from planning.checks import problems
+from planning.study import NAME, NAMES, Study
 
 LARGEST = 2**53
 """Beyond it not every whole number is a floating-point number, and JSON's readers disagree."""

@@ -1,6 +1,6 @@
 """What runs where, how far it is, and what failed: a study by its files, and by Slurm where there is one.
 
-    python workflow/progress.py imagenet
+    python workflow progress imagenet
 
 Reads results/<study>/plan.csv, which the last `snakemake` wrote; asks nothing of Snakemake and changes nothing.
 """
@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from run_lock import holder, is_held
+from jobs.run_lock import holder, is_held
 
 ORDER = ("failed", "running", "queued")
 EPOCH = re.compile(r"\b(epoch \d+/\d+)  (loss \S+)  (accuracy on mixed views \S+ %)  .*?  (\d+ h .*? left)")
@@ -98,7 +98,3 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study")
     print("\n".join(report(parser.parse_args().study)))
-
-
-if __name__ == "__main__":
-    main()

@@ -7,14 +7,13 @@ is not finished yet. Its runs and caches stay jobs of their own: they wait for t
 from collections.abc import Iterator
 from fnmatch import fnmatch
 
-from closure import closure
-from plan import Plan
-from study import PassParams
-
 from deit import recipes
 from deit.behaviour import behaviours
 from deit.recipes import Execution, Job, Resources
-from params import ParamsError
+from planning.closure import closure
+from planning.params import ParamsError
+from planning.plan import Plan
+from planning.study import PassParams
 
 
 def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:

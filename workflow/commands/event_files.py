@@ -1,6 +1,6 @@
 """TensorBoard's event files of a study: the curves of all trainings, under way or finished.
 
-    python workflow/event_files.py imagenet && tensorboard --logdir results/imagenet/tensorboard
+    python workflow event-files imagenet && tensorboard --logdir results/imagenet/tensorboard
 
 Reads history.csv and validation.csv of each planned training, and changes no result. Give the command again to add what
 has been trained meanwhile. It needs torch and tensorboard, no other part of the workflow does.
@@ -66,7 +66,3 @@ def main() -> None:
     parser.add_argument("study")
     study = Path("results") / parser.parse_args().study
     print(f"{len(write_events(study))} trainings: tensorboard --logdir {study}/tensorboard")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Start a job: alone on its result, on the processes and nodes that it was given.
 
-    python workflow/launch.py --lock L --finished FILE --processes 8 --cpus 88 deit.commands.train --recipe R ...
+    python workflow/jobs/launch.py --lock L --finished FILE --processes 8 --cpus 88 deit.commands.train --recipe R ...
 
 It takes the lock of the result and then becomes the command (exec): python, torchrun for several processes, or srun
 that starts a torchrun on every node. So the job's own process computes, and a signal for the job reaches it. A job that
@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from run_lock import wait_for
+from jobs.run_lock import wait_for
 
 SAVE_SECONDS = 300  # that the cluster's profile leaves between telling a training to end and killing it; torchrun: 30
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from released import existing, why_missing
-
 from deit.recipes import Cell, Model, Table
+from planning.released import existing, why_missing
 
 if TYPE_CHECKING:
-    from plan import Plan, Run
+    from planning.plan import Plan, Run
 
 # Row of Table 3 for a token run -> the head through which the run is read. Fusion by softmax is the paper's, by logits
 # the released code's.

@@ -1,6 +1,6 @@
 """One table: papermill runs its notebook; the folder gets the executed notebook, HTML, CSV, LaTeX and figures.
 
-python workflow/render.py --recipe R [--predictions DIR ...] [--throughput DIR ...] [--tokens DIR ...] --output DIR
+python workflow/jobs/render.py --recipe R [--predictions DIR ...] [--throughput DIR ...] [--tokens DIR ...] --output DIR
 """
 
 import argparse
@@ -17,7 +17,7 @@ from traitlets.config import Config
 from deit.recipes import Job
 from deit.results import new_folder, read_job, read_result
 
-NOTEBOOKS = Path(__file__).parent / "notebooks"
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>

@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from closure import closure
-from released import plan_released
-from study import TEACHERS_STREAM, Phase, Study
-from table_cells import plan_tables
-
 from deit import recipes
 from deit.behaviour import ROOT, behaviours
 from deit.recipes import Execution, Job, Recipe
-from params import load_study
+from planning.closure import closure
+from planning.params import load_study
+from planning.released import plan_released
+from planning.study import TEACHERS_STREAM, Phase, Study
+from planning.table_cells import plan_tables
 
 COMMANDS = {
     "data": "deit.commands.prepare_data",
@@ -340,7 +339,7 @@ class Plan:
 
     def plan_table(self, recipe: recipes.Table, inputs: dict[str, str]) -> str:
         notebook = f"workflow/notebooks/{recipe.table}.ipynb"
-        code = [*closure("deit.tables"), *PAPER, notebook, "workflow/render.py"]
+        code = [*closure("deit.tables"), *PAPER, notebook, "workflow/jobs/render.py"]
         reads = {"predictions": [], "throughput": [], "tokens": []}
         for digest in inputs.values():
             reads[self.jobs[digest].name.split("/")[0]].append(digest)
@@ -359,7 +358,7 @@ class Plan:
             seeds={model: self.seeds(model) for model in students},
             streams=study.seeds.streams,
         )
-        code = [*closure("deit.tables"), "workflow/report.py", "workflow/report.html.j2"]
+        code = [*closure("deit.tables"), "workflow/jobs/report.py", "workflow/jobs/report.html.j2"]
         reads = {"tables": list(tables.values()), "released" if study.released else "runs": list(self.runs.values())}
         return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), code)
 

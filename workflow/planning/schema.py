@@ -1,13 +1,13 @@
-"""params/schema.json, from which editors complete and check params files: python workflow/schema.py"""
+"""params/schema.json, from which editors complete and check params files: python workflow/planning/schema.py"""
 
 import json
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "workflow")]
 
-from study import Study  # noqa: E402
+from planning.study import Study  # noqa: E402
 
 
 def schema() -> str:

@@ -1,29 +1,26 @@
 """What a study costs on a cluster: its GPU-hours, its longest chain, and how long it takes on so many GPUs.
 
-    python workflow/cost.py imagenet --gpus 8 32 128 [--speeds FILE] [--card NAME]
+    python workflow cost imagenet --gpus 8 32 128 [--speeds FILE] [--card NAME]
 
 *At most* is the limit that `execution:` grants every job. *Expected* is its start, and its views over the speed of what
-is slower, its GPUs or its loader, by workflow/speeds.csv; where no speed is known, the limit counts. The simulation
-starts whatever is ready and fits, first what the longest chain hangs on; jobs without GPUs are never short of room.
-A pass makes its views once and takes its GPUs for all of its runs, one after another; these cost nothing themselves.
+is slower, its GPUs or its loader, by workflow/planning/speeds.csv; where no speed is known, the limit counts. The
+simulation starts whatever is ready and fits, first what the longest chain hangs on; jobs without GPUs are never short
+of room. A pass makes its views once and takes its GPUs for all of its runs, one after another; these cost nothing
+themselves.
 """
 
 import argparse
 import heapq
-import sys
 from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
-WORKFLOW = Path(__file__).resolve().parent
-sys.path[:0] = [str(WORKFLOW), str(WORKFLOW.parent / "src")]
+from planning.params import ParamsError
+from planning.passes import plan_passes
+from planning.plan import Plan, plan_study
+from planning.speeds import SPEEDS, Node, Pace, read_speeds
 
-from passes import plan_passes  # noqa: E402
-from plan import Plan, plan_study  # noqa: E402
-from speeds import SPEEDS, Node, Pace, read_speeds  # noqa: E402
-
-from deit.recipes import Job  # noqa: E402
-from params import ParamsError  # noqa: E402
+from deit.recipes import Job
 
 Minutes = dict[str, float]
 """Digest -> minutes that a job takes."""
@@ -255,7 +252,3 @@ def main() -> None:
     except ParamsError as error:
         raise SystemExit(f"Nothing was planned, because of params/:\n{error}") from None
     print(report(plan, arguments.gpus, node))
-
-
-if __name__ == "__main__":
-    main()

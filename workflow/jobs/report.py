@@ -1,6 +1,6 @@
 """The page of a study: what was run, findings, tables beside the paper's, plots, cost and provenance.
 
-python workflow/report.py --recipe R --tables DIR ... [--runs DIR ...] [--released DIR ...] --output reports/<study>
+    report.py --recipe R --tables DIR ... [--runs DIR ...] [--released DIR ...] --output reports/<study>
 
 R is results/<study>/recipes/<digest>.json. Two folders above it lies plan.csv with a row a job: phase, kind, name,
 digest, folder; each finished folder's provenance.json tells how long it took. The page, the tables' files and

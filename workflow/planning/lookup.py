@@ -11,22 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
-from memory import asked_memory
-from passes import plan_passes
-from plan import PRUNABLE, Plan, plan_study
-from recorded import RecordedElsewhere, refuse_to_compute_again
 from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
 
 from deit.behaviour import ROOT
 from deit.recipes import Execution, Job, Pass
-from params import ParamsError, expanded
+from planning.memory import asked_memory
+from planning.params import ParamsError, expanded
+from planning.passes import plan_passes
+from planning.plan import PRUNABLE, Plan, plan_study
+from planning.recorded import RecordedElsewhere, refuse_to_compute_again
 
-# The commands of all jobs, and the notebooks, import deit from this clone.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [f"{ROOT}/src", os.environ.get("PYTHONPATH")]))
-
-PLANNING = os.pathsep.join([f"{ROOT}/workflow", f"{ROOT}/src"])
-PLAN_TODAY = "import sys; from plan import plan_study; print(*plan_study(sys.argv[1]).jobs)"
+# The commands of all jobs, and the notebooks, import deit and what stands beside this file from this clone.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [f"{ROOT}/src", f"{ROOT}/workflow", os.environ.get("PYTHONPATH")])
+)
+PLAN_TODAY = "import sys; from planning.plan import plan_study; print(*plan_study(sys.argv[1]).jobs)"
 
 # Section of results/<study>/ -> the file that stands for a finished result. Folders get their names when complete.
 PRODUCT = {
@@ -98,7 +98,7 @@ class Lookup:
         if not self.plan:
             return
         words = [sys.executable, "-c", PLAN_TODAY, self.study]
-        today = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": PLANNING})
+        today = subprocess.run(words, capture_output=True, text=True)
         if set(today.stdout.split()) != self.plan.jobs.keys():
             raise WorkflowError(
                 "All jobs ended well, but params/ or code were edited meanwhile. The results are those of what stood "
@@ -200,7 +200,7 @@ class Lookup:
         """What starts a job alone on its result and, a training, on all GPUs that it was given, one process each."""
         kind = self.job(wildcards).kind
         name = kind if kind == "report" else wildcards.digest  # the reports of all plans go to one folder
-        words = f"python workflow/launch.py --lock results/{self.study}/locks/{name}"
+        words = f"python workflow/jobs/launch.py --lock results/{self.study}/locks/{name}"
         words += f" --finished {quote(output.provenance)}"
         if made_by := self.job(wildcards).execution.made_by:
             return f"{words} --made-by {quote(made_by)}"

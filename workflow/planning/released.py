@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from deit import recipes
 
 if TYPE_CHECKING:
-    from plan import Plan, Run
+    from planning.plan import Plan, Run
 
 
 def key(run: Run) -> str:

@@ -1,0 +1,43 @@
+"""What a user asks of a study besides Snakemake: python workflow COMMAND [--help]"""
+
+import ast
+import difflib
+import importlib
+import sys
+from pathlib import Path
+
+WORKFLOW = Path(__file__).resolve().parent
+COMMANDS = {
+    path.stem.replace("_", "-"): path
+    for path in sorted(WORKFLOW.glob("commands/*.py"))
+    if not path.stem.startswith("_")
+}
+
+
+def main() -> None:
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(listing())
+        return
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"Did you mean {near[0]}?" if near else "They are: " + ", ".join(COMMANDS)
+        raise SystemExit(f"{name}: no such command. {hint} `python workflow --help` lists them.")
+    sys.argv = [f"python workflow {name}", *arguments]
+    sys.path.insert(0, str(WORKFLOW.parent / "src"))
+    importlib.import_module(f"commands.{COMMANDS[name].stem}").main()
+
+
+def listing() -> str:
+    """Every command with the first line of what its file says of itself."""
+    lines = [f"  {name:<12} {summary(path)}" for name, path in COMMANDS.items()]
+    return "\n".join(["python workflow COMMAND [--help]", "", *lines])
+
+
+def summary(path: Path) -> str:
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    return text.partition("\n")[0].rstrip(".")
+
+
+if __name__ == "__main__":
+    main()

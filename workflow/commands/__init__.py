@@ -1,0 +1,1 @@
+"""What a user asks besides Snakemake: `python workflow --help`."""

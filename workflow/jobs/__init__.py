@@ -1,0 +1,1 @@
+"""Scripts that the rules start beside the commands of `deit`."""
