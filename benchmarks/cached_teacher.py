@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from planning.plan import Plan, plan_study
+from planning.plan import Plan
+from planning.studies import plan_study
 
 from deit.checkpoints import WEIGHTS, ResumeState, save_weights
 from deit.datasets import training_images
@@ -63,7 +64,7 @@ def main() -> None:
 def shortened(plan: Plan, supervision: str, steps: int) -> Job:
     """The job of the student at the lower resolution, with one epoch of so many steps."""
     resolution = plan.study.resolutions.pretraining
-    wanted = plan.run(STUDENT, supervision, TEACHER, resolution, seed=0)
+    wanted = plan.settings.run(STUDENT, supervision, TEACHER, resolution, seed=0)
     job = plan.jobs[plan.runs[wanted]]
     recipe = job.resolved()
     views = recipe.views.model_copy(update={"epoch_views": steps * recipe.views.batch})

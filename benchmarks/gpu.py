@@ -36,8 +36,9 @@ from measure_speeds import (
     trainings,
     views_a_second,
 )
-from planning.plan import Plan, plan_study
+from planning.plan import Plan
 from planning.speeds import model_of
+from planning.studies import plan_study
 from smoke_study import copy_of_project, snakemake
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
-from planning.plan import Plan, plan_study
+from planning.plan import Plan
 from planning.speeds import COLUMNS, UNITS, Speed, model_of
+from planning.studies import plan_study
 
 from deit.checkpoints import ResumeState
 from deit.datasets import FolderImages, ImageSet, training_images

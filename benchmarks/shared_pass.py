@@ -39,7 +39,8 @@ import numpy as np
 import timm
 import torch
 from photographs import write_photographs
-from planning.plan import Plan, plan_study
+from planning.plan import Plan
+from planning.studies import plan_study
 from timm.data import FastCollateMixup, create_dataset, create_loader
 from timm.data.auto_augment import posterize
 from timm.optim import create_optimizer_v2
@@ -99,7 +100,8 @@ def shortened(plan: Plan, student: str, how: str, arguments: argparse.Namespace,
 
     A loader makes groups of several steps at a time, and the measurement ends as if it went on.
     """
-    wanted = plan.run(student, how, "" if how == "labels" else TEACHER, plan.study.resolutions.pretraining, seed=0)
+    low, _ = plan.settings.resolutions
+    wanted = plan.settings.run(student, how, "" if how == "labels" else TEACHER, low, seed=0)
     job = plan.jobs[plan.runs[wanted]]
     recipe = job.resolved()
     views = {"batch": arguments.batch, "mix_group": arguments.group}

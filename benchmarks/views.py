@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from photographs import SIZE, write_photographs
 from PIL import Image
-from planning.plan import plan_study
+from planning.studies import plan_study
 
 from deit.datasets import ImageSet, training_images
 from deit.loading import GROUPS_AT_A_TIME

@@ -8,7 +8,8 @@ import pytest
 from commands import adopt, keep
 from jobs import run_lock
 from planning import plan as planning
-from planning.plan import Plan, plan_study
+from planning.plan import Plan
+from planning.studies import plan_study
 
 from deit.behaviour import behaviours
 from deit.checkpoints import ResumeState

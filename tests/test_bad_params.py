@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planning.params import ParamsError
-from planning.plan import plan_study
+from planning.studies import plan_study
 from planning.study import Study
 from ruamel.yaml import YAML
 

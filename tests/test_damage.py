@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from planning.plan import COMMANDS, Plan, plan_study
+from planning.plan import COMMANDS, Plan
+from planning.studies import plan_study
 from smoke_study import snakemake
 
 from deit.recipes import RECIPES, Job

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from planning.plan import plan_study
+from planning.studies import plan_study
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -461,7 +461,7 @@ def test_an_edited_image_is_refused_until_it_is_declared_and_then_all_is_new(pul
 
 def plan_of(project: Path) -> dict[str, dict[str, str]]:
     """Digest -> row of plan.csv, planned in the project's own code."""
-    code = "from planning.plan import plan_study; plan_study('smoke').write({})"
+    code = "from planning.studies import plan_study; plan_study('smoke').write({})"
     run(project, sys.executable, "-c", code, PYTHONPATH="workflow:src")
     return {row["digest"]: row for row in csv.DictReader((project / "results/smoke/plan.csv").open())}
 

@@ -19,7 +19,8 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from planning.plan import COMMANDS, Plan, plan_study
+from planning.plan import COMMANDS, Plan
+from planning.studies import plan_study
 from safetensors.torch import load_file
 from timm.data import create_transform
 from torch.nn.functional import interpolate

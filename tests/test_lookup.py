@@ -11,7 +11,7 @@ import pytest
 import yaml
 from planning.lookup import Lookup
 from planning.memory import LOGS, RAN_OUT
-from planning.plan import plan_study
+from planning.studies import plan_study
 from snakemake.exceptions import WorkflowError
 
 from deit.recipes import Execution, Job

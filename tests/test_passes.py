@@ -11,7 +11,7 @@ import pytest
 import torch
 from planning.params import ParamsError
 from planning.passes import ancestors, plan_passes
-from planning.plan import plan_study
+from planning.studies import plan_study
 from smoke_study import ROOT, copy_of_project, snakemake
 from test_training import on_two_ranks
 from tiny_runs import (

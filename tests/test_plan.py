@@ -9,7 +9,8 @@ import pytest
 import yaml
 from planning import plan as planning
 from planning.params import ParamsError
-from planning.plan import Run, plan_study
+from planning.runs import Run
+from planning.studies import plan_study
 from planning.study import TEACHERS_STREAM
 
 from deit.behaviour import behaviours

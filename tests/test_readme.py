@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from planning.plan import plan_study
+from planning.studies import plan_study
 
 from deit.tables.titles import title
 

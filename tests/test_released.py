@@ -17,7 +17,8 @@ import torch
 import yaml
 from PIL import Image
 from planning.params import ParamsError, load_study
-from planning.plan import COMMANDS, Plan, plan_study
+from planning.plan import COMMANDS, Plan
+from planning.studies import plan_study
 from safetensors.torch import save_file
 from smoke_study import ENVIRONMENT
 from test_imagenet import CLASSES, V2, WNIDS, job_named, write_images

@@ -22,7 +22,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from planning.plan import Plan, plan_study
+from planning.plan import Plan
+from planning.studies import plan_study
 from smoke_study import copy_of_project
 
 ROOT = Path(__file__).resolve().parent.parent

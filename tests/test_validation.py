@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from planning.plan import plan_study
+from planning.studies import plan_study
 from test_training import on_two_ranks
 from tiny_runs import CPU, IMAGES, PIXELS, REGNETY, STEPS, run, same, stream_of, teacher_net, training_job
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from planning.params import ParamsError
 from planning.passes import plan_passes
-from planning.plan import Plan, plan_study
+from planning.plan import Plan
 from planning.speeds import SPEEDS, Node, Pace, read_speeds
+from planning.studies import plan_study
 
 from deit.recipes import Job
 

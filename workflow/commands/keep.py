@@ -16,8 +16,9 @@ from pathlib import Path
 from jobs.run_lock import holder, is_held
 from planning.lookup import PRODUCT
 from planning.params import ParamsError, chosen_study
-from planning.plan import Plan, plan_study
+from planning.plan import Plan
 from planning.recorded import listing, recorded_folders
+from planning.studies import plan_study
 
 
 def main() -> None:

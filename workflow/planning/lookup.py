@@ -19,14 +19,15 @@ from deit.recipes import Execution, Job, Pass
 from planning.memory import asked_memory
 from planning.params import ParamsError, expanded
 from planning.passes import plan_passes
-from planning.plan import PRUNABLE, Plan, plan_study
+from planning.plan import PRUNABLE, Plan
 from planning.recorded import RecordedElsewhere, refuse_to_compute_again
+from planning.studies import plan_study
 
 # The commands of all jobs, and the notebooks, import deit and what stands beside this file from this clone.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [f"{ROOT}/src", f"{ROOT}/workflow", os.environ.get("PYTHONPATH")])
 )
-PLAN_TODAY = "import sys; from planning.plan import plan_study; print(*plan_study(sys.argv[1]).jobs)"
+PLAN_TODAY = "import sys; from planning.studies import plan_study; print(*plan_study(sys.argv[1]).jobs)"
 
 # Section of results/<study>/ -> the file that stands for a finished result. Folders get their names when complete.
 PRODUCT = {

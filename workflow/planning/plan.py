@@ -14,10 +14,8 @@ from deit import recipes
 from deit.behaviour import ROOT, behaviours
 from deit.recipes import Execution, Job, Recipe
 from planning.closure import closure
-from planning.params import load_study
-from planning.released import plan_released
-from planning.study import TEACHERS_STREAM, Phase, Study
-from planning.table_cells import plan_tables
+from planning.runs import Run, RunSettings
+from planning.study import Study
 
 COMMANDS = {
     "data": "deit.commands.prepare_data",
@@ -32,23 +30,6 @@ COMMANDS = {
 PRUNABLE = ("cache", "views")
 """Kinds of results that are made for others, and can be made again from what stays."""
 PAPER = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("src/deit/paper/*.csv"))
-
-
-@dataclass(frozen=True, order=True)
-class Run:
-    """One trained model: {model}/{supervision}/{resolution}/seed{n}."""
-
-    model: str
-    supervision: str
-    teacher: str
-    """Model that it learns from; empty for labels."""
-    resolution: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        teacher = f"-from-{self.teacher}" if self.teacher else ""
-        return f"{self.model}/{self.supervision}{teacher}/{self.resolution}/seed{self.seed}"
 
 
 @dataclass
@@ -101,6 +82,10 @@ class Plan:
     # Data ------------------------------------------------------------------------------------------------------------
 
     @cached_property
+    def settings(self) -> RunSettings:
+        return RunSettings(self.study)
+
+    @cached_property
     def training_data(self) -> recipes.TrainingData:
         data = self.study.data
         shared = data.model_dump(include={"name", "reader", "classes", "channels", "mean", "std", "held_out"})
@@ -125,116 +110,42 @@ class Plan:
 
     # Runs ------------------------------------------------------------------------------------------------------------
 
-    def run(self, model: str, supervision: str, teacher: str, resolution: int, seed: int) -> Run:
-        """A run; its teacher is named only where the objective takes one."""
-        takes_teacher = bool(self.study.supervision[supervision].teacher_says)
-        return Run(model, supervision, teacher if takes_teacher else "", resolution, seed)
-
-    @property
-    def labels(self) -> str:
-        """The supervision by true labels, that of every teacher."""
-        return next(name for name, objective in self.study.supervision.items() if objective.loss == "labels")
-
-    def teacher_of(self, run: Run) -> Run | None:
-        """The teacher at the run's own resolution; all students of a model share one, of its first seed."""
-        if not run.teacher:
-            return None
-        return Run(run.teacher, self.labels, "", run.resolution, self.seeds(run.teacher)[0])
-
-    def seeds(self, model: str) -> list[int]:
-        if self.study.models[model].kind == "convnet":
-            return [0]
-        return self.study.seeds.models.get(model, self.study.seeds.default)
-
-    def phase_of(self, run: Run) -> str:
-        """The params section that says how a run is trained."""
-        convnet = self.study.models[run.model].kind == "convnet"
-        if run.resolution == self.study.resolutions.pretraining:
-            return "teachers" if convnet else "students"
-        return "adaptation" if convnet else "finetuning"
-
-    def settings(self, run: Run) -> Phase:
-        """How a run is trained."""
-        return self.study.phase(self.phase_of(run), run.model, run.supervision)
-
-    def initial_of(self, run: Run) -> Run | None:
-        """The run that a run at the higher resolution starts from."""
-        pretraining = self.study.resolutions.pretraining
-        if run.resolution == pretraining:
-            return None
-        return Run(run.model, run.supervision, run.teacher, pretraining, run.seed)
-
-    def stream(self, run: Run) -> tuple[recipes.Views, int]:
-        """The views of a run and the seed of their stream.
-
-        Convnet teachers have a stream of their own, so that they never label the very views that they learnt. DeiT-B
-        from labels is a student of Table 3 too, and stays on the students' stream.
-        """
-        phase = self.settings(run)
-        views = recipes.Views(
-            resolution=run.resolution,
-            batch=phase.batch,
-            mix_group=phase.mix_group,
-            epoch_views=phase.epoch_views,
-            **self.study.views.model_dump(),
-        )
-        if self.study.models[run.model].kind == "convnet":
-            return views, TEACHERS_STREAM
-        return views, run.seed if self.study.seeds.streams == "per-seed" else 0
-
-    def stream_key(self, run: Run) -> tuple[str, int]:
-        """What tells the stream of a run from others."""
-        views, seed = self.stream(run)
-        return views.model_dump_json(), seed
-
-    def model(self, run: Run) -> recipes.Model:
-        params = self.study.models[run.model]
-        two_tokens = self.study.supervision[run.supervision].tokens == 2
-        return recipes.Model(
-            timm=params.timm_distilled if two_tokens else params.timm,
-            arguments=params.arguments,
-            classes=self.study.data.classes,
-            channels=self.study.data.channels,
-            resolution=run.resolution,
-            stochastic_depth=params.stochastic_depth,
-        )
-
     def plan_runs(self, wanted: list[Run]) -> None:
         """Plan the wanted runs and all that they need: teachers, then caches, then students.
 
-        A teacher cache is shared by all runs of one stream and one teacher, so it is planned when all are known. Of a
-        study of published weights, only these are needed.
+        A teacher cache is shared by all runs of one stream and one teacher, so it is planned when all are known.
         """
-        if self.study.released:
-            return plan_released(self, wanted)
         needed: dict[Run, None] = {}
         for run in wanted:
             self.collect(run, needed)
         for run in needed:
-            key = self.stream_key(run)
-            self.epochs[key] = max(self.epochs.get(key, 0), self.settings(run).epochs)
-        teachers = {self.teacher_of(run) for run in needed} - {None}
-        teachers |= {self.initial_of(run) for run in teachers} - {None}
-        users: dict[tuple, list[Run]] = {}
+            key = self.settings.stream_key(run)
+            self.epochs[key] = max(self.epochs.get(key, 0), self.settings.phase(run).epochs)
+        teachers = {self.settings.teacher_of(run) for run in needed} - {None}
+        teachers |= {self.settings.initial_of(run) for run in teachers} - {None}
+        learners: dict[tuple, list[Run]] = {}
         for run in needed:
-            if run.teacher:
-                users.setdefault((self.teacher_of(run), *self.stream_key(run)), []).append(run)
+            learners.setdefault(self.cache_key(run), []).append(run)
         for run in needed:
-            self.plan_run(run, run in teachers, users.get((self.teacher_of(run), *self.stream_key(run)), []))
+            self.plan_run(run, run in teachers, learners[self.cache_key(run)])
+
+    def cache_key(self, run: Run) -> tuple:
+        """What the runs that read one cache have in common: teacher and stream."""
+        return self.settings.teacher_of(run), *self.settings.stream_key(run)
 
     def collect(self, run: Run, needed: dict[Run, None]) -> None:
         """A run after the runs that it needs."""
-        for other in (self.teacher_of(run), self.initial_of(run)):
+        for other in (self.settings.teacher_of(run), self.settings.initial_of(run)):
             if other:
                 self.collect(other, needed)
         needed[run] = None
 
-    def plan_run(self, run: Run, is_teacher: bool, users: list[Run]) -> None:
-        phase = self.settings(run)
-        views, stream_seed = self.stream(run)
+    def plan_run(self, run: Run, is_teacher: bool, learners: list[Run]) -> None:
+        phase = self.settings.phase(run)
+        views, stream_seed = self.settings.stream(run)
         recipe = recipes.Training(
             data=self.training_data,
-            model=self.model(run),
+            model=self.settings.model(run),
             objective=self.study.supervision[run.supervision],
             views=views,
             stream_seed=stream_seed,
@@ -242,15 +153,15 @@ class Plan:
             optimisation=phase.model_dump(include=set(recipes.Optimisation.model_fields)),
         )
         inputs = {"data": self.training_digest}
-        if initial := self.initial_of(run):
+        if initial := self.settings.initial_of(run):
             inputs["initial"] = self.runs[initial]
         reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(views, stream_seed)
         if run.teacher:
-            inputs["teacher"] = self.runs[self.teacher_of(run)]
-            reads["teacher-logits"] = self.plan_cache(run, users, phase.epochs)
+            inputs["teacher"] = self.runs[self.settings.teacher_of(run)]
+            reads["teacher-logits"] = self.plan_cache(run, learners, phase.epochs)
         higher = run.resolution != self.study.resolutions.pretraining
         section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
-        execution = self.study.watched(self.study.resources(self.phase_of(run), run.model), run.resolution)
+        execution = self.study.watched(self.study.resources(self.settings.section(run), run.model), run.resolution)
         self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
 
     def stored_views(self, views: recipes.Views, stream_seed: int) -> dict[str, list[str]]:
@@ -264,14 +175,14 @@ class Plan:
         execution = self.study.resources("teacher_logits")
         return {"views": [self.add("views", name, recipe, inputs, {"data": [self.training_digest]}, execution)]}
 
-    def plan_cache(self, run: Run, users: list[Run], epochs: int) -> list[str]:
+    def plan_cache(self, run: Run, learners: list[Run], epochs: int) -> list[str]:
         """Caching jobs for the first `epochs` epochs of a run's stream, in chunks; digests."""
-        logits, teacher = self.study.teacher_logits, self.teacher_of(run)
-        views, stream_seed = self.stream(run)
-        soft = [self.study.supervision[user.supervision] for user in users]
+        logits, teacher = self.study.teacher_logits, self.settings.teacher_of(run)
+        views, stream_seed = self.settings.stream(run)
+        soft = [self.study.supervision[learner.supervision] for learner in learners]
         soft = [objective for objective in soft if objective.teacher_says == "logits"]
         keep = logits.soft if soft else "labels"
-        longest = max(self.settings(user).epochs for user in users)
+        longest = max(self.settings.phase(learner).epochs for learner in learners)
         digests = []
         for first in range(0, epochs, logits.chunk_epochs):
             last = min(first + logits.chunk_epochs, longest) - 1
@@ -279,7 +190,7 @@ class Plan:
                 data=self.training_data,
                 views=views,
                 stream_seed=stream_seed,
-                model=self.model(teacher),
+                model=self.settings.model(teacher),
                 first_epoch=first,
                 last_epoch=last,
                 keep=keep,
@@ -311,7 +222,7 @@ class Plan:
         evaluation = self.study.evaluation
         recipe = recipes.Predicting(
             data=self.training_data,
-            runs=tuple(recipes.PredictedRun(run=run.name, model=self.model(run)) for run in runs),
+            runs=tuple(recipes.PredictedRun(run=run.name, model=self.settings.model(run)) for run in runs),
             view=recipes.EvaluationView(resolution=runs[0].resolution, crop=evaluation.crop),
             evaluation_sets=self.evaluation_sets,
             precision=evaluation.precision,
@@ -328,7 +239,7 @@ class Plan:
     def plan_tokens(self, run: Run, images: int) -> str:
         recipe = recipes.ComparingTokens(
             data=self.training_data,
-            run=recipes.PredictedRun(run=run.name, model=self.model(run)),
+            run=recipes.PredictedRun(run=run.name, model=self.settings.model(run)),
             view=recipes.EvaluationView(resolution=run.resolution, crop=self.study.evaluation.crop),
             evaluation_set=self.evaluation_sets[self.study.data.primary],
             images=images,
@@ -355,7 +266,7 @@ class Plan:
             description=study.description,
             data=study.data.name,
             evaluation_sets={name: evaluation.title for name, evaluation in study.data.evaluation.items()},
-            seeds={model: self.seeds(model) for model in students},
+            seeds={model: self.settings.seeds(model) for model in students},
             streams=study.seeds.streams,
         )
         code = [*closure("deit.tables"), "workflow/jobs/report.py", "workflow/jobs/report.html.j2"]
@@ -404,10 +315,3 @@ def _write_if_changed(path: Path, text: str) -> None:
         partial = path.with_suffix(".partial")
         partial.write_text(text)
         partial.rename(path)
-
-
-def plan_study(name: str, folder: Path = Path("params")) -> Plan:
-    """The plan of `params/<name>.yaml`."""
-    plan = Plan(name, load_study(name, folder))
-    plan_tables(plan)
-    return plan

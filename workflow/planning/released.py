@@ -1,15 +1,12 @@
 """Published weights in place of trained ones: which runs of the tables have some, and why others have none."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING
 
 from deit import recipes
-
-if TYPE_CHECKING:
-    from planning.plan import Plan, Run
+from planning.plan import Plan
+from planning.runs import Run
+from planning.study import Released
 
 
 def key(run: Run) -> str:
@@ -17,35 +14,32 @@ def key(run: Run) -> str:
     return f"{run.model}/{run.supervision}/{run.resolution}"
 
 
-def existing(plan: Plan, runs: list[Run]) -> list[Run]:
+def existing(released: Released | None, runs: list[Run]) -> list[Run]:
     """The runs that the study can have: all, or those with published weights where it evaluates such."""
-    released = plan.study.released
     return [run for run in runs if not released or key(run) in released.weights]
 
 
-def why_missing(plan: Plan, runs: list[Run]) -> list[str]:
+def why_missing(released: Released | None, runs: list[Run]) -> list[str]:
     """Why some of these runs have no weights, each reason once; none where all are trained."""
-    here = set(existing(plan, runs))
-    return list(dict.fromkeys(reason(plan, key(run)) for run in runs if run not in here))
+    here = set(existing(released, runs))
+    return list(dict.fromkeys(reason(released, key(run)) for run in runs if run not in here))
 
 
-def reason(plan: Plan, name: str) -> str:
+def reason(released: Released | None, name: str) -> str:
     """Why a run has no weights, by the first pattern that it matches."""
-    missing = plan.study.released.missing if plan.study.released else {}
+    missing = released.missing if released else {}
     reasons = (why for pattern, why in missing.items() if fnmatch(name, pattern))
     return next(reasons, f"{name} is not among released.weights")
 
 
-def plan_released(plan: Plan, wanted: Iterable[Run]) -> None:
+def plan_released(plan: Plan, released: Released, wanted: Iterable[Run]) -> None:
     """Plan to fetch the published weights of the wanted runs, each as the folder that a training would leave."""
-    released, data = plan.study.released, plan.study.data
-    if not released:
-        return
+    data = plan.study.data
     execution = plan.study.resources("data").model_copy(update={"data_root": released.root})
     for run in wanted:
         weights = released.weights[key(run)]
         keys = {"hub"} if released.source == "hub" else {"file", "sha256"}
         recipe = recipes.Importing(
-            model=plan.model(run), mean=data.mean, std=data.std, **weights.model_dump(include=keys)
+            model=plan.settings.model(run), mean=data.mean, std=data.std, **weights.model_dump(include=keys)
         )
         plan.runs[run] = plan.add("import", f"released/{run.name}", recipe, {}, {}, execution)

@@ -3,7 +3,7 @@
 `params.py` reads files into these types, `checks.py` holds the rules between keys, `plan.py` makes runs of them.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -161,6 +161,23 @@ class Released(Recipe):
     """Pattern of such names -> why there are no weights, which tables say below."""
 
 
+class Variant(Recipe):
+    """What the runs of a variant do differently from the study, at both resolutions."""
+
+    views: dict[str, Any] = {}
+    """Keys of `views`; the runs have a stream, and teacher caches, of their own."""
+    model: dict[str, Any] = {}
+    """Keys of the model; `arguments` are added to its own."""
+    students: dict[str, Any] = {}
+    """Keys of `students`: how they are pre-trained."""
+    finetuning: dict[str, Any] = {}
+    """Keys of `finetuning`. A variant of nothing else starts from the study's own pre-trained run."""
+
+    @property
+    def changes_pretraining(self) -> bool:
+        return bool(self.views or self.model or self.students)
+
+
 class Seeds(Recipe):
     default: Annotated[list[Seed], Field(min_length=1)]
     """Seeds of every student."""
@@ -226,6 +243,29 @@ class TokenAnalysis(TableParams):
     images: Count
 
 
+class Ablation(TableParams):
+    """The training recipe, one ingredient at a time (paper, Table 8)."""
+
+    student: str
+    supervision: str
+    """Of all rows: the paper's is that from labels."""
+    finetuned: bool = False
+    """With a column of the fine-tuned runs, too."""
+    rows: Annotated[dict[Name, str], Field(min_length=1)]
+    """Row -> variant. `baseline`, the study's own recipe, stands above them."""
+
+
+class Epochs(TableParams):
+    """Accuracy over the length of the training (paper, Figure 3)."""
+
+    teacher: str
+    student: str
+    rows: Annotated[dict[Literal["labels", "soft", "hard", "token"], str], Field(min_length=1)]
+    """Method -> name of the supervision."""
+    variants: Annotated[list[str], Field(min_length=1)]
+    """Further lengths beside the study's own: variants of `students: {epochs: …}`."""
+
+
 class Tables(Recipe):
     """The tables decide which runs exist."""
 
@@ -236,6 +276,8 @@ class Tables(Recipe):
     table_5: Table5 | None = None
     token_analysis: TokenAnalysis | None = None
     accuracy_throughput: TableParams | None = None
+    ablation: Ablation | None = None
+    epochs: Epochs | None = None
 
 
 class PassParams(Recipe):
@@ -292,6 +334,8 @@ class Study(Recipe):
     seeds: Seeds
     released: Released | None = None
     """Evaluate published weights, and train nothing."""
+    variants: dict[Name, Variant] = {}
+    """Other recipes, for the rows of the ablation and the lengths of the epochs figure."""
     tables: Tables
     execution: ExecutionParams = ExecutionParams()
 
