@@ -334,6 +334,11 @@ def table_references(study: Study) -> Iterator[tuple[str, str, list[str], str]]:
         yield "table_5", "convnets", tables.table_5.convnets, "convnet"
         yield "table_5", "students", tables.table_5.students, "transformer"
         yield "table_5", "finetuned", tables.table_5.finetuned, "transformer"
+    if tables.ablation:
+        yield "ablation", "student", [tables.ablation.student], "transformer"
+    if tables.epochs:
+        yield "epochs", "teacher", [tables.epochs.teacher], ""
+        yield "epochs", "student", [tables.epochs.student], "transformer"
     if tables.token_analysis:
         yield "token_analysis", "students", tables.token_analysis.students, "transformer"
         yield "token_analysis", "control", tables.token_analysis.control, "transformer"

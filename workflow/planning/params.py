@@ -19,6 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from planning.checks import problems
 from planning.study import NAME, NAMES, Study
+from planning.variant_checks import variant_problems
 
 LARGEST = 2**53
 """Beyond it not every whole number is a floating-point number, and JSON's readers disagree."""
@@ -45,7 +46,7 @@ def load_study(name: str, folder: Path = Path("params")) -> Study:
     except ValidationError as error:
         lines = explained(error, content)
     else:
-        lines = [*problems(study), *file_problems(study), *weight_problems(study)]
+        lines = [*problems(study), *variant_problems(study), *file_problems(study), *weight_problems(study)]
     if lines:
         raise ParamsError(*(f"{origin(key, layers)}: {key}: {text}" for key, text in lines))
     return study

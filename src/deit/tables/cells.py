@@ -60,7 +60,7 @@ def accuracy_cell(wanted: Cell, inputs: Inputs, beside: pd.DataFrame, column_the
 
 
 def accuracies(recipe: Table, inputs: Inputs) -> Computed:
-    """Tables 2 and 3: an accuracy in each cell."""
+    """Tables 2 and 3, the ablation and the epochs figure: an accuracy in each cell."""
     beside = paper(recipe.table)
     return frame(accuracy_cell(wanted, inputs, beside) for wanted in recipe.cells), []
 
@@ -212,6 +212,8 @@ BUILDERS: dict[str, Callable[[Table, Inputs], Computed]] = {
     "table_2": accuracies,
     "table_3": accuracies,
     "table_4": disagreement,
+    "ablation": accuracies,
+    "epochs": accuracies,
     "table_5": throughput_and_accuracy,
     "token_analysis": token_cosines,
     "accuracy_throughput": accuracy_over_throughput,

@@ -1,0 +1,101 @@
+"""Variants of the recipe: which runs the ablation and the epochs figure add, and what they share with the study's own."""
+
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+from planning.params import ParamsError
+from planning.plan import Plan
+from planning.studies import plan_study
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDY = """
+extends: smoke
+variants:
+  half: {students: {epochs: 1}}
+  mixless: {views: {mixup: 0.0}}
+  sgd: {finetuning: {optimizer: sgd}}
+  dropout: {model: {arguments: {proj_drop_rate: 0.1}, stochastic_depth: 0.1}}
+tables:
+  ablation:
+    student: deit-s
+    supervision: labels
+    finetuned: true
+    rows: {no_mixup: mixless, sgd_finetuning: sgd, dropout: dropout}
+  epochs: {student: deit-s, teacher: regnety-16gf, rows: {labels: labels, hard: hard, token: token}, variants: [half]}
+"""
+
+
+@pytest.fixture
+def params(tmp_path) -> Path:
+    copytree(ROOT / "params", tmp_path / "params")
+    (tmp_path / "params" / "varied.yaml").write_text(STUDY)
+    return tmp_path / "params"
+
+
+def trained(plan: Plan) -> set[str]:
+    return {job.name for job in plan.jobs.values() if job.kind == "train"}
+
+
+def test_variants_add_their_own_runs_and_share_what_they_do_not_change(params):
+    plan, smoke = plan_study("varied", params), plan_study("smoke", params)
+    low, high = plan.settings.resolutions
+    assert trained(plan) - trained(smoke) == {
+        f"finetuned/deit-s/labels/{high}/seed0",
+        f"students/deit-s/labels+mixless/{low}/seed0",
+        f"finetuned/deit-s/labels+mixless/{high}/seed0",
+        f"finetuned/deit-s/labels+sgd/{high}/seed0",
+        f"students/deit-s/labels+dropout/{low}/seed0",
+        f"finetuned/deit-s/labels+dropout/{high}/seed0",
+        f"students/deit-s/labels+half/{low}/seed0",
+        f"students/deit-s/hard-from-regnety-16gf+half/{low}/seed0",
+        f"students/deit-s/token-from-regnety-16gf+half/{low}/seed0",
+    }
+    caches = {job.name for job in plan.jobs.values() if job.kind == "cache"}
+    assert caches == {job.name for job in smoke.jobs.values() if job.kind == "cache"}, "shorter runs read the same"
+
+
+def test_a_variant_changes_its_keys_and_nothing_else(params):
+    plan = plan_study("varied", params)
+    low, high = plan.settings.resolutions
+    recipes = {job.name: job.recipe for job in plan.jobs.values() if job.kind == "train"}
+    own, mixless = (recipes[f"students/deit-s/labels{variant}/{low}/seed0"] for variant in ("", "+mixless"))
+    assert mixless == own | {"views": own["views"] | {"mixup": 0.0}}
+    own, sgd = (recipes[f"finetuned/deit-s/labels{variant}/{high}/seed0"] for variant in ("", "+sgd"))
+    assert sgd == own | {"optimisation": own["optimisation"] | {"optimizer": "sgd"}}
+    dropout = recipes[f"students/deit-s/labels+dropout/{low}/seed0"]["model"]
+    assert dropout["arguments"]["proj_drop_rate"] == dropout["stochastic_depth"] == 0.1
+    assert dropout["arguments"]["embed_dim"] == 16, "arguments are added to the model's own"
+
+
+def test_the_tables_say_which_runs_stand_in_their_cells(params):
+    plan = plan_study("varied", params)
+    tables = {job.name: job.resolved() for job in plan.jobs.values() if job.kind == "table"}
+    ablation, epochs = tables["tables/ablation"], tables["tables/epochs"]
+    assert ablation.rows == ("baseline", "no_mixup", "sgd_finetuning", "dropout")
+    cells = {(cell.row, cell.column): cell.runs for cell in ablation.cells}
+    assert cells["sgd_finetuning", "pretrained"] == cells["baseline", "pretrained"], "one run, named once"
+    assert epochs.columns == ("1", "2") and epochs.rows == ("labels", "hard", "token_fusion")
+
+
+@pytest.mark.parametrize(
+    "edit, message",
+    [
+        ("variants: {half: {students: {epochz: 3}}}", "variants.half.students.epochz: there is no key of students"),
+        ("variants: {half: {views: {mixup: -1}}}", "variants.half.views.mixup: input should be greater than"),
+        ("variants: {half: {model: {timm: resnet50}}}", "variants.half.model.timm: there is no key of model"),
+        ("variants: {half: {students: {mix_group: 7}}}", "variants.half: students.batch: 60 is not divisible"),
+        ("variants: {half: {students: {epochs: 2}}}", "tables.epochs.variants: 'half' trains for 2 epochs"),
+        ("tables: {ablation: {rows: {no_mixup: mixles}}}", "there is no variant 'mixles'; did you mean 'mixless'?"),
+        ("tables: {ablation: {rows: {baseline: half}}}", "tables.ablation.rows.baseline: is the study's own recipe"),
+        ("tables: {ablation: {supervision: hard}}", "tables.ablation.supervision: 'hard' takes a teacher"),
+        ("tables: {ablation: {finetuned: false}}", "'sgd' changes fine-tuning alone"),
+        ("tables: {epochs: {rows: {hard: token}}}", "tables.epochs.rows.hard: 'token' has the loss token, not hard"),
+        ("tables: {epochs: {student: regnety-16gf}}", "tables.epochs.student: 'regnety-16gf' is a convnet"),
+    ],
+)
+def test_what_is_wrong_with_a_variant_is_said_before_anything_runs(params, edit, message):
+    (params / "edited.yaml").write_text(f"extends: varied\n{edit}\n")
+    with pytest.raises(ParamsError) as refused:
+        plan_study("edited", params)
+    assert message in str(refused.value)
