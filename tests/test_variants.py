@@ -1,4 +1,4 @@
-"""Variants of the recipe: which runs the ablation and the epochs figure add, and what they share with the study's own."""
+"""Variants of the recipe: the runs that ablation and epochs figure add, and what they share with the study's own."""
 
 from pathlib import Path
 from shutil import copytree
