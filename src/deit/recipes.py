@@ -193,6 +193,9 @@ class Optimisation(Recipe):
     precision: Literal["fp32", "bf16"] = "fp32"
     skip_nonfinite_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of a run that may be left out because their loss or gradient is not finite; one more stops the run."""
+    ema_decay: Probability = 0.0
+    """Decay a step of an exponential moving average of the weights, which is then what is published and watched; 0 =
+    none (the released code's --model-ema-decay: 0.99996)."""
 
 
 class Training(Recipe):
@@ -205,7 +208,7 @@ class Training(Recipe):
     stream_seed: int
     """Seed of the view stream."""
     seed: int
-    """Seed of the initialisation and of stochastic depth."""
+    """Seed of the initialisation, of stochastic depth and of dropout."""
     optimisation: Optimisation
 
 
