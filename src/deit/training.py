@@ -278,7 +278,7 @@ def forward_sizes(run: Run) -> list[int]:
 
 
 def seed_stochastic_depth(seed: int, step: int, rank: int, part: int) -> None:
-    """Makes the paths that a forward pass drops a function of these four, and not of what was computed before."""
+    """Makes what a forward pass drops (paths, units) a function of these four, not of what was computed before."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank, part)).generate_state(1, np.uint64)[0]))
 
 
