@@ -86,7 +86,8 @@ def test_the_gpu_learns_what_the_cpu_does(tmp_path, root, place, model):
 
 
 @MODELS
-def test_no_step_waits_for_the_gpu_even_one_that_is_skipped(tmp_path, root, place, monkeypatch, model):
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_no_step_waits_for_the_gpu_even_one_that_is_skipped(tmp_path, root, place, monkeypatch, model, ema_decay):
     """torch raises where the host waits, for views or a step; from the second epoch on, as the first loads kernels."""
     spoil(monkeypatch, STEPS + 1)
     watched = []
@@ -108,7 +109,7 @@ def test_no_step_waits_for_the_gpu_even_one_that_is_skipped(tmp_path, root, plac
     monkeypatch.setattr(training, "take_step", watched_step)
     monkeypatch.setattr(training, "finish_epoch", end_of_epoch)
     monkeypatch.setattr(ViewStream, "finish", watched_finish)
-    job = gpu_job(root, model=model, optimisation={"epochs": 3, "skip_nonfinite_steps": 1})
+    job = gpu_job(root, model=model, optimisation={"epochs": 3, "skip_nonfinite_steps": 1, "ema_decay": ema_decay})
     trained = run(job, tmp_path / "run", place=place)
     assert watched == list(range(3 * STEPS))
     assert [row["skipped_steps"] for row in rows_of(tmp_path / "run")] == ["0", "1", "0"]
@@ -128,11 +129,12 @@ def waiting(mode: str):
             torch.cuda.set_sync_debug_mode(before)
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_skipped_step_changes_nothing(tmp_path, root, place, monkeypatch, optimizer):
+def test_a_skipped_step_changes_nothing(tmp_path, root, place, monkeypatch, optimizer, ema_decay):
     """A run whose every step is skipped ends with the weights that it began with."""
     spoil(monkeypatch, *range(2 * STEPS))
-    optimisation = {"optimizer": optimizer, "skip_nonfinite_steps": 2 * STEPS}
+    optimisation = {"optimizer": optimizer, "skip_nonfinite_steps": 2 * STEPS, "ema_decay": ema_decay}
     job = gpu_job(root, model=REGNETY, optimisation=optimisation)
     torch.manual_seed(job.resolved().seed)
     initial = models.create(job.resolved().model).state_dict()

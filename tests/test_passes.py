@@ -44,6 +44,7 @@ KINDS = {
     "token": {},
     "longer": {"loss": "labels", "seed": 9, "optimisation": {"epochs": 3}},
     "convnet": {"loss": "labels", "model": REGNETY, "optimisation": {"optimizer": "sgd"}},
+    "averaged": {"loss": "labels", "seed": 8, "optimisation": {"ema_decay": 0.8}},
 }
 EXECUTION = {"save_minutes": 1e-9, "groups_per_forward": 3}
 
@@ -97,7 +98,7 @@ def together(jobs: list[Job], folder: Path, caches: list[Job] = [], place=CPU, f
         if isinstance(one, Recorder):
             one.finish()
         else:
-            ended[one.name] = one.failure or {name: value.clone() for name, value in one.net.state_dict().items()}
+            ended[one.name] = one.failure or {name: value.clone() for name, value in one.learned.state_dict().items()}
     return ended
 
 
@@ -128,9 +129,9 @@ def test_an_interrupted_pass_goes_on_and_a_run_that_was_begun_alone_joins_it(job
     with monkeypatch.context() as patch:
         stop_before(patch, step)
         with pytest.raises(SystemExit) as ended:
-            together([jobs["labels"], jobs["hard"]], tmp_path)
+            together([jobs[kind] for kind in ("labels", "hard", "averaged")], tmp_path)
         assert ended.value.code == 128 + signal.SIGTERM
-    kinds = ["labels", "hard", "token"]
+    kinds = ["labels", "hard", "token", "averaged"]
     weights = together([jobs[kind] for kind in kinds], tmp_path)
     assert all(same(weights[kind], alone[kind]) for kind in kinds)
 
@@ -148,7 +149,7 @@ def stop_before(monkeypatch, step: int) -> None:
 
 def test_two_processes_train_together_what_they_train_alone(jobs, tmp_path):
     """Against the same runs alone on two processes: those on one sum in another order."""
-    kinds = ["labels", "token", "convnet"]
+    kinds = ["labels", "token", "convnet", "averaged"]
 
     def work(place):
         for kind in kinds:

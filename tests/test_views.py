@@ -12,9 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 from timm.data import create_transform
 from timm.data.auto_augment import AugmentOp
 
+from deit import recipes
 from deit import views as module
 from deit.datasets import training_images
 from deit.loading import Keys, mix_groups
@@ -166,6 +168,39 @@ def test_neither_the_order_of_access_nor_global_generators_matter(fashion, keys,
     assert {key: digest(subject, key) for key in reversed(keys)} == once
 
 
+AUTOAUGMENT = ("v0", "v0-mstd0.5", "original", "original-mstd0.5")
+
+
+@pytest.mark.parametrize("data", [DATA, colour()], ids=["grey", "colour"])
+@pytest.mark.parametrize("configuration", AUTOAUGMENT)
+def test_autoaugment_draws_from_the_key_alone(data, configuration):
+    """Fresh streams, another order, generators elsewhere: the same views. Another seed, epoch or group: others."""
+    images = training_images(data, FASHION)
+    views = VIEWS.model_copy(update={"randaugment": configuration})
+    keys, subject = [(0, 0, 0), (1, 2, 3), (7, 5, 1)], stream(images, views, data=data)
+    once = [digest(subject, key) for key in keys]
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    again = stream(images, views, data=data)
+    assert [digest(again, key) for key in reversed(keys)] == once[::-1]
+    others = [digest(subject, (0, 0, 1)), digest(subject, (1, 0, 0)), digest(stream(images, views, 6, data), (0, 0, 0))]
+    assert len({*once, *others}) == 6
+    assert subject[0, 0, 0].pixels.shape == (8, data.channels, 16, 16)
+
+
+@pytest.mark.parametrize("configuration", AUTOAUGMENT)
+def test_a_view_by_autoaugment_depends_on_its_own_position_only(fashion, configuration):
+    """Not on the views made before it in its group, whose policies draw differently often."""
+    views = UNMIXED.model_copy(update={"randaugment": configuration})
+    whole, halves = stream(fashion, views), stream(fashion, views.model_copy(update={"mix_group": 4}))
+    shown = {}
+    for subject in (whole, halves):
+        for group in range(subject.groups_per_batch):
+            positions = subject[3, 0, group].positions.tolist()
+            for position, view in zip(positions, views_of(subject, (3, 0, group)), strict=True):
+                assert torch.equal(view, shown.setdefault(position, view))
+    assert len(shown) == VIEWS.batch
+
+
 def test_global_generators_are_left_as_they_were(fashion):
     def draws() -> tuple:
         return random.random(), np.random.rand(), float(torch.rand(1))
@@ -290,6 +325,7 @@ def stock(views: Views, data: TrainingData):
         {"randaugment": "rand-m5-mstd0.5-inc1", "resolution": 28, "erasing": 1},
         {"randaugment": "", "erasing": 0, "flip": 0},
         {"randaugment": "original-mstd0.5", "resolution": 40},
+        {"randaugment": "original", "erasing": 1},
     ],
 )
 def test_views_are_timms_own_bit_for_bit(fashion, data, changes):
@@ -345,6 +381,24 @@ def test_no_policy_is_left_with_timms_posterize(configuration):
     operations = list(module.augment_operations(training_transform(DATA, views)))
     posterizes = [operation for operation in operations if operation.name.startswith("Posterize")]
     assert posterizes and all(operation.aug_fn is module.posterize_to_black for operation in posterizes)
+
+
+@settings(max_examples=150, deadline=None)
+@given(configuration=st.from_regex(recipes.AUGMENTATION, fullmatch=True))
+def test_timm_builds_every_augmentation_that_a_recipe_may_name(configuration):
+    views = Views.model_validate(VIEWS.model_dump() | {"randaugment": configuration})
+    for data in (DATA, colour()):
+        operations = list(module.augment_operations(training_transform(data, views)))
+        assert bool(operations) == bool(configuration)
+
+
+WRONG = ("v1", "orginal", "original-m9", "rand-x9", "rand-m", "randaugment", "rand-m9-mstd.5", "v0-mstdx", "v0-", " ")
+
+
+@pytest.mark.parametrize("configuration", [*WRONG, "rand-m9-tweigths", "rand-m9 -inc1", "rand-mstd0.5-inc", "v0\n"])
+def test_a_wrong_augmentation_is_refused_also_where_timm_would_overlook_it(configuration):
+    with pytest.raises(ValidationError, match=r"randaugment\n  should be rand-m9-mstd0\.5-inc1, original-mstd0\.5"):
+        Views.model_validate(VIEWS.model_dump() | {"randaugment": configuration})
 
 
 @pytest.mark.parametrize("data", [DATA, colour()], ids=["grey", "colour"])

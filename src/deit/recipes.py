@@ -9,9 +9,11 @@ The descriptions below the fields are docstrings on purpose: they can be reworde
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 DIGEST_LENGTH = 10
 
@@ -19,6 +21,26 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+# Part by part: timm overlooks a part without its number, and the name of a set of operations that it does not know.
+AUGMENTATION = re.compile(
+    r"(rand(-(m[0-9]+|n[1-9]|p[01]|p0\.[0-9]+|mstd[0-9]+(\.[0-9]+)?|mmax[0-9]+|inc[01]|t(3a|3aw|weights)))*"
+    r"|(v0|v0r|original|originalr|3a)(-mstd[0-9]+(\.[0-9]+)?)?)?"
+)
+"""timm's configuration strings of RandAugment and AutoAugment, or nothing."""
+
+
+def known_augmentation(configuration: str) -> str:
+    if AUGMENTATION.fullmatch(configuration):
+        return configuration
+    raise PydanticCustomError(
+        "augmentation",
+        "should be rand-m9-mstd0.5-inc1, original-mstd0.5 or another string by which timm configures RandAugment "
+        "(rand-...) or AutoAugment (v0, v0r, original, originalr, 3a), or empty",
+    )
+
+
+Augmentation = Annotated[str, AfterValidator(known_augmentation)]
 
 
 class Recipe(BaseModel):
@@ -104,8 +126,8 @@ class Views(Recipe):
     """Aspect ratio of the random crop."""
     flip: Probability
     """Probability of a horizontal flip."""
-    randaugment: str
-    """timm's configuration string; empty = none."""
+    randaugment: Augmentation
+    """timm's configuration string, of RandAugment or of AutoAugment (`original-mstd0.5`); empty = none."""
     erasing: Probability
     """Probability of random erasing (per-pixel noise)."""
     mixup: NonNegative
@@ -193,6 +215,9 @@ class Optimisation(Recipe):
     precision: Literal["fp32", "bf16"] = "fp32"
     skip_nonfinite_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of a run that may be left out because their loss or gradient is not finite; one more stops the run."""
+    ema_decay: Probability = 0.0
+    """Decay a step of an exponential moving average of the weights, which is then what is published and watched; 0 =
+    none (the released code's --model-ema-decay: 0.99996)."""
 
 
 class Training(Recipe):
@@ -205,7 +230,7 @@ class Training(Recipe):
     stream_seed: int
     """Seed of the view stream."""
     seed: int
-    """Seed of the initialisation and of stochastic depth."""
+    """Seed of the initialisation, of stochastic depth and of dropout."""
     optimisation: Optimisation
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -64,6 +65,9 @@ class Run:
         self.finite = FiniteSteps(self.recipe.optimisation.skip_nonfinite_steps, self.place.device)
         self.buffers = list(self.net.buffers()) if layers else []
         """What a forward pass alters."""
+        decay = self.recipe.optimisation.ema_decay
+        self.average = ModelEmaV3(self.net, decay) if decay else None
+        """Of the weights after every step and, of a convnet, the batch statistics; begins as the initial ones."""
         self.reduction = GradientReduction(self.net) if self.place.world > 1 else None
         self.validator = None
         if self.place.writes and self.execution.validation:
@@ -77,9 +81,15 @@ class Run:
         self.started = self.saved = time.perf_counter()
         self.saved_step = -1
 
+    @property
+    def learned(self) -> nn.Module:
+        """The network whose weights are published and whose accuracy is watched: the average, where there is one."""
+        return self.average.module if self.average else self.net
+
     def numbers(self) -> dict:
         """All that the next steps are computed from."""
-        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "sums": self.sums}
+        numbers = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "sums": self.sums}
+        return numbers | ({"average": self.average.module.state_dict()} if self.average else {})
 
     def save(self) -> None:
         """The resume state; rank 0 writes it for all, and all end where it cannot. Raises as `refuse_nonfinite`."""
@@ -106,6 +116,8 @@ class Run:
         try:
             self.net.load_state_dict(state["net"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if self.average:
+                self.average.module.load_state_dict(state["average"])
             self.sums.copy_(state["sums"])
             self.finite.skipped.fill_(state["skipped"])
             self.step, self.seconds, self.history = state["step"], state["seconds"], tuple(state["history"])

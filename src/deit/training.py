@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -77,7 +78,7 @@ def write(run: Run, folder: Path | None) -> None:
     """Writes what a run has learned, and how, on rank 0."""
     if run.place.writes:
         write_rows(folder / "history.csv", HISTORY, run.history)
-        checkpoints.save_weights(folder / checkpoints.WEIGHTS, run.net.state_dict())
+        checkpoints.save_weights(folder / checkpoints.WEIGHTS, run.learned.state_dict())
         models.write_config(folder / models.CONFIG, run.recipe.model, run.recipe.data.mean, run.recipe.data.std)
 
 
@@ -277,7 +278,7 @@ def forward_sizes(run: Run) -> list[int]:
 
 
 def seed_stochastic_depth(seed: int, step: int, rank: int, part: int) -> None:
-    """Makes the paths that a forward pass drops a function of these four, and not of what was computed before."""
+    """Makes what a forward pass drops (paths, units) a function of these four, not of what was computed before."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank, part)).generate_state(1, np.uint64)[0]))
 
 
@@ -322,8 +323,19 @@ def update(run: Run, rate: float, sums: Tensor, before: list[Tensor]) -> None:
     run.optimizer.zero_grad()
     for buffer, old in zip(run.buffers, before, strict=True):
         buffer.copy_(torch.where(good, buffer, old))
+    if run.average:
+        move_average(run.average, run.net, good)
     run.sums += torch.cat([torch.where(good, sums, 0), ~good[None]])
     run.step += 1
+
+
+def move_average(average: ModelEmaV3, net: nn.Module, good: Tensor) -> None:
+    """Moves the average towards the weights after a step, unless it was left out; the host does not wait to know."""
+    averages = list(average.module.state_dict().values())
+    before = [tensor.clone() for tensor in averages]
+    average.update(net)
+    for tensor, old in zip(averages, before, strict=True):
+        tensor.copy_(torch.where(good, tensor, old))
 
 
 def finish_epoch(run: Run, epoch: int) -> None:
@@ -352,7 +364,7 @@ def validate_where_due(run: Run, epoch: int) -> None:
     """Every few epochs, and after the last, adds the accuracy on images that are not learnt from; on rank 0 alone."""
     epochs = run.recipe.optimisation.epochs
     if run.validator and ((epoch + 1) % run.execution.validate_epochs == 0 or epoch + 1 == epochs):
-        row = {"epoch": epoch, "step": run.step, **run.validator.accuracies(run.net)}
+        row = {"epoch": epoch, "step": run.step, **run.validator.accuracies(run.learned)}
         run.validation = (*run.validation, row)
         run.log.info(validation_line(row, epochs))
 

@@ -39,6 +39,7 @@ class Validator:
         Leaves the network's mode as it was and draws from no global generator.
         """
         start, found, first = time.perf_counter(), dict[str, int](), 0
+        training = net.training
         loader = DataLoader(
             self.views, BATCH, num_workers=self.workers, worker_init_fn=ignore_stop_signals, generator=torch.Generator()
         )
@@ -52,6 +53,6 @@ class Validator:
                     right = (choice in self.images.targets(first + i) for i, choice in enumerate(choices))
                     found[how] = found.get(how, 0) + sum(right)
                 first += len(views)
-        net.train(self.optimisation.train_mode)
+        net.train(training)
         accuracies = {how: number / len(self.images) for how, number in found.items()}
         return {"images": len(self.images), **accuracies, "seconds": time.perf_counter() - start}
