@@ -21,6 +21,7 @@ LAYERS = (
         "checkpoints",
         "finite",
         "reduction",
+        "cifar",
         "datasets",
         "distributed",
         "loading",

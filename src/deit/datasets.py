@@ -1,7 +1,8 @@
 """The images and true labels of a study, by number, and the check that they are the declared ones.
 
-Two readers: gzip-compressed IDX files (MNIST's format), and whatever timm finds in a folder or tar with one sub-folder
-a class. What stands between a file and an evaluation (held-out images, a corruption, other labels) wraps what was read.
+Three readers: gzip-compressed IDX files (MNIST's format), CIFAR's batches, and whatever timm finds in a folder or tar
+with one sub-folder a class. What stands between a file and an evaluation (held-out images, a corruption, other labels)
+wraps what was read.
 
 The manifest holds a fingerprint of every file and folder that was read. Each node may have its own copy of the images;
 whoever gives the manifest reads no other images than those that it was made of.
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 import numpy as np
 from PIL import Image, ImageFilter
 
+from . import cifar
 from .recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingData
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def divided(images: int, held_out: int) -> tuple[np.ndarray, np.ndarray]:
 
 def read_split(
     split: Split, reader: str, data: TrainingData, root: Path | str, key: str, manifest: dict | None = None
-) -> "IdxImages | FolderImages":
+) -> "ArrayImages | FolderImages":
     """All images of a split; `key` is where the params declare it.
 
     Raises SystemExit where the number of images or classes is not the declared one, or the images are not those of the
@@ -120,7 +122,7 @@ def read_split(
     """
     root = located(root)
     kind = TarImages if split.folder.endswith(".tar") else FolderImages
-    images = {"idx": IdxImages, "timm": kind}[reader](split, data, root, key)
+    images = {"idx": IdxImages, "cifar": CifarImages, "timm": kind}[reader](split, data, root, key)
     if len(images) != split.images:
         refuse(key, "images", images.path, f"{split.images} images", f"{len(images)}")
     if len(images.classes) != data.classes:
@@ -132,26 +134,25 @@ def read_split(
 
 def place_of(split: Split) -> str:
     """Under which name below `data.root` the manifest knows a split."""
-    return split.folder or split.files["images"]
+    return split.folder or ", ".join(file for part, file in sorted(split.files.items()) if part != "labels")
 
 
 def refuse(key: str, part: str, path: Path, expected: str, found: str) -> NoReturn:
     raise SystemExit(f"{path}: expected {expected}, found {found}. {RESTORE} ({key}.{part}).")
 
 
-class IdxImages:
-    """Images (N, H, W) or (N, H, W, 3) and labels (N,) of two IDX files, in memory."""
+class ArrayImages:
+    """Images (N, H, W) or (N, H, W, 3) and labels (N,) in memory, of files with checksums."""
 
-    def __init__(self, split: Split, data: TrainingData, root: Path, key: str):
-        self.path, labels_path = root / split.files["images"], root / split.files["labels"]
-        self.pixels, images_md5 = read_idx(self.path, split.md5.get("images", ""), key, "images")
-        labels, labels_md5 = read_idx(labels_path, split.md5.get("labels", ""), key, "labels")
-        self.labels = labels.astype(np.int64)
-        self.md5 = {"images": images_md5, "labels": labels_md5}
-        if self.labels.shape != (len(self.pixels),):
-            refuse(key, "files.labels", labels_path, f"{len(self.pixels)} labels", f"{len(self.labels)}")
-        if self.labels.max() >= data.classes:
-            refuse("data", "classes", labels_path, f"classes below {data.classes}", f"class {self.labels.max()}")
+    path: Path
+    """Of what was read, for messages."""
+    pixels: np.ndarray
+    labels: np.ndarray
+    md5: dict[str, str]
+    """Part of the split -> MD5 of its file."""
+
+    def __init__(self, split: Split, data: TrainingData, root: Path):
+        self.paths: dict[str, Path] = {part: root / file for part, file in split.files.items()}
         self.mode = image_mode(data)
         self.classes = [str(number) for number in range(data.classes)]
 
@@ -169,14 +170,59 @@ class IdxImages:
         return f"{index:06d}"
 
     def fingerprint(self) -> dict[str, str]:
-        """The MD5 of both files."""
+        """The MD5 of all files."""
         return self.md5
 
     def compare(self, fingerprint: dict[str, str], key: str) -> None:
         """Refuse images or labels that the manifest does not know."""
         for part, expected in fingerprint.items():
             if self.md5[part] != expected:
-                refuse(key, f"md5.{part}", self.path, f"{part} with the manifest's MD5 {expected}", self.md5[part])
+                path, known = self.paths[part], f"{part} with the manifest's MD5 {expected}"
+                refuse(key, f"md5.{part}", path, known, self.md5[part])
+
+    def check_labels(self, labels: np.ndarray, path: Path) -> None:
+        if labels.max() >= len(self.classes):
+            refuse("data", "classes", path, f"classes below {len(self.classes)}", f"class {labels.max()}")
+
+
+class IdxImages(ArrayImages):
+    """The images of two IDX files, one of images and one of labels."""
+
+    def __init__(self, split: Split, data: TrainingData, root: Path, key: str):
+        super().__init__(split, data, root)
+        self.path, labels_path = self.paths["images"], self.paths["labels"]
+        self.pixels, images_md5 = read_idx(self.path, split.md5.get("images", ""), key, "images")
+        labels, labels_md5 = read_idx(labels_path, split.md5.get("labels", ""), key, "labels")
+        self.labels = labels.astype(np.int64)
+        self.md5 = {"images": images_md5, "labels": labels_md5}
+        if self.labels.shape != (len(self.pixels),):
+            refuse(key, "files.labels", labels_path, f"{len(self.pixels)} labels", f"{len(self.labels)}")
+        self.check_labels(self.labels, labels_path)
+
+
+class CifarImages(ArrayImages):
+    """The images of CIFAR's batches, `batch_1` first; none is opened but those of declared checksums."""
+
+    def __init__(self, split: Split, data: TrainingData, root: Path, key: str):
+        super().__init__(split, data, root)
+        # The order of a dict is no part of a digest.
+        parts = sorted(split.files)
+        self.path = self.paths[parts[0]].parent
+        self.md5 = {part: split.md5.get(part, "") for part in parts}
+        read = [self.read_batch(part, key) for part in parts]
+        self.pixels, self.labels = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
+
+    def read_batch(self, part: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+        path, md5 = self.paths[part], self.md5[part]
+        if not md5:
+            refuse(key, f"md5.{part}", path, "a declared MD5", "none")
+        content, _ = read_checked(path, md5, key, part)
+        try:
+            pixels, labels = cifar.unpacked(content)
+        except ValueError as error:
+            refuse(key, f"files.{part}", path, "a batch of CIFAR's python version", f"none ({error})")
+        self.check_labels(labels, path)
+        return pixels, labels
 
 
 def read_idx(path: Path, md5: str, key: str, part: str) -> tuple[np.ndarray, str]:
@@ -184,12 +230,7 @@ def read_idx(path: Path, md5: str, key: str, part: str) -> tuple[np.ndarray, str
 
     Source of the format: http://yann.lecun.com/exdb/mnist, "the IDX file format".
     """
-    if not path.exists():
-        raise SystemExit(f"{path}: missing. {RESTORE} ({key}.files.{part}).")
-    packed = path.read_bytes()
-    found = hashlib.md5(packed).hexdigest()
-    if md5 and found != md5:
-        refuse(key, f"md5.{part}", path, f"the MD5 {md5}", found)
+    packed, found = read_checked(path, md5, key, part)
     try:
         content = gzip.decompress(packed)
     except (OSError, EOFError) as error:
@@ -201,6 +242,17 @@ def read_idx(path: Path, md5: str, key: str, part: str) -> tuple[np.ndarray, str
     if values.size != np.prod(shape, dtype=np.int64):
         refuse(key, f"files.{part}", path, f"{shape} values by its header", f"{values.size}")
     return values.reshape(shape), found
+
+
+def read_checked(path: Path, md5: str, key: str, part: str) -> tuple[bytes, str]:
+    """A file's bytes, and their MD5, which is `md5` where that is not empty."""
+    if not path.is_file():
+        raise SystemExit(f"{path}: missing. {RESTORE} ({key}.files.{part}).")
+    content = path.read_bytes()
+    found = hashlib.md5(content).hexdigest()
+    if md5 and found != md5:
+        refuse(key, f"md5.{part}", path, f"the MD5 {md5}", found)
+    return content, found
 
 
 def image_mode(data: TrainingData) -> str:
@@ -427,11 +479,11 @@ def manifest_of(recipe: PreparingData, root: Path | str) -> dict:
     return {"name": data.name, "splits": splits, "fingerprints": fingerprints}
 
 
-def entry_of(images: IdxImages | FolderImages, split: Split, key: str) -> dict:
+def entry_of(images: ArrayImages | FolderImages, split: Split, key: str) -> dict:
     """A split's part of the manifest; refuses a listing that is not the declared one."""
     counts = np.bincount(images.labels, minlength=len(images.classes)).tolist()
     entry = {"images": len(images), "images_per_class": counts, "classes": images.classes}
-    if isinstance(images, IdxImages):
+    if isinstance(images, ArrayImages):
         return entry | {"md5": images.md5}
     listing = images.listing()
     if split.listing and listing != split.listing:
@@ -439,7 +491,7 @@ def entry_of(images: IdxImages | FolderImages, split: Split, key: str) -> dict:
     return entry | {"listing": listing}
 
 
-def check_classes(images: IdxImages | FolderImages, training: IdxImages | FolderImages, key: str) -> None:
+def check_classes(images: ArrayImages | FolderImages, training: ArrayImages | FolderImages, key: str) -> None:
     """Refuse an evaluation set whose classes are neither named as the training's nor 0 ... K-1 (ImageNet-V2)."""
     numbered = [str(number) for number in range(len(training.classes))]
     if images.classes not in (training.classes, numbered):

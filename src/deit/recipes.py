@@ -21,6 +21,8 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Reader = Literal["idx", "cifar", "timm"]
+Part = Literal["images", "labels", "batch_1", "batch_2", "batch_3", "batch_4", "batch_5"]
 
 # Part by part: timm overlooks a part without its number, and the name of a set of operations that it does not know.
 AUGMENTATION = re.compile(
@@ -48,14 +50,15 @@ class Recipe(BaseModel):
 
 
 class Split(Recipe):
-    """Which images of a data set: IDX files by name and checksum, or a folder or tar read by timm."""
+    """Which images of a data set: files by name and checksum, or a folder or tar read by timm."""
 
     images: Count
     """How many images the split holds; checked when the data are prepared."""
-    files: dict[Literal["images", "labels"], str] = {}
-    """IDX reader: file names below the root, gzip-compressed."""
-    md5: dict[Literal["images", "labels"], str] = {}
-    """IDX reader: the published checksums of these files."""
+    files: dict[Part, str] = {}
+    """File names below the root. IDX reader: gzip-compressed `images` and `labels`. CIFAR reader: `batch_1` and so
+    on, of the "python version"."""
+    md5: dict[Part, str] = {}
+    """The published checksums of these files. CIFAR reader: of each, for they are Python pickles."""
     folder: str = ""
     """timm reader: folder (one sub-folder a class) or .tar below the root."""
     listing: str = ""
@@ -66,7 +69,7 @@ class TrainingData(Recipe):
     """The images that a run learns from."""
 
     name: str
-    reader: Literal["idx", "timm"]
+    reader: Reader
     classes: Annotated[int, Field(ge=2, le=65536)]
     """Number of classes; labels are cached as uint16."""
     channels: Literal[1, 3]
@@ -98,7 +101,7 @@ class Corruption(Recipe):
 class EvaluationSet(Recipe):
     """Images and true labels to evaluate on."""
 
-    reader: Literal["idx", "timm"]
+    reader: Reader
     split: Split
     labels: str = ""
     """ReaL: file below the root with a JSON list, a list of class numbers an image; images without any do not count."""

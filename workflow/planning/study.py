@@ -17,6 +17,7 @@ from deit.recipes import (
     Optimisation,
     Positive,
     Probability,
+    Reader,
     Recipe,
     Resources,
     Split,
@@ -50,7 +51,7 @@ class DataParams(Recipe):
     name: str
     root: str
     """Folder of the files below; `~` and environment variables are expanded. Not part of any digest."""
-    reader: Literal["idx", "timm"]
+    reader: Reader
     classes: Annotated[int, Field(ge=2, le=65536)]
     channels: Literal[1, 3]
     mean: tuple[float, ...]
