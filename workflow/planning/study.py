@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from deit.recipes import (
+    Augmentation,
     Count,
     EvaluationSet,
     EvaluationView,
@@ -91,7 +92,7 @@ class ViewParams(Recipe):
     scale: tuple[Positive, Positive]
     ratio: tuple[Positive, Positive]
     flip: Probability
-    randaugment: str
+    randaugment: Augmentation
     erasing: Probability
     mixup: NonNegative
     cutmix: NonNegative
