@@ -223,6 +223,15 @@ class Optimisation(Recipe):
     none (the released code's --model-ema-decay: 0.99996)."""
 
 
+class Heard(Recipe):
+    """How exactly a run hears its teacher: what is rounded or left out between the teacher's logits and its loss."""
+
+    precision: Literal["fp32", "bf16"]
+    """In which the teacher computes."""
+    k: Annotated[int, Field(ge=0)] = 0
+    """soft: so many of the largest logits, and the mass of the rest; 0 = all logits."""
+
+
 class Training(Recipe):
     """One run."""
 
@@ -235,6 +244,8 @@ class Training(Recipe):
     seed: int
     """Seed of the initialisation, of stochastic depth and of dropout."""
     optimisation: Optimisation
+    heard: Heard | None = None
+    """Of a student; None = as the teacher's own training computes, in the loop."""
 
 
 class Importing(Recipe):

@@ -263,8 +263,13 @@ def differing(manifest: dict, recipe: Training, teacher: str | None) -> Iterator
         ours = {**stream_parameters(recipe), "transforms": transform_versions()}
         theirs = {**manifest["stream_of"], "transforms": manifest["transforms"]}
         yield from differing_values(theirs, ours) or ["the code that makes the views"]
+    if recipe.heard and manifest["precision"] != recipe.heard.precision:
+        yield f"the teacher computed in {manifest['precision']}, and this run hears it in {recipe.heard.precision}"
     if recipe.objective.teacher_says != "logits":
         return
+    kept = manifest["k"] if manifest["keep"] == "top-k" else 0
+    if recipe.heard and kept != recipe.heard.k:
+        yield f"it keeps {kept or 'all'} logits, and this run hears {recipe.heard.k or 'all'}"
     if manifest["keep"] == "labels":
         yield "it keeps labels only, and the objective needs logits (keep: dense or top-k)"
     exact_at, temperature = manifest["temperature"], recipe.objective.temperature

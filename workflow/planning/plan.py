@@ -151,6 +151,7 @@ class Plan:
             stream_seed=stream_seed,
             seed=run.seed,
             optimisation=phase.model_dump(include=set(recipes.Optimisation.model_fields)),
+            heard=self.heard(run),
         )
         inputs = {"data": self.training_digest}
         if initial := self.settings.initial_of(run):
@@ -163,6 +164,15 @@ class Plan:
         section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
         execution = self.study.watched(self.study.resources(self.settings.section(run), run.model), run.resolution)
         self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
+
+    def heard(self, run: Run) -> recipes.Heard | None:
+        """How exactly a run hears its teacher. Labels are kept whatever is kept of the logits."""
+        logits, says = self.study.teacher_logits, self.study.supervision[run.supervision].teacher_says
+        if not says:
+            return None
+        return recipes.Heard(
+            precision=logits.precision, k=logits.k if says == "logits" and logits.soft == "top-k" else 0
+        )
 
     def stored_views(self, views: recipes.Views, stream_seed: int) -> dict[str, list[str]]:
         """The flag by which a job is given the views of its stream, where the study stores them."""

@@ -77,7 +77,8 @@ def teacher_of(job: Job, place: Place, run: Result | None, caches: list[Path]) -
     if run is None:
         raise SystemExit(f"{job.name}: the objective {recipe.objective.loss!r} needs --teacher-logits or --teacher.")
     model = run.job.resolved().model.model_copy(update={"resolution": recipe.views.resolution})
-    return TeacherInTheLoop(load_teacher(run.file(WEIGHTS), model, place.device), recipe.optimisation.precision)
+    precision = recipe.heard.precision if recipe.heard else recipe.optimisation.precision
+    return TeacherInTheLoop(load_teacher(run.file(WEIGHTS), model, place.device), precision)
 
 
 def check_cache(folder: Path, job: Job) -> None:
