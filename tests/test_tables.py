@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deit import tables
 from deit.recipes import Cell, Table
-from deit.tables import PaperTable, cells, findings, layout
+from deit.tables import PaperTable, cells, figures, findings, layout
 from deit.tables.comparisons import compare
 from deit.tables.predictions import Inputs
 from deit.tables.titles import title
@@ -342,18 +342,32 @@ def test_both_reductions_of_the_soft_loss_are_held_against_no_distillation(input
     found = {one.claim: one for one in findings([computed(study.table_recipe("table_3", cells_), inputs)])}
     verdicts = {claim: one.verdict for claim, one in found.items() if "equals" in claim}
     assert list(verdicts.values()) == ["contradicted", "holds"]
+    assert sum("averaged over classes" in claim for claim in found) == 2
 
 
 def test_comparisons_are_saved_and_loaded(shown, tmp_path):
     for name, table in shown.items():
         folder = study.begun(tmp_path, "table", f"tables/{name}", table.recipe)
         tables.save(table, folder)
+        assert (folder / f"{name}_comparisons.csv").exists() == (len(table.comparisons) > 0)
         loaded = tables.load(study.sealed(folder))
         pd.testing.assert_frame_equal(
             loaded.comparisons, table.comparisons.fillna(np.nan), check_dtype=False, rtol=1e-6
         )
         pd.testing.assert_frame_equal(loaded.frame, table.frame.fillna(np.nan), check_dtype=False, rtol=1e-6)
         assert [one.verdict for one in findings([loaded])] == [one.verdict for one in findings([table])]
+
+
+def test_an_interval_of_two_seeds_does_not_flatten_a_figure(frames):
+    """A bar that is longer than all points together runs out of the frame; others are in it."""
+    recipe, frame = study.tables()["accuracy_throughput"], frames["accuracy_throughput"].copy()
+    first = frame.index[frame["column"] == "accuracy"][0]
+    frame.loc[first, ["low", "high"]] = [-20.0, 200.0]
+    points = frame[frame["column"] == "accuracy"]
+    low, high = figures.accuracy_throughput(recipe, frame).axes[0].get_ylim()
+    others = points.drop(first)
+    assert low < others["low"].fillna(others["ours"]).min() and others["high"].fillna(others["ours"]).max() < high
+    assert low < points["ours"].min() and low > -20 and high < 120
 
 
 def test_metrics_have_the_agreed_keys(shown):

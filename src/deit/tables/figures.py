@@ -69,6 +69,7 @@ def accuracy_throughput(recipe: Table, frame: pd.DataFrame) -> Figure:
                 draw_family(axes, name, members, spread, recipe.options.get("titles", {}))
             axes.set(xscale="log", xlabel="images per second", title=heading)
             axes.margins(0.16, 0.12)
+            fit_height(axes, points["accuracy"], spread)
             plain_ticks(axes)
         figure.axes[0].set_ylabel("top-1 accuracy, %")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(FAMILIES))
@@ -94,6 +95,18 @@ def half_interval(cells: pd.DataFrame) -> pd.Series:
     return (cells["high"] - cells["low"]) / 2
 
 
+def fit_height(axes: Axes, points: pd.Series, halves: pd.Series | None) -> None:
+    """All points, and all bars but those longer than the points' whole range: two seeds must not flatten the rest."""
+    if points.empty:
+        return
+    extent = points.max() - points.min()
+    bars = pd.Series(0.0, points.index) if halves is None else halves.reindex(points.index).fillna(0.0)
+    bars = bars.where(bars <= extent, 0.0)
+    low, high = (points - bars).min(), (points + bars).max()
+    margin = axes.margins()[1] * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + margin)
+
+
 def plain_ticks(axes: Axes) -> None:
     """A logarithmic axis that spans less than a few decades reads better with plain numbers."""
     axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
@@ -114,6 +127,8 @@ def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
             axes.errorbar(depth[cells.index], cells["ours"], half_interval(cells), ms=4, label=label, **style)
         theirs = frame[frame["paper"].notna()].drop_duplicates(["row", "paper"])
         axes.plot(depth[theirs.index], theirs["paper"], "x", color="#444", ms=6, label="the paper", zorder=5)
+        measured = frame.dropna(subset=["ours"]).reset_index(drop=True)
+        fit_height(axes, pd.concat([measured["ours"], theirs["paper"]], ignore_index=True), half_interval(measured))
         axes.set_xticks(range(len(layers)), ["input", *(str(layer) for layer in range(1, len(layers)))])
         axes.set(xlabel="after layer", ylabel="cosine of the two tokens")
         axes.legend(fontsize=8.5)
