@@ -96,12 +96,12 @@ def half_interval(cells: pd.DataFrame) -> pd.Series:
 
 
 def fit_height(axes: Axes, points: pd.Series, halves: pd.Series | None) -> None:
-    """All points, and all bars but those longer than the points' whole range: two seeds must not flatten the rest."""
+    """All points, and all bars but those longer than the points' range: intervals of two seeds must not flatten all."""
     if points.empty:
         return
     extent = points.max() - points.min()
     bars = pd.Series(0.0, points.index) if halves is None else halves.reindex(points.index).fillna(0.0)
-    bars = bars.where(bars <= extent, 0.0)
+    bars = bars.where(2 * bars <= extent, 0.0)
     low, high = (points - bars).min(), (points + bars).max()
     margin = axes.margins()[1] * (high - low) or 1.0
     axes.set_ylim(low - margin, high + margin)
@@ -124,7 +124,9 @@ def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
         for column, cells in frame.groupby("column", sort=False):
             style = {"ls": ":", "marker": "s"} if column.endswith("/two_class_tokens") else {"marker": "o"}
             label = title(column, recipe.options.get("titles", {}))
-            axes.errorbar(depth[cells.index], cells["ours"], half_interval(cells), ms=4, label=label, **style)
+            axes.errorbar(
+                depth[cells.index], cells["ours"], half_interval(cells), ms=4, elinewidth=0.8, label=label, **style
+            )
         theirs = frame[frame["paper"].notna()].drop_duplicates(["row", "paper"])
         axes.plot(depth[theirs.index], theirs["paper"], "x", color="#444", ms=6, label="the paper", zorder=5)
         measured = frame.dropna(subset=["ours"]).reset_index(drop=True)
