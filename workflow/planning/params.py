@@ -43,12 +43,15 @@ def load_study(name: str, folder: Path = Path("params")) -> Study:
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
-        lines = explained(error, content)
-    else:
-        lines = [*problems(study), *file_problems(study), *weight_problems(study)]
-    if lines:
-        raise ParamsError(*(f"{origin(key, layers)}: {key}: {text}" for key, text in lines))
+        raise refusal(explained(error, content), layers) from None
+    if mistakes := [*problems(study), *file_problems(study), *weight_problems(study)]:
+        raise refusal(mistakes, layers)
     return study
+
+
+def refusal(mistakes: list[tuple[str, str]], layers: list[tuple[Path, dict]]) -> ParamsError:
+    """All mistakes (dotted key, text) in one error, each after the file where its key stands."""
+    return ParamsError(*(f"{origin(key, layers)}: {key}: {text}" for key, text in mistakes))
 
 
 def chosen_study(folder: Path = Path("params")) -> str:
@@ -207,13 +210,11 @@ def place(detail: ErrorDetails, content: Any) -> list[str]:
     """The keys that lead to an error, without what pydantic adds behind them: '[key]', members of a union."""
     location = []
     for part in detail["loc"]:
-        inside = (
-            content.keys() if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
-        )
+        inside = content if isinstance(content, dict) else dict(enumerate(content)) if isinstance(content, list) else {}
         if part not in inside and detail["type"] != "missing":
             break
         location.append(str(part))
-        content = content[part] if part in inside else None
+        content = inside.get(part)
     return location
 
 
