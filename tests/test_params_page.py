@@ -1,4 +1,4 @@
-"""docs/params.md describes every key, is what the types say, and tells truly what a change makes anew."""
+"""docs/params.md describes every key and tells truly what a change makes anew; each params file says what it yields."""
 
 import re
 import shutil
@@ -13,6 +13,7 @@ from planning.study import Study
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/params.md").read_text()
 SCHEMA = Study.model_json_schema()
+STUDIES = sorted(path.stem for path in ROOT.glob("params/*.yaml") if path.stem != "study")
 PHASES = "(teachers|students|adaptation|finetuning)"
 
 
@@ -58,7 +59,7 @@ def paths(content: object, above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     return {path for key, value in content.items() if value is not None for path in paths(value, (*above, key))}
 
 
-@pytest.mark.parametrize("study", ["imagenet", "released", "fashion", "fashion-validation", "smoke"])
+@pytest.mark.parametrize("study", STUDIES)
 def test_every_key_of_a_params_file_is_in_the_page(study):
     keys = paths(yaml.safe_load((ROOT / f"params/{study}.yaml").read_text())) - {("extends",)}
     assert keys and [".".join(path) for path in sorted(keys) if not described(path)] == []
@@ -121,3 +122,18 @@ def test_where_the_images_lie_renames_nothing(folder, monkeypatch):
     monkeypatch.chdir(ROOT)
     root = ROOT / "workflow/resources/fashion-mnist"
     assert names(folder, f"data: {{root: {root}}}") == names(folder, "{}")
+
+
+# What a params file says of itself ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_params_file_opens_with_what_it_yields_on_what_and_in_how_long(study, monkeypatch):
+    """Its numbers of jobs and trainings are the plan's."""
+    monkeypatch.chdir(ROOT)
+    head = re.match(r"(#.*\n)+", Path(f"params/{study}.yaml").read_text())[0]
+    assert re.search(r"^# Yields .*\n(#   .*\n)*# On .*\n(#   .*\n)*# In ", head, re.MULTILINE), head
+    jobs = plan_study(study).jobs.values()
+    planned = {"jobs": len(jobs), "trainings": sum(job.kind == "train" for job in jobs)}
+    said = re.findall(r"\b(\d+) (jobs|trainings)\b", head)
+    assert [(number, what) for number, what in said if int(number) != planned[what]] == []

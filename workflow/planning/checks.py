@@ -261,7 +261,7 @@ def table_problems(study: Study) -> Iterator[Problem]:
                 yield f"tables.{table}.{key}", f"'{name}' is a {study.models[name].kind}; name a {kind}."
     tables = study.tables
     if not any(table for _, table in tables):
-        yield "tables", "names no table, so nothing would run; add one (params/schema.json describes them)."
+        yield "tables", "names no table, so nothing would run; add one (docs/params.md describes them)."
     if tables.table_2:
         key, name = "tables.table_2.supervision", tables.table_2.supervision
         yield from unknown(key, name, study.supervision, "supervision")

@@ -224,7 +224,7 @@ def text_of(detail: ErrorDetails, location: list[str]) -> str:
         near = difflib.get_close_matches(location[-1], known, n=1)
         return "unknown key; " + (f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}.")
     if detail["type"] == "missing":
-        return "missing; add it (params/schema.json describes every key)."
+        return "missing; add it (docs/params.md describes every key)."
     if detail["type"] == "string_pattern_mismatch":
         return f"{NAMES}; rename it."
     return detail["msg"][0].lower() + detail["msg"][1:]
