@@ -33,8 +33,8 @@ class Split(Recipe):
     files: dict[Literal["images", "labels"], str] = {}
     """IDX reader: file names below the root, gzip-compressed, in MNIST's format. Both are needed."""
     md5: dict[Literal["images", "labels"], str] = {}
-    """IDX reader: the published checksums of these files, compared before anything runs; without, nothing is
-    compared. Trap: they are part of all names, so give them before the first training."""
+    """IDX reader: the published checksums of these files, compared before anything runs; without, nothing is compared.
+    Trap: they are part of all names, so give them before the first training."""
     folder: str = ""
     """timm reader: folder (one sub-folder a class) or .tar below the root. A folder and its tar hold the same images,
     but are two recipes: choose before the first training."""

@@ -82,7 +82,7 @@ class ModelParams(Recipe):
     """`convnet`: trained by `teachers` and `adaptation`, with one seed. `transformer`: trained by `students` and
     `finetuning`, also where it is a teacher."""
     timm: str
-    """timm's name, without a tag; weights are initialised here, never downloaded."""
+    """timm's name; weights are initialised here, never downloaded."""
     timm_distilled: str = ""
     """timm's name of the variant with a distillation token; needed by the losses token and two-class-tokens."""
     arguments: dict[str, int | float | bool | str] = {}
@@ -90,8 +90,7 @@ class ModelParams(Recipe):
     of timm's RegNetCfg of a RegNet. Resolution, classes and channels come from elsewhere."""
     stochastic_depth: Probability = 0.1
     """Drop-path rate of the last block; it grows linearly with depth. The paper's 0.1 at all sizes (code:
-    `--drop-path`); without it, and without erasing, its DeiT-B diverged. A convnet should name its own: no teacher's is
-    published."""
+    `--drop-path`); its DeiT-B diverged without. A convnet should name its own: no teacher's is published."""
 
 
 class Resolutions(Recipe):
@@ -379,7 +378,7 @@ class Study(Recipe):
     section 5.1). A teacher sees exactly the view that its student sees."""
     supervision: dict[Name, Objective]
     """Name -> what a student learns from (paper, section 4). Names stand in tables and in names of runs,
-    `token-from-regnety-16gf`; one of the loss labels is needed, and that of every teacher."""
+    `token-from-regnety-16gf`; one with the loss `labels` is needed, as every teacher learns by it."""
     teachers: Phase
     """Convnets at the lower resolution. The paper: SGD, with DeiT's data and augmentation; no learning rate, decay or
     epochs are published. They learn from a view stream of their own, so that they never label the very views that they
