@@ -53,14 +53,17 @@ class Split(Recipe):
     """Which images of a data set: files by name and checksum, or a folder or tar read by timm."""
 
     images: Count
-    """How many images the split holds; checked when the data are prepared."""
+    """How many images the split holds; another number found ends the first job."""
     files: dict[Part, str] = {}
-    """File names below the root. IDX reader: gzip-compressed `images` and `labels`. CIFAR reader: `batch_1` and so
-    on, of the "python version"."""
+    """File names below the root. IDX reader: `images` and `labels`, gzip-compressed, in MNIST's format; both are needed.
+    CIFAR reader: `batch_1` and so on, of the "python version"."""
     md5: dict[Part, str] = {}
-    """The published checksums of these files. CIFAR reader: of each, for they are Python pickles."""
+    """The published checksums of these files, compared before anything runs. IDX reader: without, nothing is compared.
+    CIFAR reader: of each, for they are Python pickles. Trap: they are part of all names, so give them before the first
+    training."""
     folder: str = ""
-    """timm reader: folder (one sub-folder a class) or .tar below the root."""
+    """timm reader: folder (one sub-folder a class) or .tar below the root. A folder and its tar hold the same images,
+    but are two recipes: choose before the first training."""
     listing: str = ""
     """timm reader: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
 
@@ -90,24 +93,31 @@ class Corruption(Recipe):
     """A seeded corruption of evaluation images: a data set with a shift, as ImageNet-V2 is in the paper."""
 
     noise: NonNegative
-    """Standard deviation of Gaussian pixel noise; pixel values are in [0, 1]."""
+    """Standard deviation of Gaussian pixel noise, added last; pixel values are in [0, 1]."""
     blur: NonNegative
-    """Radius of a Gaussian blur in pixels, before the noise."""
+    """Radius of a Gaussian blur in pixels, before the noise; 0 = none."""
     shift: Annotated[int, Field(ge=0)]
-    """Largest translation in pixels, either direction, either axis, drawn per image."""
+    """Largest translation in pixels, either direction, either axis, drawn per image; the border is repeated."""
     seed: int
+    """Of the draws: each image's depend on this and its number alone, so all runs see the same corrupted images."""
 
 
 class EvaluationSet(Recipe):
     """Images and true labels to evaluate on."""
 
     reader: Reader
+    """How the files are read: `idx`, MNIST's format; `cifar`, CIFAR's official batches; `timm`, a folder or tar with a
+    sub-folder a class."""
     split: Split
+    """Which images; of held-out images, the training split."""
     labels: str = ""
-    """ReaL: file below the root with a JSON list, a list of class numbers an image; images without any do not count."""
+    """ReaL: file below the root with a JSON list, a list of class numbers an image; images without any do not count,
+    and any one of several is right. Empty = the split's own labels."""
     corruption: Corruption | None = None
+    """Change the images by seeded draws, for a data set with a shift where none exists; absent = as they are."""
     held_out: Annotated[int, Field(ge=0)] = 0
-    """Evaluate on this many held-out training images instead (`split` is then the training split)."""
+    """Evaluate on this many held-out training images instead (`split` is then the training split); as many as
+    `data.held_out`."""
 
 
 class Views(Recipe):
@@ -174,13 +184,20 @@ class Objective(Recipe):
     """A training objective (paper, section 4)."""
 
     loss: Literal["labels", "soft", "hard", "token", "two-class-tokens"]
-    """`two-class-tokens` is the control of the token analysis: a second class token with the true label too."""
+    """`labels`: cross-entropy with the true labels, no teacher. `soft`: equation 2 of the paper, with the teacher's
+    logits. `hard`: equation 3, one head learns half from the true labels and half from the teacher's decisions.
+    `token`: each half has a token and a head of its own. `two-class-tokens` is the control of the token analysis: a
+    second class token with the true label too, without a teacher. Trap: Table 3 of the paper prints that soft and hard
+    have no true labels; they have (confirmed by the authors)."""
     weight: Probability = 0.1
-    """soft: lambda, the weight of the distillation term."""
+    """soft: lambda, the weight of the distillation term; the paper's 0.1. Other losses ignore it, as hard and token
+    weigh both halves alike; yet a change renames their runs."""
     temperature: Positive = 3.0
-    """soft: tau."""
+    """soft: tau, by which the logits of both are divided; the paper's 3.0. Other losses ignore it."""
     reduction: Literal["batchmean", "mean"] = "batchmean"
-    """soft: KL summed over classes (the equation), or averaged over them too (what the original runs did)."""
+    """soft: KL summed over classes (`batchmean`, the equation), or averaged over them too (`mean`, what the original
+    runs did, which makes the teacher's weight some 1/1000 on ImageNet: it may be why the paper's usual distillation
+    equals no distillation)."""
 
     @property
     def tokens(self) -> int:
@@ -199,23 +216,37 @@ class Optimisation(Recipe):
     """How the weights are learned."""
 
     optimizer: Literal["adamw", "sgd"]
+    """`adamw`: betas 0.9 and 0.999, eps 1e-8 (paper; code: `--opt adamw`), for students. `sgd`: Nesterov momentum, for
+    teachers (paper, section 5.1). Gradients are never clipped."""
     epochs: Count
-    """Of `views.epoch_views` views each."""
+    """Epochs of `epoch_views` views each; the paper's 300 for students, 25 for fine-tuning (the code's README: 30).
+    Trap: with `views.repeats: 3` an epoch shows as many views as there are images, but a third of the images."""
     learning_rate: Positive
-    """For a batch of 512; multiplied by batch / 512."""
+    """Of the peak, for a batch of 512; multiplied by batch / 512. The paper's 5e-4 for students (code: `--lr`), 5e-6
+    for fine-tuning (the code's README). Trap: the code sets it once an epoch, after it, so its epochs 0 and 1 both run
+    at 1e-6; here it is set at every step."""
     schedule: Literal["cosine", "constant"]
+    """After the warm-up: `cosine` falls to `final_learning_rate` (code: `--sched cosine`); `constant` stays at the
+    peak. As timm's, the cosine is counted from step 0, and the warm-up hides its beginning."""
     warmup_epochs: NonNegative
+    """Epochs, or part of one, in which the learning rate rises linearly to its peak; the paper's 5 (code:
+    `--warmup-epochs`). Trap: the code's fine-tuning has them too, as its command does not say otherwise."""
     warmup_learning_rate: NonNegative
-    """Where the linear warm-up starts; not scaled by the batch."""
+    """Where the linear warm-up starts; not scaled by the batch. Code: `--warmup-lr 1e-6`."""
     final_learning_rate: NonNegative
-    """Where the cosine ends; not scaled by the batch."""
+    """Where the cosine ends; not scaled by the batch. Code: `--min-lr 1e-5`. `constant` ignores it."""
     weight_decay: NonNegative
-    """Not applied to biases, norms, position embedding and tokens."""
+    """Not applied to biases, norms, position embedding and tokens (timm's rule; the released code decays the
+    distillation token). The paper's 0.05 for students (code: `--weight-decay`), 1e-8 for fine-tuning (the code's
+    README); the teachers' is not published."""
     momentum: Probability = 0.9
-    """SGD: Nesterov momentum."""
+    """SGD: Nesterov momentum; code: `--momentum 0.9`. AdamW ignores it."""
     train_mode: bool = True
-    """False: the model stays in evaluation mode (no stochastic depth), as in the original fine-tunings."""
+    """False: the model stays in evaluation mode (no stochastic depth), as in the original fine-tunings, where batch
+    norms of a convnet would keep their statistics, too."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the forward pass: `fp32`, or autocast to `bf16`, with weights and losses in fp32. The paper's fp16 gave NaN to
+    many, and is not offered. On CPUs bf16 was never faster here."""
     skip_nonfinite_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of a run that may be left out because their loss or gradient is not finite; one more stops the run."""
     ema_decay: Probability = 0.0
@@ -401,25 +432,32 @@ class Resources(Recipe):
     """What a job may use; changes no result."""
 
     gpus: Annotated[int, Field(ge=0)] = 0
-    """GPUs a node; 0 = CPU."""
+    """GPUs a node; 0 = CPU. All GPUs together must divide the mix groups of a batch (batch / mix_group). Only trainings
+    and passes take more than one."""
     nodes: Count = 1
+    """Nodes of a training or pass; a run takes `gpus` x `nodes` GPUs."""
     threads: Count = 1
-    """CPU threads of a process."""
+    """CPU threads of a process. Trap: another number may change last bits of what a CPU computes."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Data loading processes a GPU; 0 = in the training process."""
+    """Data loading processes a GPU; 0 = in the training process. Each takes a CPU core: a job asks for `gpus` x
+    (`threads` + `workers`) a node. Views are the same for any number."""
     groups_per_forward: Annotated[int, Field(ge=0)] = 0
-    """Mix groups in one forward pass on one GPU; 0 = all of its share (no gradient accumulation)."""
+    """Mix groups in one forward pass on one GPU; 0 = all of its share (no gradient accumulation). Lower it where memory
+    runs out. Networks with batch norm always take one, so that statistics do not depend on the GPUs."""
     compile: bool = False
-    """torch.compile the student."""
+    """torch.compile the student. Networks with batch norm are never compiled. May change last bits."""
     save_minutes: Positive = 10
-    """Time between two saves of the resume state."""
+    """Minutes between two saves of the resume state: what a kill costs at most. SIGTERM and time limits save at
+    once."""
     validate_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs from one look at the accuracy on images that are not learnt from to the next, for those who watch a
-    training; 0 = none."""
+    training; 0 = none. Held-out images where the study has some, else the primary evaluation set: choose nothing by the
+    latter."""
     mem_mb: Count = 2000
-    """Memory that a cluster is asked for; the first attempt's."""
+    """MB of memory a node that a cluster is asked for; the first attempt's. Each attempt that ran out of it is followed
+    by one with half as much more, up to three times."""
     minutes: Count = 60
-    """Time limit that a cluster is asked for."""
+    """Time limit in minutes that a cluster is asked for. A training that reaches it saves before and is retried."""
 
 
 class Execution(Resources):

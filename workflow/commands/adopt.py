@@ -195,13 +195,14 @@ def adopt_result(adoption: Adoption, entry: dict) -> None:
 def adopt_state(adoption: Adoption, entry: dict) -> None:
     """Lets the training of today's name go on from a saved state; its result will bear the entry.
 
-    Raises SystemExit where the state is damaged.
+    Raises SystemExit where the state is damaged, or gone since it was listed.
     """
     from deit.checkpoints import ResumeState  # late, as it waits for torch
 
     before = ResumeState(adoption.folder, adoption.before.digest)
     after = ResumeState(adoption.folder.with_name(adoption.after.digest), adoption.after.digest)
-    state = before.load()
+    if (state := before.load()) is None:
+        raise SystemExit(f"{before.folder}: the saved state has gone; see what is left without --because.")
     after.folder.mkdir(exist_ok=True)
     path = before.folder / ADOPTED
     records = json.loads(path.read_text()) if path.exists() else []

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
 
-from planning.study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Study
+from planning.study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Study, Table3
 
 Problem = tuple[str, str]  # dotted key, what is wrong and what to do
 
@@ -86,17 +86,19 @@ def model_problems(study: Study, name: str) -> Iterator[Problem]:
 
 def transformer_problems(study: Study, name: str) -> Iterator[Problem]:
     key, arguments = f"models.{name}.arguments", study.models[name].arguments
-    wrong = [part for part in COUNTS if part in arguments and (type(arguments[part]) is not int or arguments[part] < 1)]
-    for part in wrong:
-        yield f"{key}.{part}", f"must be a whole number from 1, found {arguments[part]!r}; correct the value."
-    if wrong:
+    given = {part: arguments[part] for part in COUNTS if part in arguments}
+    counts = {part: value for part, value in given.items() if type(value) is int and value >= 1}
+    for part in given:
+        if part not in counts:
+            yield f"{key}.{part}", f"must be a whole number from 1, found {given[part]!r}; correct the value."
+    if counts != given:
         return
-    width, heads = arguments.get("embed_dim"), arguments.get("num_heads")
+    width, heads = counts.get("embed_dim"), counts.get("num_heads")
     if (width is None) != (heads is None):
         yield key, "give embed_dim and num_heads together."
-    elif width and width % heads:
+    elif width and heads and width % heads:
         yield f"{key}.num_heads", f"{heads} heads do not divide the width {width}; choose a divisor."
-    patch = arguments.get("patch_size", 16)
+    patch = counts.get("patch_size", 16)
     for phase in ("pretraining", "finetuning"):
         if (resolution := getattr(study.resolutions, phase)) % patch:
             yield f"resolutions.{phase}", f"{resolution} pixels are no multiple of {name}'s patch size {patch}."
@@ -259,7 +261,7 @@ def table_problems(study: Study) -> Iterator[Problem]:
                 yield f"tables.{table}.{key}", f"'{name}' is a {study.models[name].kind}; name a {kind}."
     tables = study.tables
     if not any(table for _, table in tables):
-        yield "tables", "names no table, so nothing would run; add one (params/schema.json describes them)."
+        yield "tables", "names no table, so nothing would run; add one (docs/params.md describes them)."
     if tables.table_2:
         key, name = "tables.table_2.supervision", tables.table_2.supervision
         yield from unknown(key, name, study.supervision, "supervision")
@@ -268,7 +270,7 @@ def table_problems(study: Study) -> Iterator[Problem]:
         if name in study.supervision:
             yield from token_problems(study, [tables.table_2.student], study.supervision[name], "Table 2's student")
     if tables.table_3:
-        yield from table_3_problems(study)
+        yield from table_3_problems(study, tables.table_3)
     for table in ("table_4", "table_5", "token_analysis", "accuracy_throughput"):
         if getattr(tables, table) and not tables.table_3:
             yield f"tables.{table}", "reads the runs of table_3; add tables.table_3."
@@ -287,8 +289,7 @@ def token_problems(study: Study, models: Iterable[str], objective: Objective, wh
             yield f"models.{name}.timm_distilled", f"missing; {what} needs a distillation token."
 
 
-def table_3_problems(study: Study) -> Iterator[Problem]:
-    table = study.tables.table_3
+def table_3_problems(study: Study, table: Table3) -> Iterator[Problem]:
     needed = {"labels": "labels", "soft": "soft", "soft_mean": "soft", "hard": "hard", "token": "token"}
     for row, name in table.rows.items():
         yield from unknown(f"tables.table_3.rows.{row}", name, study.supervision, "supervision")

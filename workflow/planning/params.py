@@ -44,12 +44,15 @@ def load_study(name: str, folder: Path = Path("params")) -> Study:
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
-        lines = explained(error, content)
-    else:
-        lines = [*problems(study), *variant_problems(study), *file_problems(study), *weight_problems(study)]
-    if lines:
-        raise ParamsError(*(f"{origin(key, layers)}: {key}: {text}" for key, text in lines))
+        raise refusal(explained(error, content), layers) from None
+    if mistakes := [*problems(study), *variant_problems(study), *file_problems(study), *weight_problems(study)]:
+        raise refusal(mistakes, layers)
     return study
+
+
+def refusal(mistakes: list[tuple[str, str]], layers: list[tuple[Path, dict]]) -> ParamsError:
+    """All mistakes (dotted key, text) in one error, each after the file where its key stands."""
+    return ParamsError(*(f"{origin(key, layers)}: {key}: {text}" for key, text in mistakes))
 
 
 def chosen_study(folder: Path = Path("params")) -> str:
@@ -208,13 +211,11 @@ def place(detail: ErrorDetails, content: Any) -> list[str]:
     """The keys that lead to an error, without what pydantic adds behind them: '[key]', members of a union."""
     location = []
     for part in detail["loc"]:
-        inside = (
-            content.keys() if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
-        )
+        inside = content if isinstance(content, dict) else dict(enumerate(content)) if isinstance(content, list) else {}
         if part not in inside and detail["type"] != "missing":
             break
         location.append(str(part))
-        content = content[part] if part in inside else None
+        content = inside.get(part)
     return location
 
 
@@ -224,7 +225,7 @@ def text_of(detail: ErrorDetails, location: list[str]) -> str:
         near = difflib.get_close_matches(location[-1], known, n=1)
         return "unknown key; " + (f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}.")
     if detail["type"] == "missing":
-        return "missing; add it (params/schema.json describes every key)."
+        return "missing; add it (docs/params.md describes every key)."
     if detail["type"] == "string_pattern_mismatch":
         return f"{NAMES}; rename it."
     return detail["msg"][0].lower() + detail["msg"][1:]

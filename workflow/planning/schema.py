@@ -1,4 +1,7 @@
-"""params/schema.json, from which editors complete and check params files: python workflow/planning/schema.py"""
+"""What editors and people read of a params file's keys: params/schema.json and docs/params.md.
+
+python workflow/planning/schema.py     # writes both, after the types of study.py
+"""
 
 import json
 import sys
@@ -7,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "workflow")]
 
+from planning.params_page import page  # noqa: E402
 from planning.study import Study  # noqa: E402
 
 
@@ -21,3 +25,4 @@ def schema() -> str:
 
 if __name__ == "__main__":
     (ROOT / "params" / "schema.json").write_text(schema())
+    (ROOT / "docs" / "params.md").write_text(page())
