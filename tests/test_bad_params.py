@@ -17,7 +17,7 @@ from planning.study import Study
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
-STUDIES = ("fashion", "smoke", "imagenet", "released")
+STUDIES = ("fashion", "smoke", "cifar10", "imagenet", "released")
 LINE = re.compile(r"(?P<file>\S*(params|\.yaml)): (?P<key>.+?): (?P<text>.{10,})")
 FOREIGN = (
     "a/b",

@@ -87,7 +87,7 @@ def test_a_mistake_is_named(tmp_path, key, value, named, text):
 
 
 def test_the_studies_are_valid():
-    for name in ("fashion", "smoke", "imagenet", "released"):
+    for name in ("fashion", "smoke", "cifar10", "imagenet", "released"):
         load_study(name)
 
 

@@ -74,7 +74,7 @@ def test_imagenets_cache_covers_all_epochs_once():
         assert epochs == list(range(300 if "/224/" in teacher else 25)), teacher
 
 
-@pytest.mark.parametrize("study", [*STUDIES, "released"])
+@pytest.mark.parametrize("study", [*STUDIES, "cifar10", "released"])
 def test_recipes_survive_json_and_name_their_inputs(study):
     plan = plan_study(study)
     made = {job.execution.output for job in plan.jobs.values()}

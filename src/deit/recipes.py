@@ -55,8 +55,8 @@ class Split(Recipe):
     images: Count
     """How many images the split holds; another number found ends the first job."""
     files: dict[Part, str] = {}
-    """File names below the root. IDX reader: `images` and `labels`, gzip-compressed, in MNIST's format; both are needed.
-    CIFAR reader: `batch_1` and so on, of the "python version"."""
+    """File names below the root. IDX reader: `images` and `labels`, gzip-compressed, in MNIST's format; both are
+    needed. CIFAR reader: `batch_1` and so on, of the "python version"."""
     md5: dict[Part, str] = {}
     """The published checksums of these files, compared before anything runs. IDX reader: without, nothing is compared.
     CIFAR reader: of each, for they are Python pickles. Trap: they are part of all names, so give them before the first

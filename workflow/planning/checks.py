@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
 
-from planning.study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Study, Table3
+from planning.study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Split, Study, Table3
 
 Problem = tuple[str, str]  # dotted key, what is wrong and what to do
 
@@ -65,11 +65,26 @@ def data_problems(study: Study) -> Iterator[Problem]:
     yield from unknown("data.primary", data.primary, data.evaluation, "evaluation set")
 
 
-def split_problems(key: str, split, reader: str) -> Iterator[Problem]:
-    if reader == "idx" and set(split.files) != {"images", "labels"}:
-        yield f"{key}.files", "the idx reader needs the file names of 'images' and 'labels'."
+def split_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:
+    batches = {f"batch_{number}" for number in range(1, 1 + max(1, len(split.files)))}
     if reader == "timm" and not split.folder:
         yield f"{key}.folder", "the timm reader needs a folder or .tar below data.root."
+    elif reader == "idx" and set(split.files) != {"images", "labels"}:
+        yield f"{key}.files", "the idx reader needs the file names of 'images' and 'labels'."
+    elif reader == "cifar" and set(split.files) != batches:
+        yield f"{key}.files", "the cifar reader needs the file names of 'batch_1', 'batch_2' and so on, none left out."
+    elif reader != "timm":
+        yield from checksum_problems(key, split, reader)
+    if reader == "cifar" and split.folder:
+        yield f"{key}.folder", "is for the timm reader; set it to null, as the cifar reader has its files."
+
+
+def checksum_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:
+    if stray := sorted(split.md5.keys() - split.files.keys()):
+        yield f"{key}.md5", f"{', '.join(stray)}: no such file is below `files`; add it there, or remove the checksum."
+    # They are Python pickles: only what is declared is opened.
+    if reader == "cifar" and (bare := sorted(part for part in split.files if not split.md5.get(part))):
+        yield f"{key}.md5", f"the cifar reader opens declared files only; give the MD5 of {', '.join(bare)}."
 
 
 def model_problems(study: Study, name: str) -> Iterator[Problem]:

@@ -265,7 +265,7 @@ def file_problems(study: Study) -> Iterator[tuple[str, str]]:
     if "$" in str(root):
         return  # only the jobs know the folder, and they check the files
     splits = {f"data.evaluation.{name}.split": item.split for name, item in study.data.evaluation.items()}
-    checked = set()
+    checked, missing = set(), []
     for key, split in {"data.training": study.data.training, **splits}.items():
         for part in sorted(split.md5.keys() & split.files.keys()):
             path, expected = root / split.files[part], split.md5[part]
@@ -275,11 +275,15 @@ def file_problems(study: Study) -> Iterator[tuple[str, str]]:
             try:
                 found = hashlib.md5(path.read_bytes()).hexdigest()
             except (OSError, ValueError):  # a path with a null byte is a ValueError
-                yield "data.root", f"{path} is missing; restore it (git checkout, dvc pull) or correct data.root."
+                missing.append(path)
                 continue
             if found != expected:
                 text = f"{path} has the MD5 {found}, not {expected}; restore the file, or declare the new data here."
                 yield f"{key}.md5.{part}", f"{text} All results follow from these images and will be made anew."
+    if missing:
+        others = f" {len(missing) - 1} more are missing, too." if missing[1:] else ""
+        remedy = f"restore it (git checkout, dvc pull, its archive) or correct data.root.{others}"
+        yield "data.root", f"{missing[0]} is missing; {remedy}"
 
 
 def weight_problems(study: Study) -> Iterator[tuple[str, str]]:

@@ -55,8 +55,8 @@ class DataParams(Recipe):
     """Folder of the files below; `~` and environment variables are expanded. Not part of any digest: images may move,
     and each node may have its own copy, which jobs compare with the manifest of the first."""
     reader: Reader
-    """How the files are read: `idx`, gzip-compressed files in MNIST's format; `cifar`, CIFAR's official batches; `timm`,
-    a folder or tar with a sub-folder a class. Evaluation sets name their own."""
+    """How the files are read: `idx`, gzip-compressed files in MNIST's format; `cifar`, CIFAR's official batches;
+    `timm`, a folder or tar with a sub-folder a class. Evaluation sets name their own."""
     classes: Annotated[int, Field(ge=2, le=65536)]
     """Number of classes; another number found ends the first job. Labels are cached in 16 bits."""
     channels: Literal[1, 3]
@@ -116,8 +116,8 @@ class ViewParams(Recipe):
     flip: Probability
     """Probability of a horizontal flip; the code's 0.5."""
     randaugment: Augmentation
-    """timm's configuration string, of RandAugment or of AutoAugment (`original-mstd0.5`); empty = none. The paper's 9/0.5
-    is `rand-m9-mstd0.5-inc1` (code: `--aa`). Trap: it posterizes some views to no bits, which Pillow 13 refuses; here
+    """timm's configuration string, of RandAugment or of AutoAugment (`original-mstd0.5`); empty = none. The paper's
+    9/0.5 is `rand-m9-mstd0.5-inc1` (code: `--aa`). Trap: it posterizes some views to no bits, which Pillow 13 refuses; here
     they become black, as in the paper's runs."""
     erasing: Probability
     """Probability of random erasing, filled with noise a pixel; the paper's 0.25 (code: `--reprob 0.25 --remode
