@@ -127,10 +127,10 @@ def test_nothing_changes_without_an_edit(fashion, tmp_path):
 ALL_TABLES = {"tables/table_3", "tables/table_5", "tables/accuracy_throughput"}
 EDITS = [
     (
-        {"students": {"runs": {"deit-s/hard": {"learning_rate": 1e-3}}}},
+        {"students": {"runs": {"deit-ti/hard": {"learning_rate": 1e-3}}}},
         {
-            "students/deit-s": 1,
-            "predictions/deit-s": 1,
+            "students/deit-ti": 3,
+            "predictions/deit-ti": 1,
             "tables/table_3": 1,
             "tables/table_5": 1,
             "tables/accuracy_throughput": 1,
@@ -171,10 +171,25 @@ def test_a_teachers_edit_reaches_its_cache_students_and_finetunings(fashion, tmp
     }
 
 
-def test_a_cache_is_no_part_of_a_students_digest(fashion, tmp_path):
-    """Caching in other chunks, or keeping more of the logits, changes no student."""
-    after = edited(tmp_path, "fashion", {"teacher_logits": {"chunk_epochs": 1, "soft": "top-k", "k": 3}})
-    assert {name.split("/")[0] for name in changed(fashion, after)} == {"teacher_logits"}
+def distilled(plan, *losses: str) -> set[str]:
+    """Trainings with one of these objectives, and those that start from them."""
+    return {job.name for job in plan.jobs.values() if job.kind == "train" and job.recipe["objective"]["loss"] in losses}
+
+
+@pytest.mark.parametrize(
+    ("logits", "losses"),
+    [
+        ({"chunk_epochs": 1}, ()),
+        ({"soft": "top-k", "k": 3}, ("soft",)),
+        ({"precision": "bf16"}, ("soft", "hard", "token")),
+    ],
+    ids=["chunks", "top-k", "bf16"],
+)
+def test_a_student_is_named_by_how_exactly_it_hears_its_teacher(fashion, tmp_path, logits, losses):
+    """Not by the chunks of the cache; and labels are the same whatever is kept of the logits."""
+    after = edited(tmp_path, "fashion", {"teacher_logits": logits})
+    new = {job.name for digest, job in after.jobs.items() if digest not in fashion.jobs and job.kind == "train"}
+    assert new == distilled(fashion, *losses)
 
 
 def test_code_changes_what_it_makes(fashion, monkeypatch):

@@ -47,11 +47,10 @@ older results count again.
 | `evaluation`, `throughput`, the rest of `data.evaluation`, `data.primary` | what is measured; no training |
 | `tables`, `seeds`, `released` | which runs there are; those that stay keep their names |
 | `teachers`, `adaptation` | these trainings, and all that learn from them |
+| `teacher_logits.precision`, of soft distillation `.soft` and `.k` | the caches, and all that learn from them |
+| `variants` | the runs of the variant |
 | `students`, `finetuning`, `supervision`, `models` | what is trained so, and all that learns or starts from it |
 | the rest of `data`, `views`, `resolutions` | almost every training |
-
-**Trap:** `teacher_logits.soft`, `.k` and `.precision` change what students are told, and rename the caches, but not the
-students: finished ones stay. Change these before the first training, or in a study of another name.
 """
 
 

@@ -121,8 +121,8 @@ class Plan:
         for run in needed:
             key = self.settings.stream_key(run)
             self.epochs[key] = max(self.epochs.get(key, 0), self.settings.phase(run).epochs)
-        teachers = {self.settings.teacher_of(run) for run in needed} - {None}
-        teachers |= {self.settings.initial_of(run) for run in teachers} - {None}
+        teachers = {teacher for run in needed if (teacher := self.settings.teacher_of(run))}
+        teachers |= {initial for run in teachers if (initial := self.settings.initial_of(run))}
         learners: dict[tuple, list[Run]] = {}
         for run in needed:
             learners.setdefault(self.cache_key(run), []).append(run)
@@ -157,9 +157,9 @@ class Plan:
         if initial := self.settings.initial_of(run):
             inputs["initial"] = self.runs[initial]
         reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(views, stream_seed)
-        if run.teacher:
-            inputs["teacher"] = self.runs[self.settings.teacher_of(run)]
-            reads["teacher-logits"] = self.plan_cache(run, learners, phase.epochs)
+        if teacher := self.settings.teacher_of(run):
+            inputs["teacher"] = self.runs[teacher]
+            reads["teacher-logits"] = self.plan_cache(run, teacher, learners, phase.epochs)
         higher = run.resolution != self.study.resolutions.pretraining
         section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
         execution = self.study.watched(self.study.resources(self.settings.section(run), run.model), run.resolution)
@@ -185,9 +185,9 @@ class Plan:
         execution = self.study.resources("teacher_logits")
         return {"views": [self.add("views", name, recipe, inputs, {"data": [self.training_digest]}, execution)]}
 
-    def plan_cache(self, run: Run, learners: list[Run], epochs: int) -> list[str]:
+    def plan_cache(self, run: Run, teacher: Run, learners: list[Run], epochs: int) -> list[str]:
         """Caching jobs for the first `epochs` epochs of a run's stream, in chunks; digests."""
-        logits, teacher = self.study.teacher_logits, self.settings.teacher_of(run)
+        logits = self.study.teacher_logits
         views, stream_seed = self.settings.stream(run)
         soft = [self.study.supervision[learner.supervision] for learner in learners]
         soft = [objective for objective in soft if objective.teacher_says == "logits"]

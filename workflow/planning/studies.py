@@ -7,7 +7,7 @@ from planning.params import load_study
 from planning.plan import Plan
 from planning.released import existing, plan_released, why_missing
 from planning.runs import Run
-from planning.tables import BUILDERS, Cells, family, throughput_models
+from planning.tables import Cells, cells_of, family, throughput_models
 
 MEASURED = ("table_1", "table_5", "accuracy_throughput")
 """Tables that show images per second."""
@@ -19,7 +19,7 @@ def plan_study(name: str, folder: Path = Path("params")) -> Plan:
     """The plan of `params/<name>.yaml`: every table with all that it needs, and the report."""
     plan = Plan(name, load_study(name, folder))
     released = plan.study.released
-    cells = {table: BUILDERS[table](plan.settings) for table, params in plan.study.tables if params}
+    cells = cells_of(plan.settings)
     runs = {table: existing(released, runs_of(of_table)) for table, of_table in cells.items()}
     compared = dict.fromkeys(runs.pop("token_analysis", []))
     predicted = dict.fromkeys(run for group in runs.values() for run in group)
@@ -30,7 +30,8 @@ def plan_study(name: str, folder: Path = Path("params")) -> Plan:
     sheets = plan.plan_sheets([*predicted])
     models = throughput_models(plan.settings)
     throughput = plan.plan_throughput(models) if models else ""
-    tokens = {run.name: plan.plan_tokens(run, plan.study.tables.token_analysis.images) for run in compared}
+    analysis = plan.study.tables.token_analysis
+    tokens = {run.name: plan.plan_tokens(run, analysis.images) for run in compared} if analysis else {}
     digests = {}
     for table, of_table in cells.items():
         inputs = {plan.sheet_name(run): sheets[plan.sheet_name(run)] for run in dict.fromkeys(runs.get(table, []))}
@@ -66,12 +67,14 @@ def table_recipe(plan: Plan, name: str, cells: Cells) -> Table:
         rows=tuple(rows),
         columns=tuple(dict.fromkeys(column for _, column, *_ in cells)),
         cells=tuple(
-            Cell(
-                row=row,
-                column=column,
-                runs=tuple(run.name for run in existing(study.released, runs)),
-                read=head,
-                evaluation_set=evaluation_set,
+            Cell.model_validate(
+                {
+                    "row": row,
+                    "column": column,
+                    "runs": tuple(run.name for run in existing(study.released, runs)),
+                    "read": head,
+                    "evaluation_set": evaluation_set,
+                }
             )
             for (row, column, head, evaluation_set), runs in cells.items()
         ),

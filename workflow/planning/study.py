@@ -117,8 +117,8 @@ class ViewParams(Recipe):
     """Probability of a horizontal flip; the code's 0.5."""
     randaugment: Augmentation
     """timm's configuration string, of RandAugment or of AutoAugment (`original-mstd0.5`); empty = none. The paper's
-    9/0.5 is `rand-m9-mstd0.5-inc1` (code: `--aa`). Trap: it posterizes some views to no bits, which Pillow 13 refuses; here
-    they become black, as in the paper's runs."""
+    9/0.5 is `rand-m9-mstd0.5-inc1` (code: `--aa`). Trap: it posterizes some views to no bits, which Pillow 13 refuses;
+    here they become black, as in the paper's runs."""
     erasing: Probability
     """Probability of random erasing, filled with noise a pixel; the paper's 0.25 (code: `--reprob 0.25 --remode
     pixel`). Without it the paper's DeiT-B diverged."""
@@ -163,13 +163,13 @@ class LogitsParams(Recipe):
     soft: Literal["dense", "top-k"]
     """What is kept for soft distillation: `dense`, all logits, in the 2 (bf16) or 4 bytes of the precision, which loses
     nothing; or `top-k`, the k largest and the mass of the rest, exact at one temperature only. Hard distillation keeps
-    2 bytes a view. Of 300 epochs of ImageNet all logits take 0.77 TB in bf16. Trap: renames the caches, but not the
-    students that learn from them; finished ones stay as they are."""
+    2 bytes a view. Of 300 epochs of ImageNet all logits take 0.77 TB in bf16. Renames the caches, and of the students
+    those of soft distillation."""
     k: Annotated[int, Field(ge=0)] = 0
     """top-k: logits kept a view, fewer than the classes. `dense` ignores it. At the paper's temperature the 20 largest
-    of 1,000 hold 4-12 % of the mass. Trap: as of `soft`."""
+    of 1,000 hold 4-12 % of the mass."""
     precision: Literal["fp32", "bf16"]
-    """In which the teacher computes. Trap: as of `soft`, for the students of every teacher."""
+    """In which the teacher computes what it tells its students. Renames all that learn from a teacher."""
 
 
 class EvaluationRecipe(Recipe):

@@ -3,10 +3,12 @@
 Rows and columns carry the names under which `src/deit/paper/*.csv` holds the paper's own numbers.
 """
 
-from collections.abc import Callable
-
 from deit.recipes import Model
 from planning.runs import Run, RunSettings
+from planning.study import Ablation, Epochs, Table2, Table3, Table4, Table5, TokenAnalysis
+
+# Key of a cell: row, column, head, evaluation set.
+Cells = dict[tuple[str, str, str, str], list[Run]]
 
 # Row of Table 3 for a token run -> the head through which the run is read. Fusion by softmax is the paper's, by logits
 # the released code's.
@@ -20,10 +22,6 @@ FINETUNED = "-finetuned"
 TWO_TOKENS = "two-class-tokens"
 
 
-# Key of a cell: row, column, head, evaluation set.
-Cells = dict[tuple[str, str, str, str], list[Run]]
-
-
 def family(settings: RunSettings, run: Run) -> str:
     """What a network is, asked of its kind and objective, never of its name: convnet, deit or deit-distilled (⚗)."""
     if settings.is_convnet(run.model):
@@ -31,13 +29,41 @@ def family(settings: RunSettings, run: Run) -> str:
     return "deit-distilled" if settings.study.supervision[run.supervision].loss == "token" else "deit"
 
 
-def table_1(settings: RunSettings) -> Cells:
-    return {}
+def cells_of(settings: RunSettings) -> dict[str, Cells]:
+    """Table -> its cells, for every table of the study; Table 1 has no runs."""
+    tables = settings.study.tables
+    cells: dict[str, Cells] = {}
+    if tables.table_1:
+        cells["table_1"] = {}
+    if tables.table_2:
+        cells["table_2"] = table_2(settings, tables.table_2)
+    if tables.table_3:
+        cells["table_3"] = table_3(settings, tables.table_3)
+    if tables.table_4:
+        cells["table_4"] = table_4(settings, tables.table_4)
+    if tables.table_5:
+        cells["table_5"] = table_5(settings, tables.table_5)
+    if tables.token_analysis:
+        cells["token_analysis"] = token_analysis(settings, tables.token_analysis)
+    if tables.accuracy_throughput and tables.table_5:
+        cells["accuracy_throughput"] = accuracy_throughput(settings, tables.table_5)
+    if tables.ablation:
+        cells["ablation"] = ablation(settings, tables.ablation)
+    if tables.epochs:
+        cells["epochs"] = epochs(settings, tables.epochs)
+    return cells
 
 
-def table_2(settings: RunSettings) -> Cells:
+def methods(settings: RunSettings) -> Table3:
+    """Table 3, whose teacher and runs other tables read; params have it where these stand (checks.py)."""
+    table = settings.study.tables.table_3
+    assert table
+    return table
+
+
+def table_2(settings: RunSettings, table: Table2) -> Cells:
     """Rows: teachers. The student of this table has no distillation token (paper.md tells why)."""
-    table, low, high = settings.study.tables.table_2, *settings.resolutions
+    low, high = settings.resolutions
     cells: Cells = {}
     for teacher in table.teachers:
         runs = {
@@ -49,9 +75,9 @@ def table_2(settings: RunSettings) -> Cells:
     return cells
 
 
-def table_3(settings: RunSettings) -> Cells:
+def table_3(settings: RunSettings, table: Table3) -> Cells:
     """Rows: methods. The token rows are one training read through its heads."""
-    table, low, high = settings.study.tables.table_3, *settings.resolutions
+    low, high = settings.resolutions
     cells: Cells = {}
     for method, supervision in table.rows.items():
         for row, head in TOKEN_ROWS.items() if method == "token" else [(method, "class")]:
@@ -64,13 +90,13 @@ def table_3(settings: RunSettings) -> Cells:
     return cells
 
 
-def table_4(settings: RunSettings) -> Cells:
+def table_4(settings: RunSettings, table: Table4) -> Cells:
     """Classifiers of the disagreement matrix; the n-th run of each is compared with the n-th of the others."""
-    table, low = settings.study.tables.table_4, settings.resolutions[0]
-    supervision = settings.study.tables.table_3.rows
+    low, _ = settings.resolutions
+    supervision = methods(settings).rows
     convnet = settings.run(table.teacher, settings.labels, "", low, settings.seeds(table.teacher)[0])
     token = settings.seeded(table.student, supervision["token"], table.teacher, low)
-    rows = {
+    rows: dict[str, tuple[str, list[Run]]] = {
         "ground_truth": ("class", []),
         "convnet": ("class", [convnet] * len(settings.seeds(table.student))),
         "deit": ("class", settings.seeded(table.student, supervision["labels"], table.teacher, low)),
@@ -81,9 +107,8 @@ def table_4(settings: RunSettings) -> Cells:
     return {(row, "", head, settings.study.data.primary): runs for row, (head, runs) in rows.items()}
 
 
-def table_5(settings: RunSettings) -> Cells:
+def table_5(settings: RunSettings, table: Table5) -> Cells:
     """Rows: networks; columns: evaluation sets (throughput comes from its own measurement)."""
-    table = settings.study.tables.table_5
     return {
         (row, name, head, name): runs
         for row, head, runs in [*networks(settings, table), *longer(settings, table)]
@@ -91,15 +116,16 @@ def table_5(settings: RunSettings) -> Cells:
     }
 
 
-def accuracy_throughput(settings: RunSettings) -> Cells:
-    primary, table = settings.study.data.primary, settings.study.tables.table_5
+def accuracy_throughput(settings: RunSettings, table: Table5) -> Cells:
+    """The networks of Table 5, by family."""
+    primary = settings.study.data.primary
     return {(row, family(settings, runs[0]), head, primary): runs for row, head, runs in networks(settings, table)}
 
 
-def networks(settings: RunSettings, table) -> list[tuple[str, str, list[Run]]]:
+def networks(settings: RunSettings, table: Table5) -> list[tuple[str, str, list[Run]]]:
     """Rows of Table 5 as (row, head, runs): convnets, DeiTs, distilled DeiTs."""
     low, high = settings.resolutions
-    supervision, teacher = settings.study.tables.table_3.rows, settings.study.tables.table_3.teacher
+    supervision, teacher = methods(settings).rows, methods(settings).teacher
     rows = [
         (name, "class", [settings.run(name, settings.labels, "", low, settings.seeds(name)[0])])
         for name in table.convnets
@@ -112,10 +138,10 @@ def networks(settings: RunSettings, table) -> list[tuple[str, str, list[Run]]]:
     return rows
 
 
-def longer(settings: RunSettings, table) -> list[tuple[str, str, list[Run]]]:
+def longer(settings: RunSettings, table: Table5) -> list[tuple[str, str, list[Run]]]:
     """Further rows of distilled students, those of longer trainings, as in the last rows of the paper's Table 5."""
     low, high = settings.resolutions
-    teacher = settings.study.tables.table_3.teacher
+    teacher = methods(settings).teacher
     return [
         (f"{model}-token{suffix}-{ending}", "fusion", settings.seeded(model, supervision, teacher, resolution))
         for ending, supervision in table.longer.items()
@@ -124,10 +150,9 @@ def longer(settings: RunSettings, table) -> list[tuple[str, str, list[Run]]]:
     ]
 
 
-def token_analysis(settings: RunSettings) -> Cells:
+def token_analysis(settings: RunSettings, table: TokenAnalysis) -> Cells:
     """Rows: students; columns: their distillation token, and the control, a second class token."""
-    table, low = settings.study.tables.token_analysis, settings.resolutions[0]
-    teacher = settings.study.tables.table_3.teacher
+    low, teacher = settings.resolutions[0], methods(settings).teacher
     cells: Cells = {}
     for column, loss, students in (("token", "token", table.students), ("two_class_tokens", TWO_TOKENS, table.control)):
         for model in students:
@@ -136,9 +161,9 @@ def token_analysis(settings: RunSettings) -> Cells:
     return cells
 
 
-def ablation(settings: RunSettings) -> Cells:
+def ablation(settings: RunSettings, table: Ablation) -> Cells:
     """Rows: the study's recipe, then its variants; a fine-tuning starts from the variant's own pre-training."""
-    table, (low, high) = settings.study.tables.ablation, settings.resolutions
+    low, high = settings.resolutions
     columns = {"pretrained": low} | ({"finetuned": high} if table.finetuned else {})
     return {
         (row, column, "class", settings.study.data.primary): settings.seeded(
@@ -149,9 +174,9 @@ def ablation(settings: RunSettings) -> Cells:
     }
 
 
-def epochs(settings: RunSettings) -> Cells:
+def epochs(settings: RunSettings, table: Epochs) -> Cells:
     """Rows: methods; columns: epochs of pre-training, the shortest first."""
-    table, (low, _) = settings.study.tables.epochs, settings.resolutions
+    low, _ = settings.resolutions
     cells: Cells = {}
     for method, supervision in table.rows.items():
         row, head = ("token_fusion", "fusion") if method == "token" else (method, "class")
@@ -178,16 +203,3 @@ def throughput_models(settings: RunSettings) -> dict[str, Model]:
         label: settings.model(settings.run(model, supervision, "", size, 0))
         for label, model, supervision, size in wanted
     }
-
-
-BUILDERS: dict[str, Callable[[RunSettings], Cells]] = {
-    "table_1": table_1,
-    "table_2": table_2,
-    "table_3": table_3,
-    "table_4": table_4,
-    "table_5": table_5,
-    "token_analysis": token_analysis,
-    "accuracy_throughput": accuracy_throughput,
-    "ablation": ablation,
-    "epochs": epochs,
-}

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from deit.recipes import Recipe
 from planning.checks import Problem, phase_problems, unknown
 from planning.runs import merged
-from planning.study import ModelParams, Phase, Study, ViewParams
+from planning.study import Ablation, Epochs, ModelParams, Phase, Study, ViewParams
 
 PARTS: dict[str, type[Recipe]] = {
     "views": ViewParams,
@@ -24,9 +24,9 @@ def variant_problems(study: Study) -> Iterator[Problem]:
         broken = list(value_problems(study, name))
         yield from broken or rule_problems(study, name)
     if study.tables.ablation:
-        yield from ablation_problems(study)
+        yield from ablation_problems(study, study.tables.ablation)
     if study.tables.epochs:
-        yield from epochs_problems(study)
+        yield from epochs_problems(study, study.tables.epochs)
 
 
 def value_problems(study: Study, name: str) -> Iterator[Problem]:
@@ -63,8 +63,8 @@ def rule_problems(study: Study, name: str) -> Iterator[Problem]:
         yield from ((f"variants.{name}: {key}", text) for key, text in phase_problems(changed, part))
 
 
-def ablation_problems(study: Study) -> Iterator[Problem]:
-    table, key = study.tables.ablation, "tables.ablation"
+def ablation_problems(study: Study, table: Ablation) -> Iterator[Problem]:
+    key = "tables.ablation"
     yield from unknown(f"{key}.supervision", table.supervision, study.supervision, "supervision")
     if table.supervision in study.supervision and study.supervision[table.supervision].teacher_says:
         yield f"{key}.supervision", f"'{table.supervision}' takes a teacher; name one that learns from labels alone."
@@ -76,8 +76,8 @@ def ablation_problems(study: Study) -> Iterator[Problem]:
             yield f"{key}.rows.{row}", f"'{variant}' changes fine-tuning alone; set tables.ablation.finetuned: true."
 
 
-def epochs_problems(study: Study) -> Iterator[Problem]:
-    table, key = study.tables.epochs, "tables.epochs"
+def epochs_problems(study: Study, table: Epochs) -> Iterator[Problem]:
+    key = "tables.epochs"
     for row, name in table.rows.items():
         yield from unknown(f"{key}.rows.{row}", name, study.supervision, "supervision")
         if name in study.supervision and (loss := study.supervision[name].loss) != row:
