@@ -75,7 +75,7 @@ def compare(fresh: Path, published: Path) -> list[Replicated]:
     both = pd.concat(dict(zip(TABLES, pairs, strict=True)))
     both = both[both[("fresh", "ours")].notna() | both[("published", "ours")].notna()]
     judged = max((both[("published", "n")] > 1).sum(), 1)
-    return [cell(*key, row["fresh"], row["published"], judged) for key, row in both.iterrows()]
+    return [cell(key, row["fresh"], row["published"], judged) for key, row in both.iterrows()]
 
 
 def frame(report: Path, table: str) -> pd.DataFrame:
@@ -88,8 +88,9 @@ def frame(report: Path, table: str) -> pd.DataFrame:
     return cells[["ours", "std", "n"]].astype(float)
 
 
-def cell(table: str, row: str, column: str, fresh: pd.Series, published: pd.Series, judged: int) -> Replicated:
-    """`judged` is the number of cells whose spread is known: the correction is for so many."""
+def cell(key: tuple[str, str, str], fresh: pd.Series, published: pd.Series, judged: int) -> Replicated:
+    """`key` is table, row and column; `judged` is the number of cells whose spread is known: the correction is for so many."""
+    table, row, column = key
     difference = abs(fresh["ours"] - published["ours"])
     freedom = published["n"] - 1
     spread = published["std"] * math.sqrt(2 / published["n"]) if freedom > 0 else math.nan
