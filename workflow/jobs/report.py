@@ -191,15 +191,13 @@ def history_of(folder: Path) -> pd.DataFrame:
 def page(recipe: Report, shown: list[PaperTable], made: dict, output: Path, curves: Path | None) -> str:
     """index.html, self-contained: style and figures are inside."""
     frames = {table.name: table.frame for table in shown}
-    families = {table.name: table.recipe.options.get("families", {}) for table in shown}
-    own_titles = shown[0].recipe.options.get("titles", {}) if shown else {}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["duration"] = duration
     return environment.get_template("report.html.j2").render(
         recipe=recipe,
-        findings=tables.findings(frames, own_titles, families.get("table_2")),
+        findings=tables.findings(shown),
         tables=[section(table, output) for table in shown],
         curves=inlined(curves.with_suffix(".svg")) if curves else "",
         made=made,

@@ -1,7 +1,9 @@
 """Predictions -> the paper's tables, ours beside the paper's; numbers as the paper gives them (accuracy in percent).
 
-A table's *frame* is tidy, one row a cell: row, column, ours (mean over seeds), std (sample standard deviation over
-them), n (seeds), images (evaluated), paper, difference (ours - paper); what does not exist is empty.
+A table's *frame* is tidy, one row a cell: row, column, ours (mean over seeds), low and high (95 % interval over seeds
+and images; empty with one seed), std (sample standard deviation over seeds), n (seeds), images (evaluated), paper,
+difference (ours - paper); what does not exist is empty. Its *comparisons* are what the paper's findings compare, one
+row a comparison, with the columns of comparisons.py.
 
 The recipe's `options`: `decimals` that are shown; `titles`, key of a row, column or evaluation set -> how the table
 calls it; `families` (Tables 2, 3, 5), row -> what its network is, convnet, deit or deit-distilled; `paper_columns`
@@ -19,11 +21,12 @@ import pandas as pd
 from ..recipes import Table
 from ..results import read_job, read_result
 from .cells import BUILDERS
+from .comparisons import TEXT, compare
 from .layout import STYLE, notes, table_html, table_latex
-from .paper_findings import findings
 from .predictions import Inputs
+from .verdicts import Comparison, Finding, findings
 
-__all__ = ["PaperTable", "compute", "draw", "findings", "load", "metrics", "save"]
+__all__ = ["Comparison", "Finding", "PaperTable", "compute", "draw", "findings", "load", "metrics", "save"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class PaperTable:
 
     recipe: Table
     frame: pd.DataFrame
+    comparisons: pd.DataFrame
     notes: Sequence[str]
 
     @property
@@ -49,14 +53,16 @@ def compute(recipe_path: str | Path, folders: Iterable[str | Path]) -> PaperTabl
     Raises SystemExit with one message where an input lacks what the recipe names.
     """
     recipe = read_job(Path(recipe_path)).resolved()
-    frame, facts = BUILDERS[recipe.table](recipe, Inputs(folders))
-    return PaperTable(recipe, frame, [*notes(recipe, frame), *facts])
+    cells, facts = BUILDERS[recipe.table](recipe, Inputs(folders))
+    frame = cells.frame()
+    return PaperTable(recipe, frame, compare(recipe, cells), [*notes(recipe, frame), *facts])
 
 
 def save(table: PaperTable, folder: str | Path) -> None:
-    """Writes <table>.csv (the frame), <table>.tex and notes.json into a folder."""
+    """Writes <table>.csv (the frame), <table>_comparisons.csv, <table>.tex and notes.json into a folder."""
     folder = Path(folder)
-    table.frame.to_csv(folder / f"{table.name}.csv", index=False, float_format="%.8g", lineterminator="\n")
+    for name, frame in ((table.name, table.frame), (f"{table.name}_comparisons", table.comparisons)):
+        frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
     (folder / f"{table.name}.tex").write_text(table_latex(table.recipe, table.frame, table.notes))
     (folder / "notes.json").write_text(json.dumps(table.notes, indent=1, ensure_ascii=False))
 
@@ -66,7 +72,9 @@ def load(folder: str | Path) -> PaperTable:
     result = read_result(Path(folder))
     recipe = result.job.resolved()
     frame = pd.read_csv(result.file(f"{recipe.table}.csv"), dtype={"row": str, "column": str})
-    return PaperTable(recipe, frame, result.json("notes.json"))
+    comparisons = pd.read_csv(result.file(f"{recipe.table}_comparisons.csv"), dtype=dict.fromkeys(TEXT, str))
+    comparisons = comparisons.fillna(dict.fromkeys(TEXT, ""))
+    return PaperTable(recipe, frame, comparisons, result.json("notes.json"))
 
 
 def draw(table: PaperTable, folder: str | Path) -> Path:

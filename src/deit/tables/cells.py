@@ -1,7 +1,6 @@
-"""The cells of each table, computed from its inputs: ours, spread, the paper's and the difference."""
+"""The cells of each table, computed from its inputs: ours, its interval and spread, the paper's and the difference."""
 
-import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import pandas as pd
 
 from ..recipes import Cell, Table
 from .predictions import Inputs
+from .scores import Scores, paired_seeds, seed_of
 
 PAPER = Path(__file__).parent.parent / "paper"
-COLUMNS = ("row", "column", "ours", "std", "n", "images", "paper", "difference")
+COLUMNS = ("row", "column", "ours", "low", "high", "std", "n", "images", "paper", "difference")
 DIMENSIONS = ("embedding_dimension", "heads", "layers")
 GROUND_TRUTH = "ground_truth"
-
-Computed = tuple[pd.DataFrame, list[str]]  # the frame, and facts for the notes below the table
 
 
 def paper(table: str) -> pd.DataFrame:
@@ -24,45 +22,70 @@ def paper(table: str) -> pd.DataFrame:
     return pd.read_csv(PAPER / f"{table}.csv", index_col="row", dtype={"row": str}).astype(float)
 
 
-def cell(
-    row: str,
-    column: str,
-    values: Iterable[float],
-    beside: pd.DataFrame,
-    images: int | None = None,
-    row_there: str | None = None,
-    column_there: str | None = None,
-) -> dict:
-    """One row of a frame. `values` has one number a seed, none where the study lacks the cell.
+class Cells:
+    """A table's cells, in order, beside the paper's numbers; and the scores behind those that have some."""
 
-    `beside` holds the paper's numbers, at the same row and column, or at `row_there` and `column_there`.
-    """
-    values = [float(value) for value in values]
-    ours = statistics.fmean(values) if values else np.nan
-    std = statistics.stdev(values) if len(values) > 1 else np.nan
-    row_there, column_there = row if row_there is None else row_there, column if column_there is None else column_there
-    known = row_there in beside.index and column_there in beside.columns
-    theirs = beside.at[row_there, column_there] if known else np.nan
-    return dict(zip(COLUMNS, (row, column, ours, std, len(values), images, theirs, ours - theirs), strict=True))
+    def __init__(self, beside: pd.DataFrame):
+        self.beside = beside
+        self.rows: list[tuple] = []
+        self.papers: dict[tuple[str, str], float] = {}
+        self.scores: dict[tuple[str, str], Scores] = {}
+
+    def add(self, row: str, column: str, ours: Scores | float | None, there: tuple[str, str] | None = None) -> None:
+        """One cell: scores over seeds, or a number that was measured once; None where the study lacks it.
+
+        `there` is the row and column of the paper's number, if they are others.
+        """
+        at, under = there or (row, column)
+        known = at in self.beside.index and under in self.beside.columns
+        theirs = float(self.beside.at[at, under]) if known else np.nan
+        numbers = summary(ours)
+        self.rows.append((row, column, *numbers, theirs, numbers[0] - theirs))
+        self.papers[row, column] = theirs
+        if isinstance(ours, Scores):
+            self.scores[row, column] = ours
+
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows, columns=list(COLUMNS))
 
 
-def frame(cells: Iterable[dict]) -> pd.DataFrame:
-    return pd.DataFrame(list(cells), columns=list(COLUMNS))
+def summary(ours: Scores | float | None) -> tuple:
+    """Ours, low, high, std, n and images of a cell."""
+    if not isinstance(ours, Scores):
+        return (np.nan if ours is None else float(ours), np.nan, np.nan, np.nan, int(ours is not None), None)
+    estimate, several = ours.estimate(), len(ours.seeds) > 1
+    std = float(np.std(ours.by_seed(), ddof=1)) if several else np.nan
+    return (estimate.mean, *estimate.interval(), std, len(ours.seeds), len(ours.images) or None)
 
 
-def accuracy_cell(wanted: Cell, inputs: Inputs, beside: pd.DataFrame, column_there: str | None = None) -> dict:
-    """Top-1 accuracy in percent over the seeds of a cell."""
-    hits = [inputs.correct(run, wanted.evaluation_set, wanted.read) for run in wanted.runs]
-    images = len(hits[0]) if hits else None
-    return cell(
-        wanted.row, wanted.column, [100 * hit.mean() for hit in hits], beside, images, column_there=column_there
-    )
+Computed = tuple[Cells, list[str]]  # and facts for the notes below the table
+
+
+def accuracy(wanted: Cell, inputs: Inputs) -> Scores | None:
+    """Hits of a cell's runs; the cell shows their share in percent."""
+    runs = tuple(dict.fromkeys(wanted.runs))
+    if not runs:
+        return None
+    hits = np.stack([inputs.correct(run, wanted.evaluation_set, wanted.read) for run in runs])
+    images = same_images(inputs, runs, wanted.evaluation_set)
+    return Scores(seeds=tuple(map(seed_of, runs)), values=hits, images=images, scale=100)
+
+
+def same_images(inputs: Inputs, runs: tuple[str, ...], evaluation_set: str) -> tuple[str, ...]:
+    """The images on which all of these runs were evaluated."""
+    first = inputs.images(runs[0], evaluation_set)
+    for run in runs[1:]:
+        if inputs.images(run, evaluation_set) != first:
+            raise SystemExit(f"{runs[0]} and {run} were evaluated on different images. Give both the same set.")
+    return first
 
 
 def accuracies(recipe: Table, inputs: Inputs) -> Computed:
     """Tables 2 and 3: an accuracy in each cell."""
-    beside = paper(recipe.table)
-    return frame(accuracy_cell(wanted, inputs, beside) for wanted in recipe.cells), []
+    cells = Cells(paper(recipe.table))
+    for wanted in recipe.cells:
+        cells.add(wanted.row, wanted.column, accuracy(wanted, inputs))
+    return cells, []
 
 
 def variants(recipe: Table, inputs: Inputs) -> Computed:
@@ -70,8 +93,7 @@ def variants(recipe: Table, inputs: Inputs) -> Computed:
 
     A row's model is the throughput's label of that name; `<row>-token` is its variant with a distillation token.
     """
-    beside = paper("table_1")
-    cells = []
+    cells = Cells(paper("table_1"))
     for row in recipe.rows:
         model = inputs.models.get(row)
         found = {name: measured(inputs, row, name) for name in DIMENSIONS}
@@ -79,8 +101,9 @@ def variants(recipe: Table, inputs: Inputs) -> Computed:
         found["parameters_with_distillation_token"] = measured(inputs, f"{row}-token", "parameters")
         found["resolution"] = model.resolution if model else None
         found["images_per_second"] = measured(inputs, row, "images_per_second")
-        cells += [cell(row, name, [] if value is None else [value], beside) for name, value in found.items()]
-    return frame(cells), throughput_facts(inputs)
+        for name, value in found.items():
+            cells.add(row, name, value)
+    return cells, throughput_facts(inputs)
 
 
 def measured(inputs: Inputs, label: str, column: str) -> float | None:
@@ -107,74 +130,57 @@ def disagreement(recipe: Table, inputs: Inputs) -> Computed:
     Each classifier has one cell (its row's name, its runs by seed, its head); `ground_truth` needs none.
     """
     upper = paper("table_4").reindex(columns=list(recipe.rows), index=list(recipe.rows))
-    beside = upper.fillna(upper.T)
+    cells = Cells(upper.fillna(upper.T))
     classifiers = {wanted.row: wanted for wanted in recipe.cells if wanted.runs}
-    images = next((len(inputs.images(c.runs[0], c.evaluation_set)) for c in classifiers.values()), None)
-    cells = []
     for row, column in product(recipe.rows, recipe.rows):
-        values = [0.0] if row == column else differing(inputs, classifiers, row, column)
-        cells.append(cell(row, column, values, beside, images))
-    return frame(cells), [
+        cells.add(row, column, 0.0 if row == column else disagreements(inputs, classifiers, row, column))
+    return cells, [
         "A pair is compared seed by seed, and averaged; a classifier of one seed is compared with every other."
     ]
 
 
-def differing(inputs: Inputs, classifiers: dict[str, Cell], row: str, column: str) -> list[float]:
-    """The fraction of images on which two classifiers differ, one a pair of seeds."""
+def disagreements(inputs: Inputs, classifiers: dict[str, Cell], row: str, column: str) -> Scores | None:
+    """Whether two classifiers decide differently, for each pair of seeds and image."""
     if GROUND_TRUTH in (row, column):
         one = classifiers.get(column if row == GROUND_TRUTH else row)
-        return [float(1 - inputs.correct(run, one.evaluation_set, one.read).mean()) for run in one.runs] if one else []
+        hits = accuracy(one, inputs) if one else None
+        return Scores(seeds=hits.seeds, values=~hits.values, images=hits.images) if hits else None
     if not {row, column} <= set(classifiers):
-        return []
-    one, other = classifiers[row], classifiers[column]
-    return [pair_differs(inputs, (a, one), (b, other)) for a, b in seed_pairs(one, other)]
+        return None
+    one, other = decided(classifiers[row], inputs), decided(classifiers[column], inputs)
+    if one.images != other.images:
+        raise SystemExit(f"table_4: {row} and {column} were evaluated on different images. Give both the same set.")
+    seeds = paired_seeds(f"table_4: {row}, {column}", one.seeds, other.seeds, shared=True)
+    single = len(seeds) > 1 and 1 in (len(one.seeds), len(other.seeds))
+    return Scores(seeds=seeds, values=one.of(seeds) != other.of(seeds), images=one.images, shared=single)
 
 
-def seed_pairs(one: Cell, other: Cell) -> list[tuple[str, str]]:
-    """Runs of the same seed; a classifier with a single run meets every run of the other."""
-    if 1 not in (len(one.runs), len(other.runs)) and len(one.runs) != len(other.runs):
-        raise SystemExit(
-            f"table_4: {one.row} has {len(one.runs)} runs, {other.row} {len(other.runs)}. Give both the same seeds."
-        )
-    count = max(len(one.runs), len(other.runs))
-    return list(zip((one.runs * count)[:count], (other.runs * count)[:count], strict=True))
-
-
-def pair_differs(inputs: Inputs, one: tuple[str, Cell], other: tuple[str, Cell]) -> float:
-    """The fraction of images on which two runs decide differently."""
-    (a, first), (b, second) = one, other
-    if inputs.images(a, first.evaluation_set) != inputs.images(b, second.evaluation_set):
-        raise SystemExit(f"{a} and {b} were evaluated on different images. Give both the same evaluation set.")
-    decided = (
-        inputs.decisions(a, first.evaluation_set, first.read),
-        inputs.decisions(b, second.evaluation_set, second.read),
-    )
-    return float((decided[0] != decided[1]).mean())
+def decided(classifier: Cell, inputs: Inputs) -> Scores:
+    """The decisions of a classifier's runs, a class number for each seed and image."""
+    runs = tuple(dict.fromkeys(classifier.runs))
+    found = np.stack([inputs.decisions(run, classifier.evaluation_set, classifier.read) for run in runs])
+    images = same_images(inputs, runs, classifier.evaluation_set)
+    return Scores(seeds=tuple(map(seed_of, runs)), values=found, images=images)
 
 
 def throughput_and_accuracy(recipe: Table, inputs: Inputs) -> Computed:
     """Table 5: images per second, and an accuracy for each evaluation set (a cell's column)."""
-    beside, columns = paper("table_5"), recipe.options.get("paper_columns", {})
-    cells = [rate_cell(row, inputs, beside) for row in recipe.rows]
-    cells += [
-        accuracy_cell(wanted, inputs, beside, columns.get(wanted.column, wanted.column)) for wanted in recipe.cells
-    ]
-    return frame(cells), throughput_facts(inputs)
-
-
-def rate_cell(row: str, inputs: Inputs, beside: pd.DataFrame) -> dict:
-    rate = measured(inputs, row, "images_per_second")
-    return cell(row, "images_per_second", [] if rate is None else [rate], beside)
+    cells, columns = Cells(paper("table_5")), recipe.options.get("paper_columns", {})
+    for row in recipe.rows:
+        cells.add(row, "images_per_second", measured(inputs, row, "images_per_second"))
+    for wanted in recipe.cells:
+        there = wanted.row, columns.get(wanted.column, wanted.column)
+        cells.add(wanted.row, wanted.column, accuracy(wanted, inputs), there)
+    return cells, throughput_facts(inputs)
 
 
 def accuracy_over_throughput(recipe: Table, inputs: Inputs) -> Computed:
     """The figure's points: a model's (a cell's row) accuracy and images per second; the cell's column is its family."""
-    beside = paper("table_5").rename(columns={"imagenet": "accuracy"})
-    cells = []
+    cells = Cells(paper("table_5").rename(columns={"imagenet": "accuracy"}))
     for wanted in recipe.cells:
-        point = wanted.model_copy(update={"column": "accuracy"})
-        cells += [rate_cell(wanted.row, inputs, beside), accuracy_cell(point, inputs, beside)]
-    return frame(cells), throughput_facts(inputs)
+        cells.add(wanted.row, "images_per_second", measured(inputs, wanted.row, "images_per_second"))
+        cells.add(wanted.row, "accuracy", accuracy(wanted, inputs))
+    return cells, throughput_facts(inputs)
 
 
 def token_cosines(recipe: Table, inputs: Inputs) -> Computed:
@@ -184,20 +190,19 @@ def token_cosines(recipe: Table, inputs: Inputs) -> Computed:
     `layer_<n>`, its column `<student>/token` or `<student>/two_class_tokens`. The paper gives one number for the input
     and one for the last layer, not saying for which size.
     """
-    beside = paper("token_analysis")
-    cells, images = [], set()
+    cells, images = Cells(paper("token_analysis")), set()
     for wanted in recipe.cells:
         column, kind = f"{wanted.row}/{wanted.column}", wanted.column
         compared = [token_comparison(inputs, run) for run in wanted.runs]
+        seeds = tuple(map(seed_of, wanted.runs))
         images |= {comparison["images"] for comparison in compared}
-        cosines = [comparison["input_cosine"] for comparison in compared]
-        cells.append(cell("input", column, cosines, beside, row_there=kind, column_there="input"))
-        layers = list(zip(*(comparison["layers"] for comparison in compared), strict=True))
-        for depth, cosines in enumerate(layers, 1):
-            there = "last" if depth == len(layers) else ""
-            cells.append(cell(f"layer_{depth}", column, cosines, beside, row_there=kind, column_there=there))
+        layers = zip(*([comparison["input_cosine"], *comparison["layers"]] for comparison in compared), strict=True)
+        cosines = [Scores(seeds=seeds, values=np.array(layer)) for layer in layers] or [None]
+        for depth, layer in enumerate(cosines):
+            there = "input" if depth == 0 else "last" if depth == len(cosines) - 1 else ""
+            cells.add(f"layer_{depth}" if depth else "input", column, layer, (kind, there))
     averaged = " or ".join(f"{count:,}" for count in sorted(images))
-    return frame(cells), [f"Embeddings: average over {averaged or 'no'} evaluation images."]
+    return cells, [f"Embeddings: average over {averaged or 'no'} evaluation images."]
 
 
 def token_comparison(inputs: Inputs, run: str) -> dict:

@@ -62,7 +62,8 @@ def accuracy_throughput(recipe: Table, frame: pd.DataFrame) -> Figure:
             figure.subplots(1, 2), {"ours": "ours", "paper": "the paper (V100, ImageNet)"}.items(), strict=True
         ):
             points = frame.pivot(index="row", columns="column", values=source).reindex(families).dropna()
-            spread = frame[frame["column"] == "accuracy"].set_index("row")["std"] if source == "ours" else None
+            accuracies = frame[frame["column"] == "accuracy"].set_index("row")
+            spread = half_interval(accuracies) if source == "ours" else None
             for name in dict.fromkeys(families.values()):
                 members = points[[families[row] == name for row in points.index]].sort_values("images_per_second")
                 draw_family(axes, name, members, spread, recipe.options.get("titles", {}))
@@ -75,7 +76,7 @@ def accuracy_throughput(recipe: Table, frame: pd.DataFrame) -> Figure:
 
 
 def draw_family(axes: Axes, name: str, points: pd.DataFrame, spread: pd.Series | None, titles: dict[str, str]) -> None:
-    """The models of one family, named at their points; bars are the standard deviation over seeds."""
+    """The models of one family, named at their points; bars are 95 % intervals over seeds and images."""
     colour, marker, offset = FAMILIES[name]
     rates, accuracies = points["images_per_second"], points["accuracy"]
     bars = None if spread is None else spread.reindex(points.index)
@@ -88,6 +89,11 @@ def draw_family(axes: Axes, name: str, points: pd.DataFrame, spread: pd.Series |
         axes.annotate(title(row, titles), (point["images_per_second"], point["accuracy"]), **place)
 
 
+def half_interval(cells: pd.DataFrame) -> pd.Series:
+    """Half of the 95 % interval of each cell; nan with one seed."""
+    return (cells["high"] - cells["low"]) / 2
+
+
 def plain_ticks(axes: Axes) -> None:
     """A logarithmic axis that spans less than a few decades reads better with plain numbers."""
     axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
@@ -96,7 +102,7 @@ def plain_ticks(axes: Axes) -> None:
 
 
 def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
-    """Cosine of the two tokens at the input and after each layer; crosses are the paper's numbers."""
+    """Cosine of the two tokens at the input and after each layer, with 95 % intervals; crosses are the paper's."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.4, 3.3), layout="constrained")
         axes = figure.subplots()
@@ -105,7 +111,7 @@ def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
         for column, cells in frame.groupby("column", sort=False):
             style = {"ls": ":", "marker": "s"} if column.endswith("/two_class_tokens") else {"marker": "o"}
             label = title(column, recipe.options.get("titles", {}))
-            axes.errorbar(depth[cells.index], cells["ours"], cells["std"], ms=4, label=label, **style)
+            axes.errorbar(depth[cells.index], cells["ours"], half_interval(cells), ms=4, label=label, **style)
         theirs = frame[frame["paper"].notna()].drop_duplicates(["row", "paper"])
         axes.plot(depth[theirs.index], theirs["paper"], "x", color="#444", ms=6, label="the paper", zorder=5)
         axes.set_xticks(range(len(layers)), ["input", *(str(layer) for layer in range(1, len(layers)))])

@@ -1,6 +1,5 @@
 """A frame as people read it: HTML and LaTeX, ours above the paper's number and the difference, the best in bold."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,9 +11,14 @@ from .titles import caption, title
 
 DASH = "—"
 GUIDE = (
-    "Each cell: ours, the mean over seeds ± their sample standard deviation; below it in grey the paper’s, and "
-    "ours − paper (× for images/s and parameters). Bold: the best of its column."
+    "Each cell: ours, the mean over seeds ± half of its 95 % interval; below it in grey the paper’s, and ours − paper "
+    "(× for images/s and parameters). Bold: the best of its column."
 )
+IMAGES_TOO = (
+    "analysis of variance in which seeds and images are random, after Dorfman, Berbaum and Metz, with Hillis’ degrees "
+    "of freedom"
+)
+ONE_SEED = "how much another seed, or another machine, would change is unknown"
 KINDS = {
     **dict.fromkeys(("embedding_dimension", "heads", "layers", "resolution"), "dimension"),
     **dict.fromkeys(("parameters", "parameters_with_distillation_token"), "count"),
@@ -81,13 +85,13 @@ def compared(row: pd.Series, of: str, decimals: int) -> str:
 
 
 def shown(row: pd.Series, of: str, decimals: int, best: bool, count_seeds: bool) -> Shown:
-    """One row of a frame as text; `count_seeds` adds how many seeds the spread is over."""
+    """One row of a frame as text; `count_seeds` adds how many seeds the interval is over."""
     theirs = compared(row, of, decimals)
     if pd.isna(row.ours):
         return Shown(paper=theirs)
     if row.row == row.column:
         return Shown("0")  # a classifier never disagrees with itself
-    spread = f"± {number(row['std'], of, decimals)}" if row.n > 1 else ""
+    spread = "" if pd.isna(row.low) else f"± {number((row.high - row.low) / 2, of, decimals)}"
     spread += f" ({row.n:.0f})" if spread and count_seeds else ""
     return Shown(number(row.ours, of, decimals), spread, theirs, best)
 
@@ -123,26 +127,24 @@ def notes(recipe: Table, frame: pd.DataFrame) -> list[str]:
     found = [GUIDE]
     if recipe.table == "table_1":
         return found
-    several = sorted(set(frame["n"][frame["n"] > 1]))
-    if len(several) == 1:
-        found.append(f"± is over {several[0]} seeds; without it, one seed.")
-    elif several:
-        found.append("± is over the number of seeds in parentheses; without it, one seed.")
-    else:
-        found.append("One seed.")
+    found.append(certainty(recipe.table, frame))
     if missing := recipe.options.get("missing"):
         found.append(f"Empty cells have no published weights: {'; '.join(missing)}.")
-    rows = frame[(frame["images"] > 0) & frame["ours"].notna()]
-    return [*found, chance(rows, "fraction" if recipe.table == "table_4" else "accuracy")] if len(rows) else found
+    return found
 
 
-def chance(rows: pd.DataFrame, of: str) -> str:
-    """The binomial standard error of one number from so many images."""
-    share = rows["ours"].median() / (1 if of == "fraction" else 100)
-    images = int(rows["images"].min())
-    error = math.sqrt(share * (1 - share) / images)
-    text = f"{error:.4f}" if of == "fraction" else f"{100 * error:.2f} points"
-    return f"Over {images:,} images one number has a standard error of about {text} (binomial, at the median)."
+def certainty(table: str, frame: pd.DataFrame) -> str:
+    """What ± is: over how many seeds and images, and by which analysis."""
+    scored = frame[(frame["n"] > 0) & (frame["images"].notna() | (table == "token_analysis"))]
+    several = sorted(set(scored["n"][scored["n"] > 1]))
+    counts = [f"{int(count):,}" for count in sorted(scored["images"].dropna().unique())]
+    images = f"{' or '.join(counts)} test images" if counts else ""
+    if not several:
+        return f"One seed{', ' + images if images else ''}: {ONE_SEED}, so no interval is given."
+    seeds = f"{several[0]} seeds" if len(several) == 1 else "the seeds in parentheses"
+    text = f"The interval is over {seeds} " + (f"and {images} ({IMAGES_TOO})." if images else "(Student’s t).")
+    noun = {"fraction": "Fractions", "cosine": "Cosines"}.get(TABLE_KINDS.get(table, ""), "Accuracies")
+    return text + (f" {noun} without ± are of one seed: {ONE_SEED}." if (scored["n"] == 1).any() else "")
 
 
 def table_html(recipe: Table, frame: pd.DataFrame, notes: Sequence[str]) -> str:

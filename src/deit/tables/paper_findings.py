@@ -1,225 +1,290 @@
-"""Whether the paper's findings show in a study: computed from its tables, each as a sentence with its numbers."""
+"""The paper's findings: which cells each compares, and where it wants their difference. The one place that says so."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-
-import pandas as pd
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from .titles import title
 
-MARGIN = 1.0
-"""Points by which hard distillation must beat no distillation at every size (the paper: 2.1, 1.1, 1.2)."""
+MARGIN = 0.5
+"""Points of accuracy. Two methods that surely differ by less are called equal, and one that surely falls short of
+another by less is called at least as good. The paper's gains that it calls an improvement are 0.5 to 2 points, the
+standard deviation over seeds that it gives is 0.2."""
+ORTHOGONAL = 0.2
+"""Two tokens whose cosine is surely nearer to zero are called nearly orthogonal (79 to 101 degrees; the paper: .06)."""
+FINETUNED = "-finetuned"
+
+Place = tuple[str, str]
+"""Row and column of a cell."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    claim: str
-    """The paper's finding."""
-    status: str
-    """shown, not shown, or not measured."""
-    evidence: tuple[str, ...]
-    """Ours and the paper's numbers, one comparison each."""
-    remark: str = ""
-    """What to keep in mind."""
-
-
-@dataclass(frozen=True)
-class Gain:
-    """One cell minus another."""
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One comparison that a finding rests on: a cell minus another, or (worse = None) a cell alone."""
 
     what: str
-    ours: float
-    error: float
-    """Standard error of `ours`: of seeds and test images, as if both sides were independent (they share images)."""
-    paper: float
+    better: Place
+    worse: Place | None = None
+    threshold: float = 0.0
+    expected: Literal["above", "below"] = "above"
+    """On which side of the threshold the claim wants the difference."""
+    shared: bool = False
+    """Whether a side of a single run is one network that all seeds of the other meet (a teacher)."""
 
-    def text(self) -> str:
-        paper = f" (paper {signed(self.paper)})" if not math.isnan(self.paper) else ""
-        return f"{self.what} {signed(self.ours)} ± {self.error:.1f}{'*' if self.unsure else ''}{paper}"
+
+@dataclass(frozen=True)
+class Layout:
+    """What a table compares with what depends on its rows and columns."""
+
+    rows: Sequence[str]
+    columns: Sequence[str]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    families: Mapping[str, str] = field(default_factory=dict)
+    """Of Table 2's teachers: convnet or deit."""
+
+    def title(self, key: str) -> str:
+        return title(key, self.titles)
 
     @property
-    def unsure(self) -> bool:
-        """Within two standard errors of zero."""
-        return abs(self.ours) < 2 * self.error
+    def sizes(self) -> list[str]:
+        """Table 3's columns without the fine-tuned ones."""
+        return [column for column in self.columns if not column.endswith(FINETUNED)]
 
 
-def signed(value: float) -> str:
-    return f"{'−' if round(value, 1) < 0 else '+'}{abs(value):.1f}"
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A finding of the paper that a table can tell of."""
+
+    key: str
+    table: str
+    text: str
+    pairs: Callable[[Layout], list[Pair]]
+    remark: str = ""
+    row: str = ""
+    """Where it is not empty, the finding is spoken of only if the table has this row."""
+
+    def is_of(self, table: str, rows: Sequence[str]) -> bool:
+        return self.table == table and (not self.row or self.row in rows)
 
 
-def findings(
-    frames: Mapping[str, pd.DataFrame],
-    titles: Mapping[str, str] | None = None,
-    families: Mapping[str, str] | None = None,
-) -> list[Finding]:
-    """The paper's findings that the tables at hand (name -> frame) can tell of.
-
-    `families` tells of each teacher of Table 2 whether it is a convnet or a deit.
-    """
-    found: list[Finding] = []
-    if "table_3" in frames:
-        found += distillation_findings(Numbers(frames["table_3"], titles))
-    if "table_2" in frames:
-        found += teacher_findings(Numbers(frames["table_2"], titles), families or {})
-    if "table_4" in frames:
-        found.append(agreement_finding(Numbers(frames["table_4"], titles)))
-    if "token_analysis" in frames:
-        found.append(cosine_finding(Numbers(frames["token_analysis"], titles)))
-    return found
+def over(better: str, worse: str, finetuned: bool = True) -> Callable[[Layout], list[Pair]]:
+    """One method of Table 3 better than another, in each column; of the sizes as pre-trained only, if so asked."""
+    return lambda layout: [
+        Pair(what=layout.title(column), better=(better, column), worse=(worse, column))
+        for column in (layout.columns if finetuned else layout.sizes)
+    ]
 
 
-class Numbers:
-    """A frame by (row, column)."""
-
-    def __init__(self, frame: pd.DataFrame, titles: Mapping[str, str] | None):
-        self.cells = frame.set_index(["row", "column"])
-        self.columns = list(dict.fromkeys(frame["column"]))
-        self.rows = list(dict.fromkeys(frame["row"]))
-        self.titles = titles
-
-    def ours(self, row: str, column: str) -> float:
-        """nan where the study has no such cell."""
-        return self.cells["ours"].get((row, column), math.nan)
-
-    def gain(self, better: tuple[str, str], worse: tuple[str, str], what: str) -> Gain:
-        """The first cell minus the second; nan where one is missing."""
-        if not {better, worse} <= set(self.cells.index):
-            return Gain(what, math.nan, math.nan, math.nan)
-        first, second = self.cells.loc[better], self.cells.loc[worse]
-        error = math.hypot(standard_error(first), standard_error(second))
-        return Gain(what, first.ours - second.ours, error, first.paper - second.paper)
-
-    def gains(self, better: str, worse: str, columns: Iterable[str] | None = None) -> list[Gain]:
-        """One row minus another in each column."""
-        columns = self.columns if columns is None else columns
-        return [self.gain((better, column), (worse, column), title(column, self.titles)) for column in columns]
+def equal(one: str, other: str) -> Callable[[Layout], list[Pair]]:
+    """Two methods of Table 3 equal within the margin in each column: two one-sided tests each."""
+    return lambda layout: [
+        Pair(what=layout.title(column), better=(one, column), worse=(other, column), threshold=bound, expected=side)
+        for column in layout.columns
+        for bound, side in bounds(MARGIN)
+    ]
 
 
-def standard_error(cell: pd.Series) -> float:
-    """Of an accuracy in percent: chance of the test images, and of the seeds where there are several."""
-    share = cell.ours / 100
-    images = 100**2 * share * (1 - share) / cell.images if cell.images > 0 else 0.0
-    seeds = cell["std"] ** 2 / cell.n if cell.n > 1 else 0.0
-    return math.sqrt(images + seeds)
+def bounds(margin: float) -> Iterator[tuple[float, Literal["above", "below"]]]:
+    yield -margin, "above"
+    yield margin, "below"
 
 
-def judged(claim: str, gains: list[Gain], holds: Callable[[float], bool]) -> Finding:
-    """Shown if every gain that was measured holds; those within two standard errors of zero get an asterisk."""
-    gains = [gain for gain in gains if not math.isnan(gain.ours)]
-    if not gains:
-        return unmeasured(claim)
-    status = "shown" if all(holds(gain.ours) for gain in gains) else "not shown"
-    return Finding(claim, status, tuple(gain.text() for gain in gains))
-
-
-def unmeasured(claim: str) -> Finding:
-    return Finding(claim, "not measured", (), "The study does not have these runs.")
-
-
-def positive(gain: float) -> bool:
-    return gain > 0
-
-
-def distillation_findings(table: Numbers) -> list[Finding]:
-    """Table 3."""
-    sizes = [column for column in table.columns if not column.endswith("-finetuned")]
-    either = [
-        table.gain(("token_fusion", column), (f"token_{head}", column), f"{title(column, table.titles)} over {head}")
-        for column in table.columns
+def fusion_over_heads(layout: Layout) -> list[Pair]:
+    return [
+        Pair(
+            what=f"{layout.title(column)} over {head}",
+            better=("token_fusion", column),
+            worse=(f"token_{head}", column),
+            threshold=-MARGIN,
+        )
+        for column in layout.columns
         for head in ("class", "distillation")
     ]
-    finer = [
-        table.gain((row, column), (row, column.removesuffix("-finetuned")), title(row, table.titles))
+
+
+def finetuned_over_pretrained(layout: Layout) -> list[Pair]:
+    columns = [column for column in layout.columns if column.endswith(FINETUNED)]
+    return [
+        Pair(
+            what=", ".join([layout.title(row)] + [layout.title(column)] * (len(columns) > 1)),
+            better=(row, column),
+            worse=(row, column.removesuffix(FINETUNED)),
+        )
         for row in ("labels", "soft", "hard", "token_fusion")
-        for column in table.columns
-        if column.endswith("-finetuned")
+        for column in columns
     ]
+
+
+def convnets_over_transformers(layout: Layout) -> list[Pair]:
+    """Students of Table 2, by what their teachers are."""
     return [
-        judged(
-            f"Hard distillation beats no distillation at every size, by at least {MARGIN:g} point.",
-            table.gains("hard", "labels", sizes),
-            lambda gain: gain >= MARGIN,
-        ),
-        judged(
-            "Hard distillation beats usual (soft) distillation at every size.", table.gains("hard", "soft"), positive
-        ),
-        judged(
-            "The distillation token, read by class + distillation, beats hard distillation without it.",
-            table.gains("token_fusion", "hard"),
-            positive,
-        ),
-        judged("Class + distillation is at least as good as either head.", either, lambda gain: gain >= 0),
-        judged(
-            "The distillation embedding is better than the class embedding.",
-            table.gains("token_distillation", "token_class"),
-            positive,
-        ),
-        judged("Fine-tuning at the higher resolution helps.", finer, positive),
+        Pair(
+            what=layout.title(convnet) + (" ↑" if phase == "finetuned" else ""),
+            better=(convnet, phase),
+            worse=(transformer, phase),
+        )
+        for transformer in of_family(layout, "deit")
+        for phase in phases(layout)
+        for convnet in of_family(layout, "convnet")
     ]
 
 
-def teacher_findings(table: Numbers, families: Mapping[str, str]) -> list[Finding]:
-    """Table 2."""
-    transformers = [row for row in table.rows if families.get(row) == "deit"]
-    convnets = [row for row in table.rows if families.get(row) == "convnet"]
-    phases = [column for column in ("pretrained", "finetuned") if column in table.columns]
-    gains = [
-        table.gain(
-            (convnet, phase),
-            (transformer, phase),
-            f"{title(convnet, table.titles)}{' ↑' if phase == 'finetuned' else ''}",
-        )
-        for transformer in transformers
-        for phase in phases
-        for convnet in convnets
-    ]
-    beyond = [
-        table.gain(
-            (row, "finetuned" if "finetuned" in phases else "pretrained"), (row, "teacher"), title(row, table.titles)
-        )
-        for row in convnets
-    ]
+def students_over_teachers(layout: Layout) -> list[Pair]:
     return [
-        judged("Every convnet is a better teacher than the transformer, for the same student.", gains, positive),
-        judged("The student, fine-tuned, outgrows its convnet teacher.", beyond, positive),
+        Pair(what=layout.title(row), better=(row, phase), worse=(row, "teacher"), shared=True)
+        for row in of_family(layout, "convnet")
+        for phase in phases(layout)[-1:]
     ]
 
 
-def agreement_finding(table: Numbers) -> Finding:
-    """Table 4."""
-    claim = "Distillation brings decisions nearer to the convnet’s, those of the distillation head most."
-    rows = ("deit", "token_class", "token_distillation")
-    far = [table.ours("convnet", row) for row in rows]
-    if any(math.isnan(value) for value in far):
-        return unmeasured(claim)
-    theirs = [table.cells["paper"].get(("convnet", row), math.nan) for row in rows]
-    numbers = [
-        f"{title(row, table.titles)} {a:.3f} (paper {b:.3f})" for row, a, b in zip(rows, far, theirs, strict=True)
+def of_family(layout: Layout, family: str) -> list[str]:
+    return [row for row in layout.rows if layout.families.get(row) == family]
+
+
+def phases(layout: Layout) -> list[str]:
+    return [phase for phase in ("pretrained", "finetuned") if phase in layout.columns]
+
+
+def nearer_to_the_convnet(layout: Layout) -> list[Pair]:
+    """Table 4: the farther minus the nearer, in disagreement with the convnet."""
+    return [
+        Pair(
+            what=f"{layout.title(farther)} farther than {layout.title(nearer)}",
+            better=("convnet", farther),
+            worse=("convnet", nearer),
+        )
+        for farther, nearer in (("deit", "token_class"), ("token_class", "token_distillation"))
     ]
-    status = "shown" if far[0] > far[1] > far[2] else "not shown"
-    return Finding(claim, status, tuple(numbers), "Fraction of images on which each differs from the convnet.")
 
 
-def cosine_finding(table: Numbers) -> Finding:
-    """Token analysis: from nearly orthogonal to alike, layer by layer, but less alike than two class tokens."""
-    claim = "The two tokens start apart and grow alike layer by layer, yet stay less alike than two class tokens would."
-    evidence, holds = [], []
-    for column in [column for column in table.columns if column.endswith("/token")]:
-        cosines, control = cosines_of(table, column), cosines_of(table, column.replace("/token", "/two_class_tokens"))
-        if cosines:
-            beside = f" (control: {control[-1]:.3f})" if control else ""
-            path = " → ".join(f"{cosine:.2f}" for cosine in cosines)
-            evidence.append(f"{title(column, table.titles)} {path}{beside}")
-            holds.append(cosines == sorted(cosines) and cosines[-1] < (control[-1] if control else 1))
-    if not evidence:
-        return unmeasured(claim)
-    theirs = " … ".join(f"{value:g}" for value in table.cells["paper"].dropna().drop_duplicates())
-    remark = f"Cosine at the input, then after each layer. The paper: {theirs} (input, last layer, control)."
-    return Finding(claim, "shown" if all(holds) else "not shown", tuple(evidence), remark)
+def token_columns(layout: Layout) -> list[str]:
+    return [column for column in layout.columns if column.endswith("/token")]
 
 
-def cosines_of(table: Numbers, column: str) -> list[float]:
-    """At the input, then layer by layer; empty where they were not measured."""
-    cosines = [table.ours(row, column) for row in table.rows]
-    return [cosine for cosine in cosines if not math.isnan(cosine)]
+def orthogonal_at_the_input(layout: Layout) -> list[Pair]:
+    return [
+        Pair(what=layout.title(column), better=("input", column), threshold=bound, expected=side)
+        for column in token_columns(layout)
+        for bound, side in bounds(ORTHOGONAL)
+    ]
+
+
+def layer_over_layer(layout: Layout) -> list[Pair]:
+    """Students may differ in depth: a layer that one lacks is a cell that the table does not have."""
+    return [
+        Pair(
+            what=", ".join(filter(None, (layout.title(column), f"{layout.title(before)} → {layout.title(row)}"))),
+            better=(row, column),
+            worse=(before, column),
+        )
+        for column in token_columns(layout)
+        for before, row in zip(layout.rows, layout.rows[1:], strict=False)
+    ]
+
+
+def control_over_token(layout: Layout) -> list[Pair]:
+    """At the last layer."""
+    return [
+        Pair(what=layout.title(column), better=(layout.rows[-1], control), worse=(layout.rows[-1], column))
+        for column in token_columns(layout)
+        if (control := column.replace("/token", "/two_class_tokens")) in layout.columns
+    ]
+
+
+CLAIMS = (
+    Claim(
+        key="hard_over_none",
+        table="table_3",
+        text="Hard distillation beats no distillation at every size.",
+        pairs=over("hard", "labels", finetuned=False),
+    ),
+    Claim(
+        key="hard_over_soft",
+        table="table_3",
+        text="Hard distillation beats usual (soft) distillation at every size.",
+        pairs=over("hard", "soft"),
+    ),
+    Claim(
+        key="soft_equals_none",
+        table="table_3",
+        text=f"Usual (soft) distillation equals no distillation, within {MARGIN:g} points.",
+        pairs=equal("soft", "labels"),
+        row="soft",
+    ),
+    Claim(
+        key="soft_mean_equals_none",
+        table="table_3",
+        text="Usual (soft) distillation with the KL averaged over classes, as the original runs had it, equals no "
+        f"distillation, within {MARGIN:g} points.",
+        pairs=equal("soft_mean", "labels"),
+        row="soft_mean",
+    ),
+    Claim(
+        key="token_over_hard",
+        table="table_3",
+        text="The distillation token, read by class + distillation, beats hard distillation without it.",
+        pairs=over("token_fusion", "hard"),
+    ),
+    Claim(
+        key="fusion_not_below_heads",
+        table="table_3",
+        text=f"Class + distillation is at least as good as either head, within {MARGIN:g} points.",
+        pairs=fusion_over_heads,
+    ),
+    Claim(
+        key="distillation_over_class",
+        table="table_3",
+        text="The distillation embedding is better than the class embedding.",
+        pairs=over("token_distillation", "token_class"),
+    ),
+    Claim(
+        key="finetuning_helps",
+        table="table_3",
+        text="Fine-tuning at the higher resolution helps.",
+        pairs=finetuned_over_pretrained,
+    ),
+    Claim(
+        key="convnets_teach_better",
+        table="table_2",
+        text="Every convnet is a better teacher than the transformer, for the same student.",
+        pairs=convnets_over_transformers,
+    ),
+    Claim(
+        key="student_over_teacher",
+        table="table_2",
+        text="The student, fine-tuned, outgrows its convnet teacher.",
+        pairs=students_over_teachers,
+    ),
+    Claim(
+        key="nearer_to_the_convnet",
+        table="table_4",
+        text="Distillation brings decisions nearer to the convnet’s, those of the distillation head most.",
+        pairs=nearer_to_the_convnet,
+        remark="Differences of the fraction of images on which each decides differently from the convnet.",
+    ),
+    Claim(
+        key="tokens_start_apart",
+        table="token_analysis",
+        text=f"The two tokens start nearly orthogonal: a cosine within {ORTHOGONAL:g} of zero at the input.",
+        pairs=orthogonal_at_the_input,
+    ),
+    Claim(
+        key="tokens_grow_alike",
+        table="token_analysis",
+        text="The two tokens’ embeddings grow alike layer by layer.",
+        pairs=layer_over_layer,
+        remark="Differences of the cosine from one layer to the next.",
+    ),
+    Claim(
+        key="tokens_stay_apart",
+        table="token_analysis",
+        text="At the last layer they are less alike than two class tokens would be.",
+        pairs=control_over_token,
+        remark="The control’s cosine minus the distillation token’s.",
+    ),
+)
+
+
+def claims_of(table: str, rows: Sequence[str]) -> list[Claim]:
+    """The findings of which a table with such rows can tell."""
+    return [claim for claim in CLAIMS if claim.is_of(table, rows)]

@@ -24,6 +24,8 @@ class Inputs:
         """Label -> the model whose throughput was measured."""
         self.tokens: dict[str, dict] = {}
         """Run -> its tokens.json."""
+        self._images: dict[tuple[str, ...], tuple[str, ...]] = {}
+        """Lists of images, each kept once: most runs are evaluated on the same."""
         rates = []
         for folder in map(Path, folders):
             result = read_result(folder)
@@ -53,7 +55,8 @@ class Inputs:
     def images(self, run: str, evaluation_set: str) -> tuple[str, ...]:
         """The identities of the images that have a true class, in the order of `decisions`."""
         sheet = read_sheet(self._path(run, evaluation_set))
-        return tuple(sheet["image"].filter(pa.array(_labelled(sheet["targets"]))).to_pylist())
+        found = tuple(sheet["image"].filter(pa.array(_labelled(sheet["targets"]))).to_pylist())
+        return self._images.setdefault(found, found)
 
     def _first(self, sheet: dict[str, pa.Array], run: str, read: str) -> np.ndarray:
         if f"{read}_top5" not in sheet:

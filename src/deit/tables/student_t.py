@@ -7,8 +7,8 @@ import itertools
 import math
 from statistics import NormalDist
 
-NORMAL = 1e8
-"""From so many degrees of freedom on, the normal distribution is the same to eight digits."""
+NORMAL = 1e6
+"""From so many degrees of freedom on, the normal distribution is the same to six digits."""
 SMALL = 1e-300
 
 

@@ -1,7 +1,26 @@
-"""Whether the paper's findings hold in a study: each a claim, its comparisons with intervals, and a verdict."""
+"""Whether the paper's findings hold in a study: each a claim, its comparisons with intervals, and a verdict.
 
-from dataclasses import dataclass
+A claim is of all its comparisons together. It holds where even the least of them does (an intersection-union test: the
+largest of the one-sided p-values), and is contradicted where one lies on the other side of its threshold (the smallest
+p-value there, times their number). Holm's procedure then corrects both p-values for the number of findings.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import pandas as pd
+
+from .paper_findings import Claim, claims_of
+
+LEVEL = 0.05
+"""At most the probability that any claim of a report is wrongly said to hold; and that any is wrongly contradicted."""
+MANY = 4
+"""More comparisons than these are counted in a remark, not named."""
+Unit = Literal["points", "fraction", "cosine"]
+UNITS: dict[str, Unit] = {"table_2": "points", "table_3": "points", "table_4": "fraction", "token_analysis": "cosine"}
+DECIMALS = {"points": 1, "fraction": 3, "cosine": 3}
 
 Verdict = Literal["holds", "contradicted", "undecided", "not measured"]
 
@@ -11,7 +30,7 @@ class Comparison:
     """One of the comparisons that a finding rests on: a cell minus another, or a cell alone."""
 
     what: str
-    """What is compared, as people read it; the unit is that of the table."""
+    """What is compared, as people read it."""
     ours: float
     low: float
     """Lower end of the 95 % interval over seeds and images; nan with one seed. Not corrected for their number."""
@@ -25,6 +44,12 @@ class Comparison:
     threshold: float
     side: Literal["above", "below", "within"]
     """Where the claim wants the difference: above or below the threshold, or nearer to zero than it."""
+
+    def text(self, unit: Unit) -> str:
+        """+1.2 [+0.4, +2.0], 5 seeds (paper +1.1)"""
+        several = f" [{signed(self.low, unit)}, {signed(self.high, unit)}], {self.n} seeds"
+        paper = "" if math.isnan(self.paper) else f" (paper {signed(self.paper, unit)})"
+        return f"{self.what} {signed(self.ours, unit)}{', one seed' if math.isnan(self.low) else several}{paper}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +66,121 @@ class Finding:
     """Corrected p-value of the claim's contrary, all comparisons together: small = the claim holds. nan = no test."""
     p_contradicted: float
     """Corrected p-value of the claim: small = it is contradicted. nan = no test."""
-    unit: str
+    unit: Unit
     """Of the comparisons: points (of accuracy, in percent), fraction (of images) or cosine."""
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """The comparisons as text."""
+        return tuple(comparison.text(self.unit) for comparison in self.comparisons)
 
     @property
     def p(self) -> float:
         """The smaller of the two: the corrected p-value behind the verdict."""
         return min(self.p_holds, self.p_contradicted)
+
+
+def signed(value: float, unit: Unit) -> str:
+    text = f"{abs(value):.{DECIMALS[unit]}f}"
+    return ("" if float(text) == 0 else "−" if value < 0 else "+") + text
+
+
+def findings(tables: Iterable) -> list[Finding]:
+    """The paper's findings of which these tables (PaperTable) can tell, corrected for their number."""
+    raw = [
+        judged(claim, table.comparisons[table.comparisons["finding"] == claim.key])
+        for table in tables
+        for claim in claims_of(table.name, table.recipe.rows)
+    ]
+    return corrected(raw)
+
+
+def corrected(raw: list[Finding]) -> list[Finding]:
+    """p-values corrected for the number of findings, and the verdicts that follow."""
+    holds = holm([finding.p_holds for finding in raw])
+    against = holm([finding.p_contradicted for finding in raw])
+    return [
+        replace(finding, p_holds=one, p_contradicted=other, verdict=verdict(finding, one, other))
+        for finding, one, other in zip(raw, holds, against, strict=True)
+    ]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (1979): the least p-value times their number, the next times one less, and so on.
+
+    nan, a test that was not made, does not count and stays.
+    """
+    order = sorted((p, number) for number, p in enumerate(p_values) if not math.isnan(p))
+    found, least = [math.nan] * len(p_values), 0.0
+    for rank, (p, number) in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * p))
+        found[number] = least
+    return found
+
+
+def verdict(finding: Finding, p_holds: float, p_contradicted: float) -> Verdict:
+    if not finding.comparisons:
+        return "not measured"
+    if p_holds <= LEVEL:
+        return "holds"
+    return "contradicted" if p_contradicted <= LEVEL else "undecided"
+
+
+def judged(claim: Claim, rows: pd.DataFrame) -> Finding:
+    """A claim with the p-values of all its comparisons together, not yet corrected."""
+    measured = rows[rows["n"] > 0]
+    above = measured["expected"] == "above"
+    holds = measured["p_above"].where(above, measured["p_below"])
+    against = measured["p_below"].where(above, measured["p_above"])
+    tested = bool(holds.notna().any())
+    return Finding(
+        claim=claim.text,
+        verdict="undecided",
+        comparisons=tuple(shown(measured)),
+        remark=" ".join(filter(None, remarks(claim, rows))),
+        p_holds=float(holds.fillna(1.0).max()) if tested else math.nan,
+        p_contradicted=min(1.0, len(against) * float(against.min())) if tested else math.nan,
+        unit=UNITS[claim.table],
+    )
+
+
+def shown(measured: pd.DataFrame) -> Iterable[Comparison]:
+    """A comparison a pair of cells; the two tests of an equivalence are one."""
+    sides = ["better_row", "better_column", "worse_row", "worse_column"]
+    for _, tests in measured.groupby(sides, sort=False):
+        row = next(tests.itertuples())
+        yield Comparison(
+            what=row.what,
+            ours=row.difference,
+            low=row.low,
+            high=row.high,
+            n=int(row.n),
+            images=None if pd.isna(row.images) else int(row.images),
+            paper=row.paper,
+            threshold=abs(row.threshold) if len(tests) > 1 else row.threshold,
+            side="within" if len(tests) > 1 else row.expected,
+        )
+
+
+def remarks(claim: Claim, rows: pd.DataFrame) -> Iterable[str]:
+    """What to keep in mind: the claim's own remark, and what of it is measured with one seed, or not at all."""
+    yield claim.remark
+    every, missing, single = names(rows), names(rows[rows["n"] == 0]), names(rows[rows["n"] == 1])
+    if missing == every:
+        yield "The study does not have these runs."
+        return
+    if missing:
+        yield f"Not measured: {listed(missing, every)}."
+    if single:
+        which = "" if len(single) == len(every) - len(missing) else f" in {listed(single, every)}"
+        yield f"One seed{which}: how much another seed, or another machine, would change is unknown."
+    if rows["shared"].astype(bool).any():
+        yield "The convnet is one network for all seeds: its own seed is not varied."
+
+
+def names(rows: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(rows["what"]))
+
+
+def listed(some: list[str], every: list[str]) -> str:
+    return ", ".join(some) if len(some) <= MANY else f"{len(some)} of {len(every)} comparisons"

@@ -1,0 +1,71 @@
+"""What a table's findings compare, computed from the scores behind its cells: a row a comparison."""
+
+import math
+
+import pandas as pd
+
+from ..recipes import Table
+from .cells import Cells
+from .paper_findings import Claim, Layout, Pair, claims_of
+from .scores import Scores, difference
+
+COLUMNS = (
+    "finding",  # key of a claim in paper_findings.py
+    "what",
+    "better_row",
+    "better_column",
+    "worse_row",  # empty with worse_column where a cell stands alone
+    "worse_column",
+    "difference",  # better - worse, in the unit of the table
+    "low",  # ends of the 95 % interval; empty with one seed
+    "high",
+    "df",
+    "n",  # seeds, paired; 0 where the study lacks a side
+    "images",  # empty where the numbers are of no images
+    "paper",  # difference of the paper's two cells
+    "threshold",
+    "expected",  # where the claim wants the difference: above or below the threshold
+    "p_above",  # one-sided p-value of being at most the threshold: small = above it
+    "p_below",
+    "shared",  # whether one network stands for all seeds of a side
+)
+TEXT = ("finding", "what", "better_row", "better_column", "worse_row", "worse_column", "expected")
+
+
+def compare(recipe: Table, cells: Cells) -> pd.DataFrame:
+    """The comparisons of all findings of which this table can tell."""
+    places = list(cells.papers)
+    layout = Layout(
+        rows=list(dict.fromkeys(row for row, _ in places)),
+        columns=list(dict.fromkeys(column for _, column in places)),
+        titles=recipe.options.get("titles", {}),
+        families=recipe.options.get("families", {}),
+    )
+    rows = [
+        comparison(claim, pair, cells) for claim in claims_of(recipe.table, recipe.rows) for pair in claim.pairs(layout)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def comparison(claim: Claim, pair: Pair, cells: Cells) -> tuple:
+    """One row of the frame."""
+    places = [pair.better] + ([pair.worse] if pair.worse else [])
+    theirs = [cells.papers.get(place, math.nan) for place in places]
+    paper = theirs[0] - theirs[1] if pair.worse else theirs[0]
+    found: tuple = (math.nan, math.nan, math.nan, math.nan, 0, None)
+    tests, shared = (math.nan, math.nan), False
+    if all(place in cells.scores for place in places):
+        compared = pair_scores(claim, pair, cells)
+        estimate, shared = compared.estimate(), compared.shared
+        found = (estimate.mean, *estimate.interval(), estimate.df, len(compared.seeds), len(compared.images) or None)
+        tests = estimate.p_above(pair.threshold), estimate.p_below(pair.threshold)
+    names = (claim.key, pair.what, *pair.better, *(pair.worse or ("", "")))
+    return (*names, *found, paper, pair.threshold, pair.expected, *tests, shared)
+
+
+def pair_scores(claim: Claim, pair: Pair, cells: Cells) -> Scores:
+    """A pair's difference, seed by seed and image by image."""
+    one = cells.scores[pair.better]
+    if pair.worse is None:
+        return one
+    return difference(f"{claim.table}, {claim.key}, {pair.what}", one, cells.scores[pair.worse], pair.shared)
