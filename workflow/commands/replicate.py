@@ -89,7 +89,7 @@ def frame(report: Path, table: str) -> pd.DataFrame:
 
 
 def cell(key: tuple[str, str, str], fresh: pd.Series, published: pd.Series, judged: int) -> Replicated:
-    """`key` is table, row and column; `judged` is the number of cells whose spread is known: the correction is for so many."""
+    """`key` is table, row and column; the correction is for `judged` cells, those whose spread is known."""
     table, row, column = key
     difference = abs(fresh["ours"] - published["ours"])
     freedom = published["n"] - 1
