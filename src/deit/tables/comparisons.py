@@ -19,7 +19,7 @@ COLUMNS = (
     "difference",  # better - worse, in the unit of the table
     "low",  # ends of the 95 % interval; empty with one seed
     "high",
-    "df",
+    "df",  # of the spread over seeds: n - 1
     "n",  # seeds, paired; 0 where the study lacks a side
     "images",  # empty where the numbers are of no images
     "paper",  # difference of the paper's two cells

@@ -14,10 +14,7 @@ GUIDE = (
     "Each cell: ours, the mean over seeds ± half of its 95 % interval; below it in grey the paper’s, and ours − paper "
     "(× for images/s and parameters). Bold: the best of its column."
 )
-IMAGES_TOO = (
-    "analysis of variance in which seeds and images are random, after Dorfman, Berbaum and Metz, with Hillis’ degrees "
-    "of freedom"
-)
+IMAGES_TOO = "analysis of variance in which seeds and images are random, Student’s t for the spread over seeds"
 ONE_SEED = "how much another seed, or another machine, would change is unknown"
 KINDS = {
     **dict.fromkeys(("embedding_dimension", "heads", "layers", "resolution"), "dimension"),

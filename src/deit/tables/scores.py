@@ -29,7 +29,12 @@ class Scores:
     def estimate(self) -> Estimate:
         """In the cell's unit."""
         found = over_seeds_and_images(self.values) if self.images else over_seeds(self.values)
-        return Estimate(mean=self.scale * found.mean, error=self.scale * found.error, df=found.df)
+        return Estimate(
+            mean=self.scale * found.mean,
+            seed_error=self.scale * found.seed_error,
+            image_error=self.scale * found.image_error,
+            df=found.df,
+        )
 
     def by_seed(self) -> np.ndarray:
         """The cell's number for each seed, in its unit. (S,)"""

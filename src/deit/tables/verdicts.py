@@ -12,7 +12,7 @@ from typing import Literal
 
 import pandas as pd
 
-from .paper_findings import Claim, claims_of
+from .paper_findings import CLAIMS, Claim
 
 LEVEL = 0.05
 """At most the probability that any claim of a report is wrongly said to hold; and that any is wrongly contradicted."""
@@ -63,9 +63,9 @@ class Finding:
     remark: str = ""
     """What to keep in mind."""
     p_holds: float
-    """Corrected p-value of the claim's contrary, all comparisons together: small = the claim holds. nan = no test."""
+    """Corrected p-value of the claim being false: small = it holds. nan where any comparison has one seed."""
     p_contradicted: float
-    """Corrected p-value of the claim: small = it is contradicted. nan = no test."""
+    """Corrected p-value of the claim being true: small = it is contradicted. nan where all have one seed."""
     unit: Unit
     """Of the comparisons: points (of accuracy, in percent), fraction (of images) or cosine."""
 
@@ -76,8 +76,8 @@ class Finding:
 
     @property
     def p(self) -> float:
-        """The smaller of the two: the corrected p-value behind the verdict."""
-        return min(self.p_holds, self.p_contradicted)
+        """The smaller of the two, the corrected p-value behind the verdict; nan where there is none."""
+        return min((p for p in (self.p_holds, self.p_contradicted) if not math.isnan(p)), default=math.nan)
 
 
 def signed(value: float, unit: Unit) -> str:
@@ -87,12 +87,14 @@ def signed(value: float, unit: Unit) -> str:
 
 def findings(tables: Iterable) -> list[Finding]:
     """The paper's findings of which these tables (PaperTable) can tell, corrected for their number."""
-    raw = [
-        judged(claim, table.comparisons[table.comparisons["finding"] == claim.key])
-        for table in tables
-        for claim in claims_of(table.name, table.recipe.rows)
-    ]
-    return corrected(raw)
+    by_name = {table.name: table for table in tables}
+    return corrected(
+        [
+            judged(claim, table.comparisons[table.comparisons["finding"] == claim.key])
+            for claim in CLAIMS
+            if (table := by_name.get(claim.table)) and claim.is_of(table.name, table.recipe.rows)
+        ]
+    )
 
 
 def corrected(raw: list[Finding]) -> list[Finding]:
@@ -132,14 +134,13 @@ def judged(claim: Claim, rows: pd.DataFrame) -> Finding:
     above = measured["expected"] == "above"
     holds = measured["p_above"].where(above, measured["p_below"])
     against = measured["p_below"].where(above, measured["p_above"])
-    tested = bool(holds.notna().any())
     return Finding(
         claim=claim.text,
         verdict="undecided",
         comparisons=tuple(shown(measured)),
         remark=" ".join(filter(None, remarks(claim, rows))),
-        p_holds=float(holds.fillna(1.0).max()) if tested else math.nan,
-        p_contradicted=min(1.0, len(against) * float(against.min())) if tested else math.nan,
+        p_holds=float(holds.max(skipna=False)),
+        p_contradicted=float(against.count() * against.min()),
         unit=UNITS[claim.table],
     )
 
