@@ -71,6 +71,7 @@ def on_lines(axes: Axes, unit: float) -> Iterator[Box]:
     for collection in axes.collections:
         paths += [collection.get_transform().transform(path.vertices) for path in collection.get_paths()]
     for path in paths:
+        path = path[np.isfinite(path).all(axis=1)]  # of one seed, an error bar has no ends
         for start, end in zip(path, path[1:], strict=False):
             steps = 2 + int(unit * np.hypot(*(end - start)) / 2)
             for x, y in unit * np.linspace(start, end, steps):
