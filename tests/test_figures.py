@@ -80,3 +80,15 @@ def test_an_svg_has_no_ink_of_its_own_and_no_background(tmp_path):
     svg = (tmp_path / "points.svg").read_text()
     assert "prefers-color-scheme: dark" in svg and "currentColor" in svg
     assert svg.count(figures.INK) == 1 and "#ffffff" not in svg and "#000000" not in svg
+
+
+def test_a_name_stands_nearest_to_its_own_point_where_there_is_room():
+    figure, canvas = drawn([("deit-ti", 2536, 72.2), ("deit-ti-token", 2530, 74.5), ("deit-b", 292, 81.8)])
+    canvas.draw()
+    axes, renderer = figure.axes[0], canvas.get_renderer()
+    ends = {text.get_text(): axes.transData.transform(text.xy) for text in axes.texts}
+    for text in axes.texts:
+        box = Text.get_window_extent(text, renderer)
+        middle = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+        nearest = min(ends, key=lambda name: abs(ends[name] - middle).sum())
+        assert nearest == text.get_text()

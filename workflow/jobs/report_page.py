@@ -3,6 +3,7 @@
 import base64
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -76,7 +77,7 @@ def page(
 
 def summary(found: list[Finding]) -> str:
     """How many findings hold, are contradicted, are undecided."""
-    counts = Counter(finding.verdict for finding in found)
+    counts = Counter[str](finding.verdict for finding in found)
     parts = [
         f"{counts[verdict]} {words[counts[verdict] != 1]}"
         for verdict, words in VERDICTS.items()
@@ -87,7 +88,7 @@ def summary(found: list[Finding]) -> str:
 
 def finding_shown(finding: Finding) -> dict:
     """A finding and, where it was measured, its axis with each comparison's thresholds."""
-    shown = {"finding": finding, "unit": UNITS[finding.unit], "seeds": seeds(finding)}
+    shown: dict[str, Any] = {"finding": finding, "unit": UNITS[finding.unit], "seeds": seeds(finding)}
     if finding.comparisons:
         shown["axis"] = axis_of(finding)
         shown["comparisons"] = [(one, list(thresholds(one))) for one in finding.comparisons]

@@ -8,11 +8,10 @@ from deit.recipes import Job
 from deit.results import Result
 from deit.tables import PaperTable
 from deit.tables.predictions import Inputs
-from deit.tables.titles import title
 
 VIEWS, IMAGES = 4, 6
 """Of each kind of mixing, and of each case of disagreement."""
-CLASSIFIERS = {"convnet": "the teacher", "deit": "", "token_fusion": "DeiT⚗"}
+CLASSIFIERS = {"convnet": "teacher", "deit": "DeiT", "token_fusion": "DeiT⚗"}
 """Rows of Table 4 -> what they are called here."""
 
 
@@ -21,7 +20,7 @@ def pictures(job: Job, networks: Mapping[str, Result], shown: list[PaperTable], 
     root = job.execution.data_root
     table = next((table for table in shown if table.name == "table_4"), None)
     compared = [cell for cell in table.recipe.cells if cell.row in CLASSIFIERS and cell.runs] if table else []
-    found: dict = {"views": [], "cases": [], "classifiers": [CLASSIFIERS[c.row] or title(c.row) for c in compared]}
+    found: dict = {"views": [], "cases": [], "classifiers": [CLASSIFIERS[cell.row] for cell in compared]}
     student = learner(networks, compared[-1].runs[0] if compared else "")
     if student and (images := at_hand(lambda: training_images(student.job.resolved().data, root))):
         teacher = networks[student.job.inputs["teacher"]]
@@ -40,7 +39,7 @@ def learner(networks: Mapping[str, Result], preferred: str) -> Result | None:
     return next((result for result in taught if result.job.name.endswith(f"/{preferred}")), next(iter(taught), None))
 
 
-def evaluated(read: Inputs, cell, root: str) -> ImageSet:
+def evaluated(read: Inputs, cell: Cell, root: str) -> ImageSet:
     recipe = read.sheets[cell.runs[0]].job.resolved()
     return evaluation_images(recipe.data, recipe.evaluation_sets[cell.evaluation_set], root, cell.evaluation_set)
 

@@ -81,7 +81,7 @@ def accuracy_throughput(recipe: Table, frame: pd.DataFrame) -> Figure:
                 draw_family(axes, name, members, spread)
             axes.set(xscale="log", xlabel="images per second", title=heading)
             axes.margins(0.18, 0.14)
-            axes.set_ylim(*wider(points["accuracy"]))  # of the points: with two seeds an interval can be huge
+            axes.set_ylim(*wider(points["accuracy"]))  # with two seeds an interval can be huge
             plain_ticks(axes)
             names = [
                 (title(row, titles), *point) for row, point in points[["images_per_second", "accuracy"]].iterrows()
@@ -124,7 +124,7 @@ def plain_ticks(axes: Axes) -> None:
 def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
     """Cosine of the two tokens at the input and after each layer, with 95 % intervals; crosses are the paper's."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.4, 3.3), layout="constrained")
+        figure = Figure(figsize=(6.8, 3.3), layout="constrained")
         axes = figure.subplots()
         layers = dict.fromkeys(frame["row"])
         depth = frame["row"].map({layer: number for number, layer in enumerate(layers)})
@@ -136,7 +136,8 @@ def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
         axes.plot(depth[theirs.index], theirs["paper"], "x", color=INK, ms=6, label="the paper", zorder=5)
         axes.set_xticks(range(len(layers)), ["input", *(str(layer) for layer in range(1, len(layers)))])
         axes.set(xlabel="after layer", ylabel="cosine of the two tokens")
-        axes.legend(fontsize=8.5)
+        axes.set_ylim(*wider(pd.concat([frame["ours"], frame["paper"]]).dropna()))
+        figure.legend(fontsize=8.5, loc="outside right upper")
     return figure
 
 
@@ -175,4 +176,6 @@ def draw_runs(axes: Axes, history: pd.DataFrame, metric: str) -> None:
             lw=1,
             alpha=0.8,
         )
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
+    last = int(history["epoch"].max()) + 1
+    axes.set_xlim(1 - 0.06 * last, 1.06 * last)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(min(4, last), integer=True))

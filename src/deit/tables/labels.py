@@ -17,6 +17,8 @@ NEAR = 13
 """Up to this distance a name needs no line that leads to it."""
 POINT, GAP = 4.0, 1.5
 """Half of a point, and what stays free around a name; in points of type."""
+ON_LINE, NEARER = 15, 25
+"""What it costs to cover a line, or to stand nearer to another point; as so much further away from its own."""
 ALIGNED = {1: ("left", "bottom"), 0: ("center", "center"), -1: ("right", "top")}
 
 
@@ -32,15 +34,19 @@ class Box(NamedTuple):
         across = self.left < other.right and other.left < self.right
         return across and self.bottom < other.top and other.bottom < self.top
 
+    def distance(self, other: "Box") -> float:
+        across = max(self.left - other.right, other.left - self.right, 0)
+        return float(np.hypot(across, max(self.bottom - other.top, other.bottom - self.top, 0)))
+
     def within(self, other: "Box") -> bool:
         across = other.left <= self.left and self.right <= other.right
         return across and other.bottom <= self.bottom and self.top <= other.top
 
 
 def place_names(axes: Axes, names: Sequence[Name], size: float, colour: str) -> None:
-    """Writes the names, each as near to its point as it covers nothing; call it when all else is drawn.
+    """Writes the names, each near its point and covering no point and no other name; call it when all else is drawn.
 
-    Where there is no such place, a name covers lines rather than points and other names.
+    Lines are covered, and other points neared, only where a name would stand much further away without.
     """
     canvas = FigureCanvasAgg(axes.figure)
     canvas.draw()  # only then the layout is known
@@ -54,10 +60,16 @@ def place_names(axes: Axes, names: Sequence[Name], size: float, colour: str) -> 
         places = list(product(DISTANCES, sorted(DIRECTIONS, reverse=True)))
         boxes = [box_at(point, *place, unit * extent.width, unit * extent.height) for place in places]
         free = [i for i, box in enumerate(boxes) if box.within(frame) and not any(map(box.meets, taken))]
-        clear = [i for i in free if not any(map(boxes[i].meets, lines))]
-        best = (clear or free or [0])[0]
+        costs = {i: places[i][0] + cost(boxes[i], point, points, lines) for i in free}
+        best = min(costs, key=costs.__getitem__, default=0)
         taken.append(boxes[best])
         write(axes, name, *places[best], size, colour)
+
+
+def cost(box: Box, own: Box, points: Sequence[Box], lines: Sequence[Box]) -> float:
+    """Of what a place has against it, but for its distance."""
+    nearer = any(box.distance(point) < box.distance(own) for point in points if point != own)
+    return ON_LINE * any(map(box.meets, lines)) + NEARER * nearer
 
 
 def around(point: np.ndarray) -> Box:
