@@ -15,7 +15,14 @@ def finding(*numbers: tuple[float, float, float, float], threshold: float = 0.0,
         for ours, low, high, paper in numbers
     ]
     return Finding(
-        claim="c", verdict="undecided", comparisons=tuple(made), p_holds=0.5, p_contradicted=0.5, unit="points"
+        key="k",
+        table="t",
+        claim="c",
+        verdict="undecided",
+        comparisons=tuple(made),
+        p_holds=0.5,
+        p_contradicted=0.5,
+        unit="points",
     )
 
 

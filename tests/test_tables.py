@@ -5,21 +5,30 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic_study as study
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deit import tables
-from deit.recipes import Cell
-from deit.tables import cells, layout
-from deit.tables.paper_findings import Numbers, findings
+from deit.recipes import Cell, Table
+from deit.tables import PaperTable, cells, figures, findings, layout
+from deit.tables.comparisons import compare
 from deit.tables.predictions import Inputs
 from deit.tables.titles import title
 
-TEACHERS = study.tables()["table_2"].options["families"]
 STD = 0.4 / math.sqrt(2)
 """Sample standard deviation of two seeds 0.4 points apart."""
+VERDICTS = [
+    *["holds"] * 2,
+    "undecided",  # soft is .8 points above labels, more than the margin, but not surely
+    *["holds"] * 4,
+    *["undecided"] * 2,  # Table 2: one seed of most students
+    *["holds"] * 3,
+    "undecided",  # one seed of the control
+]
+"""In the order of paper_findings.CLAIMS."""
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +41,20 @@ def inputs(results) -> Inputs:
     return Inputs([folder for section in ("predictions", "throughput", "tokens") for folder in results[section]])
 
 
+def computed(recipe: Table, inputs: Inputs) -> PaperTable:
+    """What tables.compute makes of a recipe file."""
+    found, _ = cells.BUILDERS[recipe.table](recipe, inputs)
+    return PaperTable(recipe, found.frame(), compare(recipe, found), [])
+
+
 @pytest.fixture(scope="module")
-def frames(inputs) -> dict:
-    return {name: cells.BUILDERS[name](recipe, inputs)[0] for name, recipe in study.tables().items()}
+def shown(inputs) -> dict[str, PaperTable]:
+    return {name: computed(recipe, inputs) for name, recipe in study.tables().items()}
+
+
+@pytest.fixture(scope="module")
+def frames(shown) -> dict:
+    return {name: table.frame for name, table in shown.items()}
 
 
 def value(frame, row, column, field="ours"):
@@ -98,27 +118,34 @@ def test_disagreement_is_a_distance(decided, data):
     other, third = data.draw(as_long), data.draw(as_long)
 
     class Fixed:
-        said = {"a": np.array(decided), "b": np.array(other), "c": np.array(third)}
+        said = {"a/seed0": np.array(decided), "b/seed0": np.array(other), "c/seed0": np.array(third)}
 
         def images(self, run, evaluation_set):
-            return len(self.said[run])
+            return tuple(map(str, range(len(self.said[run]))))
 
         def decisions(self, run, evaluation_set, read):
             return self.said[run]
 
+    classifiers = {name: Cell(row=name, column="", runs=(f"{name}/seed0",)) for name in "abc"}
+
     def distance(one: str, two: str) -> float:
-        cell = Cell(row="", column="", runs=(one,))
-        return cells.pair_differs(Fixed(), (one, cell), (two, cell))
+        return cells.disagreements(Fixed(), classifiers, one, two).estimate().mean
 
     differing = sum(x != y for x, y in zip(decided, other, strict=True))
     assert distance("a", "b") == distance("b", "a") == differing / len(decided)
     assert distance("a", "b") <= distance("a", "c") + distance("c", "b") + 1e-12
 
 
-def test_disagreement_refuses_unequal_numbers_of_seeds():
-    one, other = Cell(row="deit", column="", runs=("a", "b")), Cell(row="token_class", column="", runs=("c", "d", "e"))
-    with pytest.raises(SystemExit, match="deit has 2 runs, token_class 3. Give both the same seeds"):
-        cells.seed_pairs(one, other)
+def test_disagreement_pairs_the_seeds_that_both_have(inputs):
+    one, other = (study.seeds("deit-b", method) for method in ("labels", "hard"))
+    classifiers = {
+        "deit": Cell(row="deit", column="", runs=one, evaluation_set="test"),
+        "token_class": Cell(row="token_class", column="", runs=other, evaluation_set="test"),
+        "second": Cell(row="second", column="", runs=other[1:] * 2, evaluation_set="test"),
+    }
+    assert cells.disagreements(inputs, classifiers, "deit", "token_class").seeds == (0, 1)
+    shared = cells.disagreements(inputs, classifiers, "deit", "second")
+    assert shared.seeds == (0, 1) and shared.shared
 
 
 def test_throughput_stands_beside_accuracy(frames):
@@ -160,7 +187,7 @@ def test_a_run_whose_tokens_were_not_compared_is_named(inputs):
 
 def test_missing_cells_are_dashes(inputs):
     recipe = study.table_recipe("table_3", [Cell(row="soft_mean", column="deit-ti", runs=())])
-    frame = cells.BUILDERS["table_3"](recipe, inputs)[0]
+    frame = computed(recipe, inputs).frame
     assert frame["n"].tolist() == [0] and frame["ours"].isna().all()
     assert layout.grid(recipe, frame)[2]["soft_mean", "deit-ti"] == layout.Shown(ours="—")
     assert "—" in layout.table_html(recipe, frame, [])
@@ -171,25 +198,34 @@ def test_best_of_each_column_is_bold_and_spread_is_shown(frames):
     rows, columns, shown = layout.grid(recipe, frames["table_3"])
     best = {row for row in rows for column in columns if shown[row, column].best}
     assert best == {"token_fusion", "token_fusion_logits"}  # equal here
-    assert shown["hard", "deit-ti"] == layout.Shown("74.5", "± 0.3", "74.3 · +0.2", False)
+    assert shown["hard", "deit-ti"] == layout.Shown("74.5", "± 3.7", "74.3 · +0.2", False)
     fourth = layout.grid(study.tables()["table_4"], frames["table_4"])[2]
-    assert fourth["convnet", "deit"] == layout.Shown(".102", "± .003", ".133 · −.031")
+    assert fourth["convnet", "deit"] == layout.Shown(".102", "± .031", ".133 · −.031")
     assert fourth["deit", "deit"] == layout.Shown("0")
 
 
 def test_seeds_are_counted_in_each_cell_only_where_they_differ(frames):
     frame = frames["table_3"].copy()
     frame.loc[0, "n"] = 3
-    assert layout.grid(study.tables()["table_3"], frame)[2]["labels", "deit-ti"].spread == "± 0.3 (3)"
-    notes = layout.notes(study.tables()["table_3"], frame)
-    assert "parentheses" in notes[1]
-    assert "± is over 2 seeds" in layout.notes(study.tables()["table_3"], frames["table_3"])[1]
+    assert layout.grid(study.tables()["table_3"], frame)[2]["labels", "deit-ti"].spread.endswith(" (3)")
+    assert "over the seeds in parentheses and 1,000 test images" in layout.notes(study.tables()["table_3"], frame)[1]
 
 
-def test_notes_give_the_binomial_standard_error(frames):
-    third = layout.notes(study.tables()["table_3"], frames["table_3"])[-1]
-    median = frames["table_3"]["ours"].median() / 100
-    assert f"{100 * math.sqrt(median * (1 - median) / 1000):.2f} points" in third
+def test_notes_say_what_plus_minus_is(frames):
+    """n, images and test beside each number; of one seed nothing but that its spread is unknown."""
+    recipes = study.tables()
+    third, second = (layout.notes(recipes[name], frames[name])[1] for name in ("table_3", "table_2"))
+    assert third.startswith("The interval is over 2 seeds and 1,000 test images (analysis of variance")
+    assert "one seed" not in third and "Accuracies without ± are of one seed: how much another seed" in second
+    single = frames["table_3"].assign(n=1, low=math.nan, high=math.nan)
+    assert layout.notes(recipes["table_3"], single)[1].startswith("One seed, 1,000 test images: how much another")
+    assert "±" not in str(layout.grid(recipes["table_3"], single))
+    assert (
+        "2 seeds (Student’s t). Cosines without ±"
+        in layout.notes(recipes["token_analysis"], frames["token_analysis"])[1]
+    )
+    for name, frame in frames.items():
+        assert "standard error" not in " ".join(layout.notes(recipes[name], frame))
 
 
 @pytest.mark.parametrize("name", ["table_1", "table_2", "table_3", "table_4", "table_5", "token_analysis"])
@@ -202,55 +238,140 @@ def test_latex_is_balanced_and_rectangular(frames, name):
     assert text.isascii()
 
 
-def test_every_finding_is_judged_by_the_numbers(frames):
-    found = findings(frames, families=TEACHERS)
-    assert [finding.status for finding in found] == ["shown"] * 7 + ["not shown"] + ["shown"] * 2
-    assert found[0].evidence[0] == "DeiT-Ti +4.3 ± 2.0 (paper +2.1)"
-    assert "*" in found[2].evidence[0]  # +0.7 is within two standard errors of zero
-    assert found[7].claim.startswith("The student, fine-tuned, outgrows") and "−5.0" in found[7].evidence[0]
+def test_every_finding_has_a_verdict(shown):
+    """The study's seeds lie .4 points apart, its images number 1,000, and most gains are of some points."""
+    found = findings(shown.values())
+    by_claim = {finding.claim: finding for finding in found}
+    assert [finding.verdict for finding in found] == VERDICTS
+    hard = by_claim["Hard distillation beats no distillation at every size."]
+    assert [(one.what, one.n, one.images, one.side) for one in hard.comparisons] == [
+        (what, 2, 1000, "above") for what in ("DeiT-Ti", "DeiT-S", "DeiT-B")
+    ]
+    first = hard.comparisons[0]
+    assert (first.ours, first.paper) == pytest.approx((4.3, 2.1))
+    images_alone = 1.96 * 100 * math.sqrt(0.043 * 0.957 / 999)  # the gain is the same for both seeds
+    assert 0.9 * images_alone < first.ours - first.low <= images_alone
+    assert hard.evidence[0] == "DeiT-Ti +4.3 [+3.1, +5.5], 2 seeds (paper +2.1)"
+    (teachers,) = (finding for finding in found if "better teacher" in finding.claim)
+    assert teachers.remark == "One seed: how much another seed, or another machine, would change is unknown."
+    assert math.isnan(teachers.p) and teachers.evidence[0] == "RegNetY-4GF +1.0, one seed (paper +0.8)"
+    (outgrows,) = (finding for finding in found if "outgrows" in finding.claim)
+    assert "The convnet is one network for all seeds: its own seed is not varied." in outgrows.remark
+    soft = by_claim["Usual (soft) distillation equals no distillation, within 0.5 points."]
+    assert {(one.side, one.threshold) for one in soft.comparisons} == {("within", 0.5)} and len(soft.comparisons) == 4
 
 
-def test_a_finding_turns_with_the_numbers(frames):
-    third = frames["table_3"].copy()
-    weaker = (third["row"] == "hard") & (third["column"] == "deit-s")
-    third.loc[weaker, "ours"] = 75.1  # only 0.9 above labels
-    first, second, *_ = findings({"table_3": third})
-    assert (first.status, second.status) == ("not shown", "shown")
-    second = frames["table_2"].copy()
-    second.loc[(second["row"] == "regnety-4gf") & (second["column"] == "pretrained"), "ours"] = 78.0
-    assert findings({"table_2": second}, families=TEACHERS)[0].status == "not shown"
+def test_one_seed_is_never_more_than_undecided(inputs):
+    """Whatever the gain: here every cell keeps the first of its runs."""
+    for recipe in study.tables().values():
+        single = tuple(cell.model_copy(update={"runs": cell.runs[:1]}) for cell in recipe.cells)
+        table = computed(recipe.model_copy(update={"cells": single}), inputs)
+        assert table.frame["low"].isna().all() and table.comparisons["low"].isna().all()
+        for finding in findings([table]):
+            assert finding.verdict == "undecided" and "One seed" in finding.remark and math.isnan(finding.p)
 
 
-def test_a_transformer_may_have_any_name(frames):
+def reversed_methods(recipe: Table, **swapped: str) -> Table:
+    """The recipe with the runs of some rows exchanged."""
+    runs = {(cell.row, cell.column): cell.runs for cell in recipe.cells}
+    moved = tuple(
+        cell.model_copy(update={"runs": runs[swapped.get(cell.row, cell.row), cell.column]}) for cell in recipe.cells
+    )
+    return recipe.model_copy(update={"cells": moved})
+
+
+def test_a_finding_turns_with_the_numbers(inputs):
+    recipe = reversed_methods(study.tables()["table_3"], hard="labels", labels="hard")
+    first, *_ = findings([computed(recipe, inputs)])
+    assert first.verdict == "contradicted" and first.evidence[0].startswith("DeiT-Ti −4.3 [−5.5, −3.1]")
+    assert first.p == first.p_contradicted < 1e-6 and first.p_holds == 1
+
+
+def test_a_claim_holds_as_far_as_its_least_comparison_and_falls_with_one(shown):
+    """Intersection-union; the other way Bonferroni inside a claim; then Holm over claims."""
+    third = shown["table_3"]
+    rows = third.comparisons.copy()
+    claim = rows["finding"] == "hard_over_none"
+    rows.loc[claim, "p_above"] = [1e-9, 0.03, 1e-9]
+    rows.loc[claim, "p_below"] = [1 - 1e-9, 0.97, 0.001]
+    rows = rows[claim]
+    (finding, *others) = findings([PaperTable(third.recipe, third.frame, rows, [])])
+    assert (finding.verdict, finding.p_holds, finding.p_contradicted) == ("holds", 0.03, pytest.approx(0.003))
+    assert {other.verdict for other in others} == {"not measured"}, "what was not tested is no further test"
+
+
+def test_a_transformer_may_have_any_name(shown, inputs):
     """Table 2's teachers are told by what they are: here both have names of the other kind."""
     names = {"deit-b": "regnety-like", "regnety-4gf": "deit-like"}
-    table = frames["table_2"].assign(row=frames["table_2"]["row"].replace(names))
-    families = {names.get(row, row): family for row, family in TEACHERS.items()}
-    found, expected = findings({"table_2": table}, families=families), findings(frames, families=TEACHERS)[6:8]
-    assert [finding.status for finding in found] == [finding.status for finding in expected]
-    recipe = study.tables()["table_2"]
-    recipe = recipe.model_copy(update={"options": recipe.options | {"families": families}})
+    recipe = shown["table_2"].recipe
+    families = {names.get(row, row): family for row, family in recipe.options["families"].items()}
+    renamed = tuple(cell.model_copy(update={"row": names.get(cell.row, cell.row)}) for cell in recipe.cells)
+    options = recipe.options | {"families": families}
+    recipe = recipe.model_copy(update={"cells": renamed, "rows": tuple(families), "options": options})
+    table = computed(recipe, inputs)
+    assert table.comparisons["difference"].tolist() == shown["table_2"].comparisons["difference"].tolist()
     ruled = [row for row, rule in layout.parted(recipe, list(families)) if rule]
     assert ruled == ["deit-like"], "the first convnet begins another part of the table"
 
 
-def test_findings_without_their_runs_are_not_measured(frames):
-    third = frames["table_3"]
-    found = findings({"table_3": third[third["row"] == "labels"]})
-    assert {finding.status for finding in found[:5]} == {"not measured"}
+def test_findings_without_their_runs_are_not_measured(inputs):
+    cell = Cell(row="labels", column="deit-ti", runs=study.seeds("deit-ti", "labels"), evaluation_set="test")
+    found = findings([computed(study.table_recipe("table_3", [cell]), inputs)])
+    assert {finding.verdict for finding in found} == {"not measured"}
+    assert {finding.remark for finding in found} <= {"The study does not have these runs.", ""}
+    assert not any("averaged over classes" in finding.claim for finding in found), "a row that is not there"
 
 
-def test_standard_error_of_a_difference_is_the_closed_form(frames):
-    numbers = Numbers(frames["table_3"], None)
-    (gain,) = numbers.gains("hard", "labels", ["deit-ti"])
-    shares = (0.745, 0.702)
-    images = sum(p * (1 - p) / 1000 for p in shares) * 100**2
-    assert gain.error == pytest.approx(math.sqrt(images + 2 * STD**2 / 2))
+def test_a_size_that_the_study_lacks_is_named(inputs):
+    recipe = study.tables()["table_3"]
+    fewer = tuple(
+        cell.model_copy(update={"runs": ()}) if (cell.row, cell.column) == ("hard", "deit-s") else cell
+        for cell in recipe.cells
+    )
+    first, *_ = findings([computed(recipe.model_copy(update={"cells": fewer}), inputs)])
+    assert first.verdict == "holds" and first.remark == "Not measured: DeiT-S."
+    assert [one.what for one in first.comparisons] == ["DeiT-Ti", "DeiT-B"]
 
 
-def test_metrics_have_the_agreed_keys(frames):
-    shown = [tables.PaperTable(study.tables()[name], frame, []) for name, frame in frames.items()]
-    metrics = json.loads(json.dumps(tables.metrics(shown)))
+def test_both_reductions_of_the_soft_loss_are_held_against_no_distillation(inputs):
+    """soft_mean is the labels' runs here: no difference at all, with certainty."""
+    cells_ = [
+        Cell(row=row, column="deit-ti", runs=study.seeds("deit-ti", method), evaluation_set="test")
+        for row, method in (("labels", "labels"), ("soft", "hard"), ("soft_mean", "labels"))
+    ]
+    found = {one.claim: one for one in findings([computed(study.table_recipe("table_3", cells_), inputs)])}
+    verdicts = {claim: one.verdict for claim, one in found.items() if "equals" in claim}
+    assert list(verdicts.values()) == ["contradicted", "holds"]
+    assert sum("averaged over classes" in claim for claim in found) == 2
+
+
+def test_comparisons_are_saved_and_loaded(shown, tmp_path):
+    for name, table in shown.items():
+        folder = study.begun(tmp_path, "table", f"tables/{name}", table.recipe)
+        tables.save(table, folder)
+        assert (folder / f"{name}_comparisons.csv").exists() == (len(table.comparisons) > 0)
+        loaded = tables.load(study.sealed(folder))
+        pd.testing.assert_frame_equal(
+            loaded.comparisons, table.comparisons.fillna(np.nan), check_dtype=False, rtol=1e-6
+        )
+        pd.testing.assert_frame_equal(loaded.frame, table.frame.fillna(np.nan), check_dtype=False, rtol=1e-6)
+        assert [one.verdict for one in findings([loaded])] == [one.verdict for one in findings([table])]
+
+
+def test_an_interval_of_two_seeds_does_not_flatten_a_figure(frames):
+    """A bar that is longer than all points together runs out of the frame; others are in it."""
+    recipe, frame = study.tables()["accuracy_throughput"], frames["accuracy_throughput"].copy()
+    first = frame.index[frame["column"] == "accuracy"][0]
+    frame.loc[first, ["low", "high"]] = [-20.0, 200.0]
+    points = frame[frame["column"] == "accuracy"]
+    low, high = figures.accuracy_throughput(recipe, frame).axes[0].get_ylim()
+    others = points.drop(first)
+    assert low < others["low"].fillna(others["ours"]).min() and others["high"].fillna(others["ours"]).max() < high
+    assert low < points["ours"].min() and low > -20 and high < 120
+
+
+def test_metrics_have_the_agreed_keys(shown):
+    metrics = json.loads(json.dumps(tables.metrics(shown.values())))
     assert set(metrics["table_2"]["regnety-4gf"]) == {"teacher", "pretrained", "finetuned"}
     for method in ("labels", "soft", "hard", "token_class", "token_distillation", "token_fusion"):
         assert set(metrics["table_3"][method]) == {"deit-ti", "deit-s", "deit-b", "deit-b-finetuned"}

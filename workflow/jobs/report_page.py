@@ -65,6 +65,7 @@ def page(
         tables=[section(job.resolved().study, table, plan, read, output) for table in shown],
         curves=inlined(curves.with_suffix(".svg")) if curves else "",
         runs=runs,
+        run_names={run.name for run in runs},
         seen=seen,
         made=made,
         phase_titles=PHASES,
@@ -88,7 +89,12 @@ def summary(found: list[Finding]) -> str:
 
 def finding_shown(finding: Finding) -> dict:
     """A finding and, where it was measured, its axis with each comparison's thresholds."""
-    shown: dict[str, Any] = {"finding": finding, "unit": UNITS[finding.unit], "seeds": seeds(finding)}
+    shown: dict[str, Any] = {
+        "finding": finding,
+        "unit": UNITS[finding.unit],
+        "seeds": seeds(finding),
+        "number": titles.TABLES[finding.table][0],
+    }
     if finding.comparisons:
         shown["axis"] = axis_of(finding)
         shown["comparisons"] = [(one, list(thresholds(one))) for one in finding.comparisons]

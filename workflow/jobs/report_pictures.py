@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from deit.datasets import ImageSet, evaluation_images, training_images
 from deit.pictures import class_names, differing_images, seen_views
-from deit.recipes import Job
+from deit.recipes import Cell, Job
 from deit.results import Result
 from deit.tables import PaperTable
 from deit.tables.predictions import Inputs

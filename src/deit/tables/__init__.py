@@ -21,6 +21,7 @@ import pandas as pd
 from ..recipes import Table
 from ..results import read_job, read_result
 from .cells import BUILDERS
+from .comparisons import COLUMNS as COMPARED
 from .comparisons import TEXT, compare
 from .layout import STYLE, notes, table_html, table_latex
 from .predictions import Inputs
@@ -59,10 +60,14 @@ def compute(recipe_path: str | Path, folders: Iterable[str | Path]) -> PaperTabl
 
 
 def save(table: PaperTable, folder: str | Path) -> None:
-    """Writes <table>.csv (the frame), <table>_comparisons.csv, <table>.tex and notes.json into a folder."""
+    """Writes <table>.csv (the frame), <table>.tex and notes.json into a folder.
+
+    A table of which the paper's findings compare some cells also gets <table>_comparisons.csv.
+    """
     folder = Path(folder)
     for name, frame in ((table.name, table.frame), (f"{table.name}_comparisons", table.comparisons)):
-        frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
+        if len(frame) or name == table.name:
+            frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
     (folder / f"{table.name}.tex").write_text(table_latex(table.recipe, table.frame, table.notes))
     (folder / "notes.json").write_text(json.dumps(table.notes, indent=1, ensure_ascii=False))
 
@@ -72,8 +77,10 @@ def load(folder: str | Path) -> PaperTable:
     result = read_result(Path(folder))
     recipe = result.job.resolved()
     frame = pd.read_csv(result.file(f"{recipe.table}.csv"), dtype={"row": str, "column": str})
-    comparisons = pd.read_csv(result.file(f"{recipe.table}_comparisons.csv"), dtype=dict.fromkeys(TEXT, str))
-    comparisons = comparisons.fillna(dict.fromkeys(TEXT, ""))
+    comparisons = pd.DataFrame(columns=list(COMPARED))
+    if (name := f"{recipe.table}_comparisons.csv") in result.sha256:
+        found = pd.read_csv(result.file(name), dtype=dict.fromkeys(TEXT, str))
+        comparisons = found.fillna(dict.fromkeys(TEXT, ""))
     return PaperTable(recipe, frame, comparisons, result.json("notes.json"))
 
 

@@ -81,7 +81,7 @@ def accuracy_throughput(recipe: Table, frame: pd.DataFrame) -> Figure:
                 draw_family(axes, name, members, spread)
             axes.set(xscale="log", xlabel="images per second", title=heading)
             axes.margins(0.18, 0.14)
-            axes.set_ylim(*wider(points["accuracy"]))  # with two seeds an interval can be huge
+            fit_height(axes, points["accuracy"], spread)
             plain_ticks(axes)
             names = [
                 (title(row, titles), *point) for row, point in points[["images_per_second", "accuracy"]].iterrows()
@@ -107,11 +107,16 @@ def half_interval(cells: pd.DataFrame) -> pd.Series:
     return (cells["high"] - cells["low"]) / 2
 
 
-def wider(values: pd.Series) -> tuple[float, float]:
-    """From below the least to above the greatest of the values, by a fifth of their range."""
-    low, high = (values.min(), values.max()) if len(values) else (0.0, 100.0)
-    room = 0.2 * (high - low) or 1.0
-    return low - room, high + room
+def fit_height(axes: Axes, points: pd.Series, halves: pd.Series | None) -> None:
+    """All points, and all bars but those longer than the points' range: intervals of two seeds must not flatten all."""
+    if points.empty:
+        return
+    extent = points.max() - points.min()
+    bars = pd.Series(0.0, points.index) if halves is None else halves.reindex(points.index).fillna(0.0)
+    bars = bars.where(2 * bars <= extent, 0.0)
+    low, high = (points - bars).min(), (points + bars).max()
+    margin = axes.margins()[1] * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + margin)
 
 
 def plain_ticks(axes: Axes) -> None:
@@ -131,12 +136,15 @@ def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
         for column, cells in frame.groupby("column", sort=False):
             style = {"ls": ":", "marker": "s"} if column.endswith("/two_class_tokens") else {"marker": "o"}
             label = title(column, recipe.options.get("titles", {}))
-            axes.errorbar(depth[cells.index], cells["ours"], half_interval(cells), ms=4, label=label, **style)
+            axes.errorbar(
+                depth[cells.index], cells["ours"], half_interval(cells), ms=4, elinewidth=0.8, label=label, **style
+            )
         theirs = frame[frame["paper"].notna()].drop_duplicates(["row", "paper"])
         axes.plot(depth[theirs.index], theirs["paper"], "x", color=INK, ms=6, label="the paper", zorder=5)
+        measured = frame.dropna(subset=["ours"]).reset_index(drop=True)
+        fit_height(axes, pd.concat([measured["ours"], theirs["paper"]], ignore_index=True), half_interval(measured))
         axes.set_xticks(range(len(layers)), ["input", *(str(layer) for layer in range(1, len(layers)))])
         axes.set(xlabel="after layer", ylabel="cosine of the two tokens")
-        axes.set_ylim(*wider(pd.concat([frame["ours"], frame["paper"]]).dropna()))
         figure.legend(fontsize=8.5, loc="outside right upper")
     return figure
 

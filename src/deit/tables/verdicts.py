@@ -56,6 +56,10 @@ class Comparison:
 class Finding:
     """A finding of the paper, and what the study says of it."""
 
+    key: str
+    """Its name in paper_findings.py, and in the column `finding` of <table>_comparisons.csv."""
+    table: str
+    """The table that tells of it."""
     claim: str
     verdict: Verdict
     comparisons: tuple[Comparison, ...]
@@ -135,6 +139,8 @@ def judged(claim: Claim, rows: pd.DataFrame) -> Finding:
     holds = measured["p_above"].where(above, measured["p_below"])
     against = measured["p_below"].where(above, measured["p_above"])
     return Finding(
+        key=claim.key,
+        table=claim.table,
         claim=claim.text,
         verdict="undecided",
         comparisons=tuple(shown(measured)),

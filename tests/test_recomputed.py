@@ -1,0 +1,158 @@
+"""Every number of every table, recomputed from the parquet files by pandas alone; nothing here is from deit.tables.
+
+Read as the design says: a run's parquet has an image, its targets and the five first decisions of each head; the mean
+squares of seeds and images come from group means, the quantile of Student's t from summing up its density.
+"""
+
+import math
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_study as study
+
+from deit import tables
+from deit.recipes import Cell, Table
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory) -> dict:
+    """The synthetic study with chance in every decision: images are of unequal ease, seeds differ by a point or so."""
+    random, root = np.random.default_rng(0), tmp_path_factory.mktemp("noisy")
+    ease = np.random.default_rng(1).normal(size=study.IMAGES)
+
+    def decisions(accuracy: float, images: int = study.IMAGES) -> np.ndarray:
+        margin = 3 * (accuracy / 100 - 0.5) + random.normal(0, 0.05) + ease + random.normal(size=images)
+        targets = np.arange(images) % 10
+        return np.where(margin > 0, targets, (targets + random.integers(1, 4, images)) % 10)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "decisions", decisions)
+        patch.setattr(study, "tokens", noisy_tokens(random, study.tokens))
+        folders = study.build(root)
+    every = [folder for section in ("predictions", "throughput", "tokens") for folder in folders[section]]
+    shown = {}
+    for name, recipe in study.tables().items():
+        path, _ = study.write_recipe(root, "table", f"tables/{name}", recipe, every)
+        shown[name] = tables.compute(path, every)
+    return {"root": root, "tables": shown}
+
+
+def noisy_tokens(random, tokens):
+    return lambda root, run, layers: tokens(root, run, [layer + random.normal(0, 0.01) for layer in layers])
+
+
+def recomputed(values: pd.DataFrame) -> dict[str, float]:
+    """Mean, 95 % interval and n of a frame with the columns seed, image and value."""
+    seeds, images = values["seed"].nunique(), values["image"].nunique()
+    assert len(values) == seeds * images
+    mean, of_seed = values["value"].mean(), values.groupby("seed")["value"].mean()
+    found = {"mean": mean, "n": seeds, "images": images, "std": of_seed.std()}
+    if seeds == 1:
+        return found | {"low": math.nan, "high": math.nan}
+    of_image = values.groupby("image")["value"].mean()
+    fitted = values["seed"].map(of_seed) + values["image"].map(of_image) - mean
+    ms_seed = images * ((of_seed - mean) ** 2).sum() / (seeds - 1)
+    ms_image = seeds * ((of_image - mean) ** 2).sum() / (images - 1)
+    ms_error = ((values["value"] - fitted) ** 2).sum() / ((seeds - 1) * (images - 1))
+    parts = 12.7062047362**2 * ms_seed + 1.9599639845**2 * max(ms_image - ms_error, 0)  # t of 1 degree of freedom, z
+    half = math.sqrt(parts / (seeds * images))
+    assert seeds == 2
+    return found | {"low": mean - half, "high": mean + half}
+
+
+def decided(root, cell: Cell) -> pd.DataFrame:
+    """seed, image, target and decision of a cell's runs."""
+    parts = []
+    for run in cell.runs:
+        (path,) = root.glob(f"predictions/**/{run}/{cell.evaluation_set}.parquet")
+        sheet = pd.read_parquet(path)
+        first = sheet[f"{cell.read}_top5"].str[0]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "seed": int(run[-1]),
+                    "image": sheet["image"],
+                    "decision": first,
+                    "hit": [
+                        decision in list(targets) for decision, targets in zip(first, sheet["targets"], strict=True)
+                    ],
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def outcomes(root, recipe: Table) -> dict[tuple[str, str], pd.DataFrame]:
+    """Place of a cell -> seed, image, value, in the unit of the table."""
+    cells = {(cell.row, cell.column): cell for cell in recipe.cells}
+    if recipe.table != "table_4":
+        found = {place: decided(root, cell) for place, cell in cells.items()}
+        return {place: frame.assign(value=100.0 * frame["hit"]) for place, frame in found.items()}
+    by_row = {row: decided(root, cell) for (row, _), cell in cells.items() if cell.runs}
+    found = {}
+    for row, column in product(by_row, by_row):
+        if row != column:
+            keys = ["seed", "image"] if by_row[row]["seed"].nunique() == by_row[column]["seed"].nunique() else ["image"]
+            both = by_row[row].merge(by_row[column], on=keys, suffixes=("", "_other"))
+            if "seed_other" in both and both["seed_other"].nunique() > 1:
+                both["seed"] = both["seed_other"]
+            found[row, column] = both.assign(value=(both["decision"] != both["decision_other"]).astype(float))
+    truth = {row: frame.assign(value=1.0 - frame["hit"]) for row, frame in by_row.items()}
+    found |= {("ground_truth", row): frame for row, frame in truth.items()}
+    return found | {(row, "ground_truth"): frame for row, frame in truth.items()}
+
+
+TABLES = ("table_2", "table_3", "table_4", "table_5")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_cell_is_what_the_predictions_say(noisy, name):
+    table = noisy["tables"][name]
+    values, compared = outcomes(noisy["root"], table.recipe), 0
+    for row in table.frame.dropna(subset=["images"]).itertuples():
+        expected = recomputed(values[row.row, row.column])
+        assert (row.n, row.images) == (expected["n"], expected["images"])
+        found = (row.ours, row.std, row.low, row.high)
+        assert found == pytest.approx([expected[key] for key in ("mean", "std", "low", "high")], nan_ok=True, abs=1e-7)
+        compared += 1
+    assert compared == len(values)
+
+
+@pytest.mark.parametrize("name", TABLES[:3])
+def test_every_comparison_is_what_the_predictions_say(noisy, name):
+    table = noisy["tables"][name]
+    values = outcomes(noisy["root"], table.recipe)
+    assert len(table.comparisons) > 1 and (table.comparisons["n"] == 2).any()
+    for row in table.comparisons.itertuples():
+        better, worse = values[row.better_row, row.better_column], values[row.worse_row, row.worse_column]
+        keys = ["image"] if row.worse_column == "teacher" else ["seed", "image"]
+        both = better.merge(worse, on=keys, suffixes=("", "_worse"))
+        expected = recomputed(both.assign(value=both["value"] - both["value_worse"]))
+        assert (row.n, row.images, row.n - 1) == (expected["n"], expected["images"], row.df)
+        assert (row.difference, row.low, row.high) == pytest.approx(
+            [expected[key] for key in ("mean", "low", "high")], nan_ok=True, abs=1e-7
+        )
+        paper = table.frame.set_index(["row", "column"])["paper"]
+        there = paper[row.better_row, row.better_column] - paper[row.worse_row, row.worse_column]
+        assert row.paper == pytest.approx(there, nan_ok=True)
+        if row.n > 1:
+            assert (row.low > row.threshold) <= (row.p_above < 0.025)
+            assert (row.high < row.threshold) <= (row.p_below < 0.025)
+
+
+def test_token_comparisons_are_paired_over_seeds(noisy):
+    table = noisy["tables"]["token_analysis"]
+    runs = [pd.read_json(path, typ="series") for path in sorted(noisy["root"].glob("tokens/**/tokens.json"))]
+    rows = ["input", "layer_1", "layer_2", "layer_3", "layer_4"]
+    layers = {run["run"]: dict(zip(rows, [run["input_cosine"], *run["layers"]], strict=True)) for run in runs}
+    token = [layers[run] for run in study.seeds("deit-ti", "token")]
+    rising = table.comparisons[table.comparisons["finding"] == "tokens_grow_alike"]
+    assert len(rising) == 4
+    for row in rising.itertuples():
+        gains = pd.Series([cosines[row.better_row] - cosines[row.worse_row] for cosines in token])
+        half = 12.7062047362 * gains.std() / math.sqrt(2)
+        expected = gains.mean(), gains.mean() - half, gains.mean() + half
+        assert (row.difference, row.low, row.high) == pytest.approx(expected, abs=1e-9)
+        assert row.p_above == pytest.approx(0.5 - math.atan(gains.mean() / (half / 12.7062047362)) / math.pi)  # Cauchy
