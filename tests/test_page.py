@@ -33,12 +33,14 @@ const covered = [...document.querySelectorAll("svg.ticks, .comparison")].flatMap
   return texts.flatMap((e, i) => texts.filter((o, j) => j > i && meets(boxes[i], boxes[j]))
     .map(o => e.textContent + " | " + o.textContent)) });
 const ids = [...document.querySelectorAll("[id]")].map(e => e.id);
-const probe = document.createElement("pre"); probe.id = "probe";
-probe.textContent = JSON.stringify({wide, lost, blank, covered,
+parent.postMessage(JSON.stringify({wide, lost, blank, covered,
   width: innerWidth, page: document.documentElement.scrollWidth,
   twice: ids.filter((id, i) => ids.indexOf(id) !== i), ink: getComputedStyle(document.body).color,
-  ground: getComputedStyle(document.body).backgroundColor});
-document.body.append(probe) })</script>"""
+  ground: getComputedStyle(document.body).backgroundColor}), "*") })</script>"""
+FRAME = """<!doctype html><meta name="color-scheme" content="light dark"><pre id="probe"></pre>
+<script>addEventListener("message", message => document.getElementById("probe").textContent = message.data)</script>
+<iframe src="index.html" style="border:0;width:{width}px;height:900px"></iframe>"""
+"""A window cannot be as narrow as a phone, a frame can."""
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +74,14 @@ def looked_at(report: Path, folder: Path, width: int, *flags: str) -> tuple[dict
         if path.suffix != ".html":
             (folder / path.name).symlink_to(path)
     (folder / "index.html").write_text((report / "index.html").read_text().replace("</body>", PROBE + "</body>"))
+    (folder / "frame.html").write_text(FRAME.replace("{width}", str(width)))
     words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--hide-scrollbars"]
-    words += [f"--window-size={width},900", f"--user-data-dir={folder}/profile", "--virtual-time-budget=5000", *flags]
+    words += ["--window-size=1400,1000", f"--user-data-dir={folder}/profile", "--virtual-time-budget=5000", *flags]
     done = subprocess.run(
-        [*words, "--dump-dom", f"file://{folder}/index.html"], capture_output=True, text=True, timeout=120
+        [*words, "--dump-dom", f"file://{folder}/frame.html"], capture_output=True, text=True, timeout=120
     )
     found = BeautifulSoup(done.stdout, "html.parser").find(id="probe")
-    assert found, done.stderr[-3000:]
+    assert found and found.text, done.stderr[-3000:]
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return json.loads(found.text), "\n".join(said)
 

@@ -143,7 +143,7 @@ def test_the_page_is_complete_and_stands_alone(published):
     assert page.count("data:image/svg+xml;base64,") == 3  # tokens, accuracy over throughput, training curves
     assert "<script" not in page and 'src="http' not in page and page.count("<link") == 1  # an empty icon
     assert "All seeds of a run see the same views" in page
-    assert "DeiT-Ti +4.3 [+3.1, +5.5], 2 seeds (paper +2.1)" in page and "undecided" in page and "abc123" in page
+    assert "<b>+4.3</b> [+3.1, +5.5] <i>paper +2.1</i>" in page and "undecided" in page and "abc123" in page
     assert "standard error" not in page
     assert "secret-host" not in page
 
