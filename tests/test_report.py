@@ -186,6 +186,31 @@ def test_the_report_refuses_a_table_of_another_plan(published):
     assert done.returncode and "not a table of this report" in done.stderr
 
 
+def test_a_damaged_prediction_is_refused_and_the_former_report_stays(published):
+    path = next(published.results["predictions"][0].glob("**/test.parquet"))
+    before, content = sorted(path.name for path in published.output.iterdir()), path.read_bytes()
+    path.write_bytes(content[:-9])
+    try:
+        sections = ("runs", "predictions", "throughput", "tokens")
+        read = [part for section in sections for part in (f"--{section}", *published.results[section])]
+        words = ["--recipe", published.recipe, "--tables", *published.tables, *read, "--output", published.output]
+        done = run("report.py", *words)
+    finally:
+        path.write_bytes(content)
+    assert done.returncode and f"{path}: damaged" in done.stderr
+    assert sorted(path.name for path in published.output.iterdir()) == before
+
+
+def test_findings_stand_beside_the_page(published):
+    found = json.loads((published.output / "findings.json").read_text())
+    hard = next(finding for finding in found if finding["key"] == "hard_over_none")
+    assert hard["table"] == "table_3" and hard["unit"] == "points" and hard["comparisons"][0]["n"] == 2
+    assert (
+        round(hard["comparisons"][0]["ours"], 6) == 4.3
+        and "NaN" not in (published.output / "findings.json").read_text()
+    )
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (119.6, "2 min 00 s"), (3900, "1 h 05 min")])
 def test_durations(seconds, text):
     assert report_page.duration(seconds) == text

@@ -76,15 +76,14 @@ def kind_of(mixing: Mixing) -> str:
     return "nothing" if mixing.weight == 1 else "cutmix" if top < bottom and left < right else "mixup"
 
 
-def groups_of_each_kind(stream: ViewStream) -> Iterator[tuple[tuple[int, int, int], Mixing]]:
-    """The first group of each kind of mixing in the stream's first epoch."""
-    known: set[str] = set()
+def groups_of_each_kind(stream: ViewStream) -> list[tuple[tuple[int, int, int], Mixing]]:
+    """The first mix group with cutmix and the first with mixup in the first epoch; without either, the first group."""
+    found: dict[str, tuple[tuple[int, int, int], Mixing]] = {}
     for number in range(min(SEARCHED, stream.steps_per_epoch * stream.groups_per_batch)):
         key = (0, *divmod(number, stream.groups_per_batch))
         mixing = draw_mixing(stream.recipe, int(keyed(MIXING, stream.seed, *key)[0]) >> 32)
-        if kind_of(mixing) not in known:
-            known.add(kind_of(mixing))
-            yield key, mixing
+        found.setdefault(kind_of(mixing), (key, mixing))
+    return [found[kind] for kind in ("cutmix", "mixup") if kind in found] or list(found.values())
 
 
 def of_group(stream: ViewStream, net: torch.nn.Module, key: tuple, mixing: Mixing, count: int) -> Iterator[SeenView]:

@@ -25,9 +25,9 @@ from deit.recipes import Job
 from deit.results import Result, provenance, read_job, read_result
 from deit.tables import Finding, figures, titles
 from deit.tables.predictions import Inputs
-from jobs.report_page import PHASES, PUBLISHED, page
+from jobs.report_page import PHASES, PUBLISHED, Content, page
 from jobs.report_pictures import pictures
-from jobs.report_runs import made_from as results_shown
+from jobs.report_runs import cells_shown, results_shown
 
 READ = ("predictions", "throughput", "tokens")
 OURS = (*PUBLISHED, ".json")
@@ -77,15 +77,16 @@ def publish(
     released = [result.json("source.json") for result in networks.values() if result.job.kind == "import"]
     made = made_from(plan, job, run_folders) | {"released": released}
     found = tables.findings(shown)
-    seen = pictures(job, networks, shown, read)
-    clear(output)
+    seen, runs = pictures(job, networks, shown, read), results_shown(plan, job.resolved().study, networks)
+    cells = {table.name: cells_shown(table, read, plan) for table in shown if table.name != "accuracy_throughput"}
+    clear(output)  # all that could be damaged was read
     for folder in table_folders:
         copy(folder, output)
     write(output / "metrics.json", tables.metrics(shown))
     write(output / "findings.json", [finding_record(finding) for finding in found])
     curves = training_curves(list(networks.values()), output)
-    runs = results_shown(plan, job.resolved().study, networks)
-    (output / "index.html").write_text(page(job, plan, shown, found, read, runs, seen, made, output, curves))
+    content = Content(job.resolved(), shown, found, cells, runs, seen, made, output, curves)
+    (output / "index.html").write_text(page(content, plan))
     write(output / f"provenance-{job.digest}.json", made)
 
 

@@ -2,19 +2,19 @@
 
 import base64
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 
-from deit.recipes import Job
+from deit.recipes import Report
 from deit.tables import Finding, PaperTable, titles
 from deit.tables.intervals import axis_of, thresholds
 from deit.tables.layout import GUIDE, STYLE, table_html
-from deit.tables.predictions import Inputs
 from deit.tables.verdicts import signed
-from jobs.report_runs import MadeFrom, cells_shown, command
+from jobs.report_runs import CellShown, MadeFrom, command
 
 PUBLISHED = (".html", ".csv", ".tex", ".ipynb", ".png", ".svg")
 """What is copied from a table's folder."""
@@ -41,36 +41,43 @@ VERDICTS = {
 UNITS = {"points": "points of accuracy", "fraction": "fraction of images", "cosine": "cosine"}
 
 
-def page(
-    job: Job,
-    plan: pd.DataFrame,
-    shown: list[PaperTable],
-    found: list[Finding],
-    read: Inputs,
-    runs: list[MadeFrom],
-    seen: dict,
-    made: dict,
-    output: Path,
-    curves: Path | None,
-) -> str:
+@dataclass(frozen=True)
+class Content:
+    """What a page shows."""
+
+    recipe: Report
+    tables: list[PaperTable]
+    findings: list[Finding]
+    cells: dict[str, dict[tuple[str, str], CellShown]]
+    """Of each table, by row and column."""
+    runs: list[MadeFrom]
+    pictures: dict
+    made: dict
+    """What provenance.json tells."""
+    output: Path
+    """The folder, which holds the tables' files by now."""
+    curves: Path | None
+
+
+def page(content: Content, plan: pd.DataFrame) -> str:
     """The page, self-contained: style and figures are inside."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"duration": duration, "signed": signed}
     return environment.get_template("report.html.j2").render(
-        recipe=job.resolved(),
-        findings=[finding_shown(finding) for finding in found],
-        summary=summary(found),
-        tables=[section(job.resolved().study, table, plan, read, output) for table in shown],
-        curves=inlined(curves.with_suffix(".svg")) if curves else "",
-        runs=runs,
-        run_names={run.name for run in runs},
-        seen=seen,
-        made=made,
+        recipe=content.recipe,
+        findings=[finding_shown(finding) for finding in content.findings],
+        summary=summary(content.findings),
+        tables=[section(table, content, plan) for table in content.tables],
+        curves=inlined(content.curves.with_suffix(".svg")) if content.curves else "",
+        runs=content.runs,
+        run_names={run.name for run in content.runs},
+        seen=content.pictures,
+        made=content.made,
         phase_titles=PHASES,
-        total_seconds=sum(phase["seconds"] for phase in made["phases"]),
-        evaluation_images=evaluation_images({table.name: table.frame for table in shown}),
+        total_seconds=sum(phase["seconds"] for phase in content.made["phases"]),
+        evaluation_images=evaluation_images({table.name: table.frame for table in content.tables}),
         guide=GUIDE,
         table_style=STYLE,
     )
@@ -109,26 +116,26 @@ def seeds(finding: Finding) -> str:
     return text + (f", {' or '.join(f'{count:,}' for count in images)} test images" if images else "")
 
 
-def section(study: str, table: PaperTable, plan: pd.DataFrame, read: Inputs, output: Path) -> dict:
+def section(table: PaperTable, content: Content, plan: pd.DataFrame) -> dict:
     """What the template shows of one table."""
     name, number = table.name, titles.caption(table.name, table.recipe.caption)
-    figure = output / f"{name}.svg"
+    figure = content.output / f"{name}.svg"
     only_figure = name == "accuracy_throughput"
     notes = table.notes[1:]  # the guide to all tables stands above the first
-    rows = {row.kind: row for row in plan.itertuples(index=False, name="Row")}
-    cells = {} if only_figure else cells_shown(table, read, rows["throughput"].name if "throughput" in rows else "")
+    cells = content.cells.get(name, {})
     links = {at: f"#{cell.anchor}" for at, cell in cells.items()}
-    of_table = next((r for r in plan.itertuples(index=False, name="Row") if (r.kind, r.name) == ("table", name)), None)
+    folders = plan.loc[(plan["kind"] == "table") & (plan["name"] == name), "folder"]
+    files = {suffix[1:]: name + suffix for suffix in PUBLISHED}
     return {
         "name": name,
         "number": number[0],
         "caption": number[1],
         "html": "" if only_figure else table_html(table.recipe, table.frame, notes, links),
         "cells": list(cells.values()),
-        "command": command(study, "table", of_table.folder) if of_table else "",
+        "command": next((command(content.recipe.study, "table", folder) for folder in folders), ""),
         "notes": " ".join(notes) if only_figure else "",
         "figure": inlined(figure) if figure.exists() else "",
-        "files": {suffix[1:]: name + suffix for suffix in PUBLISHED if (output / (name + suffix)).exists()},
+        "files": {kind: file for kind, file in files.items() if (content.output / file).exists()},
     }
 
 

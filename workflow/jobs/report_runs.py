@@ -54,12 +54,13 @@ def command(study: str, kind_of_job: str, folder: str) -> str:
 # Cells ----------------------------------------------------------------------------------------------------------------
 
 
-def cells_shown(table: PaperTable, inputs: Inputs, throughput: str) -> dict[tuple[str, str], CellShown]:
-    """By row and column, every cell with a number; `throughput` is the name of the measurement."""
+def cells_shown(table: PaperTable, inputs: Inputs, plan: pd.DataFrame) -> dict[tuple[str, str], CellShown]:
+    """By row and column, every cell with a number."""
     scores = BUILDERS[table.name](table.recipe, inputs)[0].scores
     titles, shown = table.recipe.options.get("titles", {}), {}
+    throughput = tuple(plan.loc[plan["kind"] == "throughput", "name"])
     for row, column in table.frame.loc[table.frame["ours"].notna(), ["row", "column"]].itertuples(index=False):
-        runs = tuple(runs_of(table.recipe, row, column)) or ((throughput,) if throughput else ())
+        runs = tuple(runs_of(table.recipe, row, column)) or throughput
         if row != column and runs:
             text = ", ".join(title(key, titles) for key in (row, column) if title(key, titles))
             values = tuple(values_of(table.recipe, column, scores.get((row, column))))
@@ -91,7 +92,7 @@ def values_of(recipe: Table, column: str, scores: Scores | None) -> Iterator[str
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
-def made_from(plan: pd.DataFrame, study: str, results: Mapping[str, Result]) -> list[MadeFrom]:
+def results_shown(plan: pd.DataFrame, study: str, results: Mapping[str, Result]) -> list[MadeFrom]:
     """Every run of the plan and its measurement of throughput; `results` by digest, with histories where trained."""
     wanted = plan[plan["kind"].isin(["train", "import", "throughput"])]
     return [
