@@ -4,6 +4,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 tables: .venv/installed  ## all tables of the default study: snakemake --profile local all_tables
 	snakemake --profile local all_tables
 
+replicate: tables  ## the same, then every cell beside the published report's
+	python workflow replicate
+
 test: .venv/installed  ## all tests: the quick ones, and the smoke study through DVC and on a Slurm (apt-get install slurm-wlm munge)
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -19,4 +22,4 @@ lock:  ## requirements.lock after an edit of requirements.txt; what is locked st
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.PHONY: tables test test-quick lock help
+.PHONY: tables replicate test test-quick lock help

@@ -38,7 +38,7 @@ onerror:
 rule all_tables:
     """Every table and figure of the study, gathered in reports/<study>/index.html."""
     input:
-        plan.targets("tables"),  # a clone that holds committed reports and no results has all to compute
+        plan.targets("tables"),  # a clone that holds reports and no results has all to compute
         plan.report,
 
 

@@ -43,6 +43,9 @@ READ = {
     ("predict", "table"): ["*/test.parquet"],
     ("throughput", "table"): ["throughput.csv"],
     ("tokens", "table"): ["tokens.json"],
+    ("predict", "report"): ["*/test.parquet"],
+    ("throughput", "report"): ["throughput.csv"],
+    ("tokens", "report"): ["tokens.json"],
     ("table", "report"): ["notes.json", "*.csv", "*.html"],
 }
 ALWAYS = ["recipe.json", "provenance.json"]
@@ -69,9 +72,9 @@ def plan(project) -> Plan:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         plan = plan_study("smoke")
-        Path("params/published.yaml").write_text(yaml.safe_dump(published_study(plan)))
-        snakemake(project, "--config", "study=published", "--", "all_tables")
-        published = plan_study("published").jobs.values()
+        Path("params/taken.yaml").write_text(yaml.safe_dump(published_study(plan)))
+        snakemake(project, "--config", "study=taken", "--", "all_tables")
+        published = plan_study("taken").jobs.values()
         plan.jobs |= {job.execution.output: job for job in published}  # by folder: what both studies need, each has
         return plan
 

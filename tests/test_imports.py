@@ -12,7 +12,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"commands"},
-    {"training", "recording", "run_state", "history", "validation", "evaluation", "analysis", "tables", "throughput"},
+    {
+        "training",
+        "recording",
+        "run_state",
+        "history",
+        "validation",
+        "evaluation",
+        "analysis",
+        "tables",
+        "throughput",
+        "pictures",
+    },
     {
         "teacher_logits",
         "models",

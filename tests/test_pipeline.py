@@ -120,7 +120,7 @@ def test_a_clone_without_records_and_with_shuffled_times_plans_nothing(project, 
     assert not planned(clone)
 
 
-def test_a_clone_with_committed_reports_and_no_results_computes_them(project, tmp_path):
+def test_a_clone_with_reports_and_no_results_computes_them(project, tmp_path):
     clone = copy_of_project(tmp_path)
     shutil.copytree(project / "reports", clone / "reports")
     jobs = planned(clone)

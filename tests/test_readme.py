@@ -19,7 +19,7 @@ MARKDOWN = [
     *ROOT.glob("*.md"),
     *(path for part in ("workflow", "src", "tests", "docs") for path in (ROOT / part).rglob("*.md")),
 ]
-REPORT = ROOT / "reports/fashion"
+REPORT = ROOT / "reports/published/fashion"
 PAPER = ROOT / "src/deit/paper/table_3.csv"
 
 

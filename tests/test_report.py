@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import synthetic_study as study
-from jobs import report
+from jobs import report_page
 
 from deit import recipes
 from deit.recipes import Job
@@ -21,7 +21,7 @@ RENDERED = ("table_3", "token_analysis")
 
 
 def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/src{os.pathsep}{ROOT}/workflow"}
     command = [sys.executable, ROOT / "workflow/jobs" / script, *arguments]
     return subprocess.run(list(map(str, command)), env=environment, cwd=ROOT, capture_output=True, text=True)
 
@@ -85,8 +85,9 @@ class Published:
         return path
 
     def publish(self, tables: list[Path]) -> None:
-        runs = self.results["runs"]
-        done = run("report.py", "--recipe", self.recipe, "--tables", *tables, "--runs", *runs, "--output", self.output)
+        sections = ("runs", "predictions", "throughput", "tokens")
+        read = [part for section in sections for part in (f"--{section}", *self.results[section])]
+        done = run("report.py", "--recipe", self.recipe, "--tables", *tables, *read, "--output", self.output)
         assert done.returncode == 0, done.stderr
 
 
@@ -140,9 +141,9 @@ def test_the_page_is_complete_and_stands_alone(published):
     for table in study.tables():
         assert f'id="{table}"' in page
     assert page.count("data:image/svg+xml;base64,") == 3  # tokens, accuracy over throughput, training curves
-    assert "<script" not in page and 'src="http' not in page and "<link" not in page
+    assert "<script" not in page and 'src="http' not in page and page.count("<link") == 1  # an empty icon
     assert "All seeds of a run see the same views" in page
-    assert "DeiT-Ti +4.3 [+3.1, +5.5], 2 seeds (paper +2.1)" in page and "undecided" in page and "abc123" in page
+    assert "<b>+4.3</b> [+3.1, +5.5] <i>paper +2.1</i>" in page and "undecided" in page and "abc123" in page
     assert "standard error" not in page
     assert "secret-host" not in page
 
@@ -152,7 +153,8 @@ def test_every_link_of_the_page_leads_to_a_file(published):
 
     links = re.findall(r'href="([^"]+)"', (published.output / "index.html").read_text())
     assert len(links) > 20
-    assert [link for link in links if not (published.output / link).exists()] == []
+    files = [link for link in links if not link.startswith(("#", "data:"))]
+    assert len(files) > 20 and [link for link in files if not (published.output / link).exists()] == []
 
 
 def test_old_files_go_and_foreign_files_stay(published):
@@ -184,9 +186,34 @@ def test_the_report_refuses_a_table_of_another_plan(published):
     assert done.returncode and "not a table of this report" in done.stderr
 
 
+def test_a_damaged_prediction_is_refused_and_the_former_report_stays(published):
+    path = next(published.results["predictions"][0].glob("**/test.parquet"))
+    before, content = sorted(path.name for path in published.output.iterdir()), path.read_bytes()
+    path.write_bytes(content[:-9])
+    try:
+        sections = ("runs", "predictions", "throughput", "tokens")
+        read = [part for section in sections for part in (f"--{section}", *published.results[section])]
+        words = ["--recipe", published.recipe, "--tables", *published.tables, *read, "--output", published.output]
+        done = run("report.py", *words)
+    finally:
+        path.write_bytes(content)
+    assert done.returncode and f"{path}: damaged" in done.stderr
+    assert sorted(path.name for path in published.output.iterdir()) == before
+
+
+def test_findings_stand_beside_the_page(published):
+    found = json.loads((published.output / "findings.json").read_text())
+    hard = next(finding for finding in found if finding["key"] == "hard_over_none")
+    assert hard["table"] == "table_3" and hard["unit"] == "points" and hard["comparisons"][0]["n"] == 2
+    assert (
+        round(hard["comparisons"][0]["ours"], 6) == 4.3
+        and "NaN" not in (published.output / "findings.json").read_text()
+    )
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (119.6, "2 min 00 s"), (3900, "1 h 05 min")])
 def test_durations(seconds, text):
-    assert report.duration(seconds) == text
+    assert report_page.duration(seconds) == text
 
 
 def test_there_is_a_notebook_for_every_table():

@@ -30,7 +30,7 @@ def main() -> None:
 
 def listing() -> str:
     """Every command with the first line of what its file says of itself."""
-    lines = [f"  {name:<12} {summary(path)}" for name, path in COMMANDS.items()]
+    lines = [f"  {name:<15} {summary(path)}" for name, path in COMMANDS.items()]
     return "\n".join(["python workflow COMMAND [--help]", "", *lines])
 
 

@@ -1,6 +1,7 @@
 """The page of a study: what was run, findings, tables beside the paper's, plots, cost and provenance.
 
-    report.py --recipe R --tables DIR ... [--runs DIR ...] [--released DIR ...] --output reports/<study>
+    report.py --recipe R --tables DIR ... [--runs DIR ...] [--released DIR ...] [--predictions DIR ...]
+        [--throughput DIR ...] [--tokens DIR ...] --output reports/<study>
 
 R is results/<study>/recipes/<digest>.json. Two folders above it lies plan.csv with a row a job: phase, kind, name,
 digest, folder; each finished folder's provenance.json tells how long it took. The page, the tables' files and
@@ -8,41 +9,29 @@ metrics.json are written first and provenance-<digest>.json last: where it is, t
 """
 
 import argparse
-import base64
+import dataclasses
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import jinja2
 import pandas as pd
 
 from deit import tables
-from deit.recipes import Job, Report
-from deit.results import provenance, read_job, read_result
-from deit.tables import PaperTable, figures, titles
-from deit.tables.layout import GUIDE, STYLE, table_html
+from deit.recipes import Job
+from deit.results import Result, provenance, read_job, read_result
+from deit.tables import Finding, figures, titles
+from deit.tables.predictions import Inputs
+from jobs.report_page import PHASES, PUBLISHED, Content, page
+from jobs.report_pictures import pictures
+from jobs.report_runs import cells_shown, results_shown
 
-PUBLISHED = (".html", ".csv", ".tex", ".ipynb", ".png", ".svg")
-"""What is copied from a table's folder."""
+READ = ("predictions", "throughput", "tokens")
 OURS = (*PUBLISHED, ".json")
 """What a report folder holds; files of these kinds that this report did not write are of an older one."""
-PHASES = {
-    "data": "data checked",
-    "views": "views stored",
-    "released": "published weights fetched",
-    "teachers": "teachers trained",
-    "adapted": "teachers adapted to the higher resolution",
-    "teacher_logits": "teachers’ answers cached",
-    "students": "students trained",
-    "finetuned": "students fine-tuned",
-    "predictions": "predictions",
-    "throughput": "throughput measured",
-    "tokens": "tokens compared",
-    "tables": "tables rendered",
-}
 PANELS = {"teachers": "teachers", "adapted": "teachers ↑"}
 
 
@@ -52,13 +41,15 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--runs", type=Path, nargs="+", default=[], metavar="DIR", help="trained here")
     parser.add_argument("--released", type=Path, nargs="+", default=[], metavar="DIR", help="published by others")
+    for section in READ:
+        parser.add_argument(f"--{section}", type=Path, nargs="+", default=[], metavar="DIR", help="behind the tables")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     job = read_job(arguments.recipe)
     check_tables(job, arguments.tables)
     plan = pd.read_csv(arguments.recipe.parent.parent / "plan.csv", dtype=str)
-    released = [read_result(folder).json("source.json") for folder in arguments.released]
-    publish(job, plan, arguments.tables, arguments.runs, released, arguments.output)
+    read = Inputs(folder for section in READ for folder in getattr(arguments, section))
+    publish(job, plan, arguments.tables, arguments.runs, arguments.released, read, arguments.output)
 
 
 def check_tables(job: Job, folders: list[Path]) -> None:
@@ -70,32 +61,65 @@ def check_tables(job: Job, folders: list[Path]) -> None:
 
 
 def publish(
-    job: Job, plan: pd.DataFrame, table_folders: list[Path], run_folders: list[Path], released: list[dict], output: Path
+    job: Job,
+    plan: pd.DataFrame,
+    table_folders: list[Path],
+    run_folders: list[Path],
+    released_folders: list[Path],
+    read: Inputs,
+    output: Path,
 ) -> None:
-    """Fills `output`, a folder of nothing but reports. `released` tells whence weights are that others published."""
-    output.mkdir(parents=True, exist_ok=True)
-    for old in output.glob("provenance-*.json"):
-        old.unlink()
+    """Fills `output`, a folder of nothing but reports; `released` are weights that others published."""
     shown = sorted(
         (tables.load(folder) for folder in table_folders), key=lambda table: list(titles.TABLES).index(table.name)
     )
-    written = {path.name for folder in table_folders for path in copied(folder, output)}
+    networks = {result.job.digest: result for result in map(read_result, [*run_folders, *released_folders])}
+    released = [result.json("source.json") for result in networks.values() if result.job.kind == "import"]
     made = made_from(plan, job, run_folders) | {"released": released}
-    (output / "metrics.json").write_text(json.dumps(tables.metrics(shown), indent=1) + "\n")
-    if curves := training_curves(run_folders, output):
-        written |= {curves.with_suffix(suffix).name for suffix in (".png", ".svg", ".csv")}
-    (output / "index.html").write_text(page(job.resolved(), shown, made, output, curves))
-    for path in output.iterdir():
-        if path.is_file() and path.suffix in OURS and path.name not in {*written, "metrics.json", "index.html"}:
-            path.unlink()
-    (output / f"provenance-{job.digest}.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    found = tables.findings(shown)
+    seen, runs = pictures(job, networks, shown, read), results_shown(plan, job.resolved().study, networks)
+    cells = {table.name: cells_shown(table, read, plan) for table in shown if table.name != "accuracy_throughput"}
+    clear(output)  # all that could be damaged was read
+    for folder in table_folders:
+        copy(folder, output)
+    write(output / "metrics.json", tables.metrics(shown))
+    write(output / "findings.json", [finding_record(finding) for finding in found])
+    curves = training_curves(list(networks.values()), output)
+    content = Content(job.resolved(), shown, found, cells, runs, seen, made, output, curves)
+    (output / "index.html").write_text(page(content, plan))
+    write(output / f"provenance-{job.digest}.json", made)
 
 
-def copied(folder: Path, output: Path) -> Iterable[Path]:
-    """Copies a table's files; yields where to."""
+def clear(output: Path) -> None:
+    """Removes an older report, its provenance first; files of other kinds stay."""
+    output.mkdir(parents=True, exist_ok=True)
+    older = [path for path in output.iterdir() if path.is_file() and path.suffix in OURS]
+    for path in sorted(older, key=lambda path: not path.name.startswith("provenance-")):
+        path.unlink()
+
+
+def write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def copy(folder: Path, output: Path) -> None:
+    """Copies what is published of a table."""
     for path in sorted(folder.iterdir()):
         if path.suffix in PUBLISHED:
-            yield Path(shutil.copyfile(path, output / path.name))
+            shutil.copyfile(path, output / path.name)
+
+
+def finding_record(finding: Finding) -> dict:
+    """A finding as JSON; null for what does not exist."""
+
+    def known(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: known(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [known(part) for part in value]
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    return known(dataclasses.asdict(finding))  # pyrefly: ignore[bad-return]
 
 
 # What it was made from ------------------------------------------------------------------------------------------------
@@ -162,11 +186,12 @@ def elapsed(results: Iterable[dict]) -> float:
     return (max(end for end, _ in ends) - min(end - took for end, took in ends)).total_seconds() if ends else 0.0
 
 
-def training_curves(run_folders: list[Path], output: Path) -> Path | None:
+def training_curves(networks: list[Result], output: Path) -> Path | None:
     """Draws all histories as small multiples, a panel a model, with their numbers as CSV; None without any."""
-    if not run_folders:
+    histories = [history_of(result) for result in networks if result.job.kind == "train"]
+    if not histories:
         return None
-    every = pd.concat(map(history_of, run_folders), ignore_index=True)
+    every = pd.concat(histories, ignore_index=True)
     order = {panel: number for number, panel in enumerate(PANELS.values())}
     every = every.sort_values("panel", key=lambda panels: panels.map(lambda panel: order.get(panel, 9)), kind="stable")
     columns = ["run", "epoch", "loss", "accuracy"]
@@ -174,75 +199,14 @@ def training_curves(run_folders: list[Path], output: Path) -> Path | None:
     return figures.save(figures.training_curves(every), output, "training_curves")
 
 
-def history_of(folder: Path) -> pd.DataFrame:
+def history_of(result: Result) -> pd.DataFrame:
     """A run's history with its panel and supervision; its name is section/model/supervision/resolution/seed."""
-    result = read_result(folder)
     job = result.job
     section, model, *_ = job.name.split("/")
     panel = PANELS.get(section) or titles.title(model + ("-finetuned" if section == "finetuned" else ""))
     history = pd.read_csv(result.file("history.csv"))
     history["accuracy"] *= 100
     return history.assign(panel=panel, supervision=job.recipe["objective"]["loss"], run=job.name)
-
-
-# The page -------------------------------------------------------------------------------------------------------------
-
-
-def page(recipe: Report, shown: list[PaperTable], made: dict, output: Path, curves: Path | None) -> str:
-    """index.html, self-contained: style and figures are inside."""
-    frames = {table.name: table.frame for table in shown}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["duration"] = duration
-    return environment.get_template("report.html.j2").render(
-        recipe=recipe,
-        findings=tables.findings(shown),
-        tables=[section(table, output) for table in shown],
-        curves=inlined(curves.with_suffix(".svg")) if curves else "",
-        made=made,
-        phase_titles=PHASES,
-        total_seconds=sum(phase["seconds"] for phase in made["phases"]),
-        evaluation_images=evaluation_images(frames),
-        guide=GUIDE,
-        table_style=STYLE,
-    )
-
-
-def section(table: PaperTable, output: Path) -> dict:
-    """What the template shows of one table."""
-    name, number = table.name, titles.caption(table.name, table.recipe.caption)
-    figure = output / f"{name}.svg"
-    only_figure = name == "accuracy_throughput"
-    notes = table.notes[1:]  # the guide to all tables stands above the first
-    return {
-        "name": name,
-        "number": number[0],
-        "caption": number[1],
-        "html": "" if only_figure else table_html(table.recipe, table.frame, notes),
-        "notes": " ".join(notes) if only_figure else "",
-        "figure": inlined(figure) if figure.exists() else "",
-        "files": {suffix[1:]: name + suffix for suffix in PUBLISHED if (output / (name + suffix)).exists()},
-    }
-
-
-def inlined(figure: Path) -> str:
-    """A figure as a data URI."""
-    return "data:image/svg+xml;base64," + base64.b64encode(figure.read_bytes()).decode()
-
-
-def evaluation_images(frames: dict[str, pd.DataFrame]) -> str:
-    """How many images the accuracies rest on."""
-    counts = pd.concat([frame["images"] for frame in frames.values()]).dropna().unique() if frames else []
-    return " or ".join(f"{int(count):,}" for count in sorted(counts)) or "no"
-
-
-def duration(seconds: float) -> str:
-    """1 h 05 min, 3 min 20 s, 12 s."""
-    seconds = round(seconds)
-    if seconds >= 3600:
-        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
-    return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"
 
 
 if __name__ == "__main__":

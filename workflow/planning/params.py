@@ -91,6 +91,8 @@ def check_exists(name: object, folder: Path, where: str, remedy: str) -> None:
         raise ParamsError(f"{where}: must be the name of one study, found {short(name)}; there are {', '.join(known)}.")
     if not re.fullmatch(NAME, name):
         raise ParamsError(f"{where}: {short(name)} is no name of a study: {NAMES}. {remedy}")
+    if name == "published":
+        raise ParamsError(f"{where}: reports/published/ is for reports that are committed; rename params/{name}.yaml.")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'? There" if near else "there"

@@ -30,6 +30,7 @@ COMMANDS = {
 PRUNABLE = ("cache", "views")
 """Kinds of results that are made for others, and can be made again from what stays."""
 PAPER = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("src/deit/paper/*.csv"))
+REPORT = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/jobs/report*.*"))
 
 
 @dataclass
@@ -279,8 +280,10 @@ class Plan:
             seeds={model: self.settings.seeds(model) for model in students},
             streams=study.seeds.streams,
         )
-        code = [*closure("deit.tables"), "workflow/jobs/report.py", "workflow/jobs/report.html.j2"]
+        code = [*closure("deit.tables"), *closure("deit.pictures"), *PAPER, *REPORT]
         reads = {"tables": list(tables.values()), "released" if study.released else "runs": list(self.runs.values())}
+        for digest in dict.fromkeys(made for table in tables.values() for made in self.jobs[table].inputs.values()):
+            reads.setdefault(self.jobs[digest].name.split("/")[0], []).append(digest)
         return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), code)
 
     # Asking ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""The plots: accuracy over throughput, the cosine of the two tokens layer by layer, training curves."""
+"""The plots: accuracy over throughput, the cosine of the two tokens layer by layer, training curves.
+
+Their SVG is dark or light as the reader's browser is; the PNG, for notebooks and papers, is light.
+"""
 
 from pathlib import Path
 
@@ -10,8 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..recipes import Table
+from .labels import place_names
 from .titles import title
 
+INK, BRIGHT = "#1a1a1a", "#e4e2dd"
+"""Of text and axes, on a light and on a dark page."""
+ADAPTIVE = f"""<style>
+svg {{ color: {INK} }} @media (prefers-color-scheme: dark) {{ svg {{ color: {BRIGHT} }} }}
+</style>"""
 STYLE = {
     "font.family": ["STIXGeneral", "DejaVu Sans"],  # the second one has the alembic
     "mathtext.fontset": "stix",
@@ -25,37 +34,40 @@ STYLE = {
     "ytick.major.width": 0.6,
     "lines.linewidth": 1.3,
     "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "axes.facecolor": "none",
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     "savefig.bbox": "tight",
     "savefig.dpi": 200,
     "svg.hashsalt": "deit",  # the same figure makes the same bytes
 }
-# Colour, marker, and where the name stands (points right and up), so that families keep clear of each other.
-FAMILIES = {
-    "convnet": ("#6b6b6b", "s", (6, 2)),
-    "deit": ("#c8701a", "o", (-5, -10)),
-    "deit-distilled": ("#1f5fa8", "^", (5, 9)),
-}
+# Colours that stand out on a light and on a dark page; with a marker.
+FAMILIES = {"convnet": ("#7d7d7d", "s"), "deit": ("#c8701a", "o"), "deit-distilled": ("#3b7fc4", "^")}
 SUPERVISION = {
-    "labels": "#6b6b6b",
-    "soft": "#c8a01a",
-    "hard": "#c8501a",
-    "token": "#1f5fa8",
-    "two-class-tokens": "#7a4fa3",
+    "labels": "#7d7d7d",
+    "soft": "#a8861a",
+    "hard": "#cf5526",
+    "token": "#3b7fc4",
+    "two-class-tokens": "#9367c0",
 }
 METRICS = {"loss": "training loss", "accuracy": "accuracy, %"}
 
 
 def save(figure: Figure, folder: Path, name: str) -> Path:
     """Writes <name>.png and <name>.svg; returns the path of the PNG."""
+    svg, png = (Path(folder) / f"{name}.{kind}" for kind in ("svg", "png"))
     with matplotlib.rc_context(STYLE):
-        figure.savefig(Path(folder) / f"{name}.svg", metadata={"Date": None})
-        figure.savefig(Path(folder) / f"{name}.png")
-    return Path(folder) / f"{name}.png"
+        figure.savefig(svg, metadata={"Date": None}, transparent=True)
+        figure.savefig(png, facecolor="white")
+    head, tag, rest = svg.read_text().partition("<defs>")
+    svg.write_text(head + ADAPTIVE + tag + rest.replace(INK, "currentColor"))
+    return png
 
 
 def accuracy_throughput(recipe: Table, frame: pd.DataFrame) -> Figure:
     """Accuracy over images per second, ours at the left, the paper's at the right; a line a family."""
     families = {cell.row: cell.column for cell in recipe.cells}
+    titles, labelled = recipe.options.get("titles", {}), []
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 3.5), layout="constrained")
         for axes, (source, heading) in zip(
@@ -66,28 +78,28 @@ def accuracy_throughput(recipe: Table, frame: pd.DataFrame) -> Figure:
             spread = half_interval(accuracies) if source == "ours" else None
             for name in dict.fromkeys(families.values()):
                 members = points[[families[row] == name for row in points.index]].sort_values("images_per_second")
-                draw_family(axes, name, members, spread, recipe.options.get("titles", {}))
+                draw_family(axes, name, members, spread)
             axes.set(xscale="log", xlabel="images per second", title=heading)
-            axes.margins(0.16, 0.12)
+            axes.margins(0.18, 0.14)
             fit_height(axes, points["accuracy"], spread)
             plain_ticks(axes)
+            names = [
+                (title(row, titles), *point) for row, point in points[["images_per_second", "accuracy"]].iterrows()
+            ]
+            labelled.append((axes, names))
         figure.axes[0].set_ylabel("top-1 accuracy, %")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(FAMILIES))
+        for axes, names in labelled:
+            place_names(axes, names, size=8, colour=INK)
     return figure
 
 
-def draw_family(axes: Axes, name: str, points: pd.DataFrame, spread: pd.Series | None, titles: dict[str, str]) -> None:
-    """The models of one family, named at their points; bars are 95 % intervals over seeds and images."""
-    colour, marker, offset = FAMILIES[name]
+def draw_family(axes: Axes, name: str, points: pd.DataFrame, spread: pd.Series | None) -> None:
+    """The models of one family; bars are 95 % intervals over seeds and images."""
+    colour, marker = FAMILIES[name]
     rates, accuracies = points["images_per_second"], points["accuracy"]
     bars = None if spread is None else spread.reindex(points.index)
-    axes.errorbar(
-        rates, accuracies, bars, color=colour, marker=marker, ms=4.5, lw=1, elinewidth=0.8, label=title(name, titles)
-    )
-    for row, point in points.iterrows():
-        place = {"xytext": offset, "textcoords": "offset points", "fontsize": 8, "color": colour}
-        place["ha"] = "left" if offset[0] > 0 else "right"
-        axes.annotate(title(row, titles), (point["images_per_second"], point["accuracy"]), **place)
+    axes.errorbar(rates, accuracies, bars, color=colour, marker=marker, ms=4.5, lw=1, elinewidth=0.8, label=title(name))
 
 
 def half_interval(cells: pd.DataFrame) -> pd.Series:
@@ -117,7 +129,7 @@ def plain_ticks(axes: Axes) -> None:
 def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
     """Cosine of the two tokens at the input and after each layer, with 95 % intervals; crosses are the paper's."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.4, 3.3), layout="constrained")
+        figure = Figure(figsize=(6.8, 3.3), layout="constrained")
         axes = figure.subplots()
         layers = dict.fromkeys(frame["row"])
         depth = frame["row"].map({layer: number for number, layer in enumerate(layers)})
@@ -128,12 +140,12 @@ def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
                 depth[cells.index], cells["ours"], half_interval(cells), ms=4, elinewidth=0.8, label=label, **style
             )
         theirs = frame[frame["paper"].notna()].drop_duplicates(["row", "paper"])
-        axes.plot(depth[theirs.index], theirs["paper"], "x", color="#444", ms=6, label="the paper", zorder=5)
+        axes.plot(depth[theirs.index], theirs["paper"], "x", color=INK, ms=6, label="the paper", zorder=5)
         measured = frame.dropna(subset=["ours"]).reset_index(drop=True)
         fit_height(axes, pd.concat([measured["ours"], theirs["paper"]], ignore_index=True), half_interval(measured))
         axes.set_xticks(range(len(layers)), ["input", *(str(layer) for layer in range(1, len(layers)))])
         axes.set(xlabel="after layer", ylabel="cosine of the two tokens")
-        axes.legend(fontsize=8.5)
+        figure.legend(fontsize=8.5, loc="outside right upper")
     return figure
 
 
@@ -174,7 +186,7 @@ def training_curves(histories: pd.DataFrame) -> Figure:
         for axes, metric in zip(grid[:, 0], metrics, strict=True):
             axes.set_ylabel(METRICS[metric])
         known = dict.fromkeys(histories["supervision"])
-        lines = [matplotlib.lines.Line2D([], [], color=SUPERVISION.get(name, "black")) for name in known]
+        lines = [matplotlib.lines.Line2D([], [], color=SUPERVISION.get(name, INK)) for name in known]
         figure.legend(lines, list(known), loc="outside lower center", ncols=len(known))
     return figure
 
@@ -186,9 +198,11 @@ def draw_runs(axes: Axes, history: pd.DataFrame, metric: str) -> None:
         axes.plot(
             epochs["epoch"] + 1,
             epochs[metric],
-            color=SUPERVISION.get(supervision, "black"),
+            color=SUPERVISION.get(supervision, INK),
             marker=marker,
             lw=1,
             alpha=0.8,
         )
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
+    last = int(history["epoch"].max()) + 1
+    axes.set_xlim(1 - 0.06 * last, 1.06 * last)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(min(4, last), integer=True))

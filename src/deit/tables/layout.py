@@ -1,6 +1,6 @@
 """A frame as people read it: HTML and LaTeX, ours above the paper's number and the difference, the best in bold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -33,12 +33,17 @@ STYLE = """
  font-weight:400}
 .paper-table th:first-child{text-align:left;padding-left:.2em}
 .paper-table thead th{border-bottom:.75px solid;vertical-align:bottom;white-space:normal;max-width:9.5em}
-.paper-table tr.family>*{border-top:.75px solid #b9b9b9}
-.paper-table .spread{font-size:.82em;color:#555}
-.paper-table .paper{display:block;font-size:.82em;color:#8a8a8a}
+.paper-table tr.family>*{border-top:.75px solid #8888}
+.paper-table .spread{font-size:.82em;opacity:.75}
+.paper-table .paper{display:block;font-size:.82em;opacity:.62}
 .paper-table caption,.paper-table .caption{text-align:left;margin:0 0 .2em}
-.paper-table .notes{font-size:.85em;color:#555;margin:.2em 0 0}
+.paper-table .notes{font-size:.85em;opacity:.75;margin:.2em 0 0}
+.paper-table td a{color:inherit;text-decoration:none}
+.paper-table td a:hover,.paper-table td a:focus{text-decoration:underline}
 """
+
+
+Links = Mapping[tuple[str, str], str]
 
 
 @dataclass(frozen=True)
@@ -144,14 +149,16 @@ def certainty(table: str, frame: pd.DataFrame) -> str:
     return text + (f" {noun} without ± are of one seed: {ONE_SEED}." if (scored["n"] == 1).any() else "")
 
 
-def table_html(recipe: Table, frame: pd.DataFrame, notes: Sequence[str]) -> str:
-    """Caption, table and notes; style it with STYLE."""
+def table_html(recipe: Table, frame: pd.DataFrame, notes: Sequence[str], links: Links | None = None) -> str:
+    """Caption, table and notes; style it with STYLE. `links`: (row, column) -> where the number in a cell leads."""
+    links = links or {}
     rows, columns, cells = grid(recipe, frame)
     titles = recipe.options.get("titles", {})
     head = "".join(f"<th>{escape(title(column, titles))}</th>" for column in columns)
     body = ""
     for row, rule in parted(recipe, rows):
-        cols = "".join(f"<td>{cell_html(cells.get((row, column), Shown()))}</td>" for column in columns)
+        places = [(row, column) for column in columns]
+        cols = "".join(f"<td>{cell_html(cells.get(at, Shown()), links.get(at, ''))}</td>" for at in places)
         body += f"<tr{' class=family' if rule else ''}><th scope=row>{escape(title(row, titles))}</th>{cols}</tr>\n"
     name, text = caption(recipe.table, recipe.caption)
     return (
@@ -161,8 +168,9 @@ def table_html(recipe: Table, frame: pd.DataFrame, notes: Sequence[str]) -> str:
     )
 
 
-def cell_html(cell: Shown) -> str:
+def cell_html(cell: Shown, link: str = "") -> str:
     ours = f"<b>{cell.ours}</b>" if cell.best else cell.ours
+    ours = f'<a href="{escape(link)}">{ours}</a>' if link else ours
     spread = f' <span class="spread">{cell.spread}</span>' if cell.spread else ""
     paper = f'<span class="paper">{cell.paper}</span>' if cell.paper else ""
     return ours + spread + paper

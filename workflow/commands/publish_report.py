@@ -1,0 +1,34 @@
+"""Keeps the report of a finished study in git: copies reports/<study>/ to reports/published/<study>/.
+
+    python workflow publish-report fashion && git add reports/published
+
+For those who look after the project. Every run writes reports/<study>/, which git ignores, so that computing a study
+anew changes nothing that is committed; `python workflow replicate` compares the two.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+PUBLISHED = Path("reports/published")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study")
+    study = parser.parse_args().study
+    print(f"{publish_report(Path('reports', study), PUBLISHED / study)}: now commit it.")
+
+
+def publish_report(report: Path, published: Path) -> Path:
+    """Copies a complete report in place of the one that was published before; returns where to.
+
+    Raises SystemExit where there is none, or where it was begun and not finished.
+    """
+    if len(list(report.glob("provenance-*.json"))) != 1:
+        raise SystemExit(f"{report}: no complete report. Run snakemake all_tables for this study first.")
+    partial = published.with_name(published.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(report, partial)
+    shutil.rmtree(published, ignore_errors=True)
+    return partial.rename(published)
