@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from planning.plan import plan_study
+from rule_files import FILES, rules_of
 
 from deit.tables.titles import title
 
@@ -85,10 +86,7 @@ def closure(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
 
 def test_the_drawing_is_the_plan(fashion):
     """Every rule that makes something, and the same order of rules as in the plan: no more, no less."""
-    texts = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    made = r'^rule (\w+):\n(?:    .*\n)*?    output:.*\n +\w+=(?:update\()?"(?:results/\{study\}/(\w+)|(report)s)/'
-    rules = {section or report: name for name, section, report in re.findall(made, texts, re.MULTILINE)}
-    assert len(rules) == texts.count("    shell:")
+    rules = {rule.section: rule.name for rule in rules_of(*FILES)}
     planned = set()
     for job in fashion.jobs.values():
         for folder in (folder for folders in job.execution.folders.values() for folder in folders):

@@ -136,17 +136,22 @@ class Lookup:
         """Where the result of a job goes."""
         return self.job(wildcards).execution.output
 
-    def needs(self, wildcards) -> dict[str, list[str]]:
+    def needs(self, role: str) -> Callable:
+        """An input function: the files of the results that a job reads in one role; none where it reads none so."""
+        return lambda wildcards: self.inputs(wildcards).get(role, [])
+
+    def inputs(self, wildcards) -> dict[str, list[str]]:
         """Role -> files of the results that the job reads; nothing if its own result is there already.
 
         Without that exception a pruned cache that is built again for a new student would make Snakemake repeat
-        finished students too. `as_if_new` brings all edges back, for drawings of the DAG.
+        finished students too. `as_if_new` brings all edges back, for drawings of the DAG. What a pass makes waits for
+        the pass alone.
         """
         job = self.job(wildcards)
         if not self.as_if_new and os.path.exists(f"{job.execution.output}/provenance.json"):
             return {}
         if job.execution.made_by:
-            return {"made_by": [product(job.execution.made_by)]}
+            return {"train_pass": [product(job.execution.made_by)]}
         return {
             flag.replace("-", "_"): [product(folder) for folder in folders]
             for flag, folders in job.execution.folders.items()
@@ -165,6 +170,23 @@ class Lookup:
     def execution(self, key: str) -> Callable:
         """A resource function: one field of the job's execution settings."""
         return lambda wildcards: getattr(self.asked(wildcards), key)
+
+    @property
+    def resources(self) -> dict[str, Callable]:
+        """What a job that computes asks for: GPUs, nodes, memory (MB) and time (minutes)."""
+        return {
+            "gpu": self.gpu,
+            "gres": self.gres,
+            "nodes": self.execution("nodes"),
+            "mem_mb": self.memory,
+            "runtime": self.execution("minutes"),
+        }
+
+    @property
+    def training_resources(self) -> dict[str, Callable]:
+        """Those of a training, which several nodes may share: a task a node, that srun starts."""
+        several = self.on_several_nodes
+        return self.resources | {"mpi": several("srun"), "tasks": several(), "tasks_per_gpu": several(0)}
 
     def memory(self, wildcards, attempt: int) -> int:
         """MB; more for a further attempt where an earlier one ran out of it."""
