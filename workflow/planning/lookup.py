@@ -219,10 +219,14 @@ class Lookup:
         return resource
 
     def launcher(self, wildcards, resources, threads, output) -> str:
-        """What starts a job alone on its result and, a training, on all GPUs that it was given, one process each."""
+        """What starts a job alone on its result and, a training, on all GPUs that it was given, one process each.
+
+        With the python that runs Snakemake, whatever `python` is in PATH. On a cluster that is the node's: each job is
+        started there by a Snakemake of its own, which reads the rules again.
+        """
         kind = self.job(wildcards).kind
         name = kind if kind == "report" else wildcards.digest  # the reports of all plans go to one folder
-        words = f"python workflow/jobs/launch.py --lock results/{self.study}/locks/{name}"
+        words = f"{quote(sys.executable)} workflow/jobs/launch.py --lock results/{self.study}/locks/{name}"
         words += f" --finished {quote(output.provenance)}"
         if made_by := self.job(wildcards).execution.made_by:
             return f"{words} --made-by {quote(made_by)}"

@@ -7,6 +7,7 @@ training; so before the first job starts, planned results that are not here are 
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -58,5 +59,6 @@ def listing(md5: str) -> set[str] | None:
 
 def cache() -> Path:
     """DVC's cache, which a user may have moved."""
-    found = subprocess.run(["dvc", "cache", "dir"], capture_output=True, text=True)
-    return Path(found.stdout.strip() or ".dvc/cache")
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]  # `dvc` itself may not be in PATH
+    folder = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return Path(folder or ".dvc/cache")
