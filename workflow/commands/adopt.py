@@ -7,7 +7,7 @@
 New code gives new names, since nobody but you can know that an edit changes no result. Adopted are results whose recipe
 is the plan's and whose inputs are, or are adopted too; trainings that are under way go on from their saved states.
 What was adopted, from which name, over which edits and why stays in each result's provenance.json and in the report.
-The former names stay too, as links that take no room, until `keep.py --prune`: so an edit can still be taken back.
+The former names stay too, as links that take no room, until `keep --prune`: so an edit can still be taken back.
 Tables are rendered again, which takes seconds.
 """
 

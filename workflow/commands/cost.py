@@ -239,10 +239,17 @@ def phase_table(plan: Plan, most: Minutes, likely: Minutes) -> str:
     return "\n".join(lines)
 
 
+def number(word: str) -> int:
+    """GPUs, from a word of the command line."""
+    if not word.isdecimal() or int(word) == 0:
+        raise argparse.ArgumentTypeError(f"{word} is no number of GPUs; give at least 1.")
+    return int(word)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study")
-    parser.add_argument("--gpus", type=int, nargs="+", default=[8, 32, 128])
+    parser.add_argument("study", help="name of its file in params/")
+    parser.add_argument("--gpus", type=number, nargs="+", default=[8, 32, 128], help="how long on so many")
     parser.add_argument("--speeds", type=Path, default=SPEEDS, help="a table that benchmarks/measure_speeds.py wrote")
     parser.add_argument("--card", default="", help="as in the table; without, that of the table's first training")
     arguments = parser.parse_args()

@@ -3,7 +3,7 @@
     python workflow event-files imagenet && tensorboard --logdir results/imagenet/tensorboard
 
 Reads history.csv and validation.csv of each planned training, and changes no result. Give the command again to add what
-has been trained meanwhile. It needs torch and tensorboard, no other part of the workflow does.
+has been trained meanwhile. No other part of the workflow needs tensorboard.
 """
 
 import argparse
@@ -63,6 +63,6 @@ def write_curves(curves: dict[str, list[dict[str, str]]], folder: Path, end: flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study")
+    parser.add_argument("study", help="name of its file in params/")
     study = Path("results") / parser.parse_args().study
     print(f"{len(write_events(study))} trainings: tensorboard --logdir {study}/tensorboard")

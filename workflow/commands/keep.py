@@ -1,6 +1,6 @@
 """Results that the present plan does not use: listed with their sizes, and removed on request.
 
-python workflow keep [--study NAME] [--caches] [--prune]
+    python workflow keep [--study NAME] [--caches] [--prune]
 
 Without --prune it only lists. Results of former params are kept until they are pruned, so that taking an edit back
 trains nothing. --caches counts the teachers' logits whose students are all trained, too: a new student of that teacher

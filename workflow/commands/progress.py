@@ -96,5 +96,5 @@ def report(study: str) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study")
+    parser.add_argument("study", help="name of its file in params/")
     print("\n".join(report(parser.parse_args().study)))

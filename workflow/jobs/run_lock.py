@@ -4,7 +4,7 @@ A lock is a row of numbered files, `<digest>.1.json`, `<digest>.2.json` and so o
 process, and whoever finds that process gone may claim the next number, by os.link, which fails where the number is
 taken. No number is ever taken away, so two can not hold the lock, whatever the order of their steps: a link to number
 n + 1 that succeeds says that nobody has claimed it, nor any higher one, since n was seen to be stale.
-A failure needs no cleaning up; `keep.py --prune` removes the locks of results that are not planned any more.
+A failure needs no cleaning up; `python workflow keep --prune` removes the locks of results that no plan names any more.
 """
 
 import json
