@@ -97,6 +97,31 @@ def test_the_drawing_is_the_plan(fashion):
     assert closure(drawn) == closure(planned)
 
 
+ROOMS = re.search(r"^```text\n(Snakefile.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("house", ["workflow", "src/deit"])
+def test_the_rooms_are_the_folders(house):
+    drawn = re.search(rf"^{house}/.*\n((?:  .*\n)*)", ROOMS, re.MULTILINE)[1]
+    folders = {path.parent.relative_to(ROOT / house).parts[0] for path in (ROOT / house).glob("*/*")}
+    assert set(re.findall(r"^  (\w+)/", drawn, re.MULTILINE)) == folders - {"__pycache__"}
+
+
+@pytest.mark.parametrize("room", ["planning", "jobs", "commands"])
+def test_a_room_imports_what_is_drawn(room):
+    texts = "".join(path.read_text() for path in (ROOT / "workflow" / room).glob("*.py"))
+    imported = set(re.findall(r"^ *(?:from|import) (planning|jobs|commands|deit)\b", texts, re.MULTILINE)) - {room}
+    drawn = re.search(rf"^  {room}/.*; imports (.*)$", ROOMS, re.MULTILINE)[1].replace("src/deit", "deit")
+    assert set(drawn.split(", ")) == imported
+
+
+def test_the_table_of_files_names_every_room_of_the_workflow_with_code():
+    table = README.partition("| where | what |")[2].partition("\n\n")[0]
+    files = (path for path in (ROOT / "workflow").glob("*/*") if path.suffix in (".py", ".smk", ".ipynb"))
+    rooms = {str(path.parent.relative_to(ROOT)) for path in files}
+    assert [room for room in rooms if f"({room})" not in table] == []
+
+
 # Ours beside the paper ------------------------------------------------------------------------------------------------
 
 CELL = re.compile(r"(?P<ours>\d+\.\d+)(?: ± (?P<std>\d+\.\d+))? \((?P<paper>\d+\.\d+)\)")
