@@ -50,7 +50,7 @@ def study() -> Plan:
 @pytest.fixture(autouse=True)
 def images(monkeypatch):
     """Params name the images by a path from the project's root."""
-    monkeypatch.setattr("params.file_problems", lambda study: iter(()))
+    monkeypatch.setattr("planning.params.file_problems", lambda study: iter(()))
 
 
 def finish(job: Job) -> Path:

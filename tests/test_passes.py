@@ -249,7 +249,7 @@ def params(tmp_path, monkeypatch) -> Path:
     """A folder of studies in which smoke has passes; no result is there."""
     shutil.copytree(ROOT / "params", tmp_path / "params")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("params.file_problems", lambda study: iter(()))
+    monkeypatch.setattr("planning.params.file_problems", lambda study: iter(()))
     with (tmp_path / "params/smoke.yaml").open("a") as file:
         file.write(PASSES)
     return tmp_path / "params/smoke.yaml"

@@ -115,9 +115,9 @@ class Lookup:
                 print(f"reports/{self.study}/ still shows the earlier plan {path.stem[-10:]}.", file=sys.stderr)
 
     def job(self, wildcards) -> Job:
-        return self.planned(wildcards.digest)
+        return self.job_of(wildcards.digest)
 
-    def planned(self, digest: str) -> Job:
+    def job_of(self, digest: str) -> Job:
         """A job of the plan; its recipe file's, where this is no main process."""
         if self.plan and (job := self.plan.jobs.get(digest) or self.passes.get(digest)):
             return job
@@ -162,14 +162,14 @@ class Lookup:
         folders = self.job(wildcards).execution.folders
         return " ".join(f"--{role} {' '.join(map(quote, paths))}" for role, paths in folders.items())
 
-    def asked(self, wildcards) -> Execution:
+    def request(self, wildcards) -> Execution:
         """What the job is run with; one whose result a pass makes has only to look for it."""
         execution = self.job(wildcards).execution
         return Execution(mem_mb=1000, minutes=10) if execution.made_by else execution
 
     def execution(self, key: str) -> Callable:
         """A resource function: one field of the job's execution settings."""
-        return lambda wildcards: getattr(self.asked(wildcards), key)
+        return lambda wildcards: getattr(self.request(wildcards), key)
 
     @property
     def resources(self) -> dict[str, Callable]:
@@ -190,22 +190,22 @@ class Lookup:
 
     def memory(self, wildcards, attempt: int) -> int:
         """MB; more for a further attempt where an earlier one ran out of it."""
-        return asked_memory(self.asked(wildcards).mem_mb, wildcards.digest, attempt)
+        return asked_memory(self.request(wildcards).mem_mb, wildcards.digest, attempt)
 
     # What a cluster is asked for; a resource that is None is not asked for at all.
 
     def cpus(self, wildcards) -> int:
         """CPUs of the job on each node: for each of its processes, threads and data loading processes."""
-        execution = self.asked(wildcards)
+        execution = self.request(wildcards)
         return max(execution.gpus, 1) * (execution.threads + execution.workers)
 
     def gpu(self, wildcards) -> int | None:
         """GPUs of a job on one node; 0 asks for none. Elsewhere `gres` asks for each node's."""
-        execution = self.asked(wildcards)
+        execution = self.request(wildcards)
         return execution.gpus if execution.nodes == 1 and not self.gres_only else None
 
     def gres(self, wildcards) -> str | None:
-        execution = self.asked(wildcards)
+        execution = self.request(wildcards)
         per_node = execution.nodes > 1 or self.gres_only
         return f"gpu:{execution.gpus}" if per_node and execution.gpus else None
 
@@ -213,7 +213,7 @@ class Lookup:
         """A resource that only a job on several nodes has: `value`, or the number of its nodes."""
 
         def resource(wildcards) -> str | int | None:
-            nodes = self.asked(wildcards).nodes
+            nodes = self.request(wildcards).nodes
             return None if nodes == 1 else nodes if value is None else value
 
         return resource
@@ -242,7 +242,7 @@ class Lookup:
         """The jobs whose results a pass makes; none for another job."""
         recipe = self.job(wildcards).resolved()
         digests = (*recipe.runs, *recipe.caches) if isinstance(recipe, Pass) else ()
-        return [self.planned(digest) for digest in digests]
+        return [self.job_of(digest) for digest in digests]
 
     def targets(self, *sections: str) -> Callable:
         """An input function: the products of all planned jobs of these sections.
@@ -251,7 +251,7 @@ class Lookup:
         folders exist afterwards, even where a study has no job of the kind, as DVC stores each of them.
         """
 
-        def wanted(_) -> list[str]:
+        def products(_) -> list[str]:
             for section in sections:
                 os.makedirs(f"results/{self.study}/{section}", exist_ok=True)
             jobs = self.plan.of_section(*sections)
@@ -260,7 +260,7 @@ class Lookup:
                 jobs = [job for job in jobs if job.kind not in PRUNABLE or job.digest in unfinished]
             return [product(job.execution.output) for job in jobs]
 
-        return wanted
+        return products
 
     def report(self, _) -> str:
         """The file that exists only while reports/<study>/ shows exactly this plan."""
