@@ -36,13 +36,13 @@ def reason(plan: Plan, name: str) -> str:
     return next(reasons, f"{name} is not among released.weights")
 
 
-def plan_released(plan: Plan, runs: Iterable[Run]) -> None:
-    """Plan to fetch the published weights of these runs, each as the folder that a training would leave."""
+def plan_released(plan: Plan, wanted: Iterable[Run]) -> None:
+    """Plan to fetch the published weights of the wanted runs, each as the folder that a training would leave."""
     released, data = plan.study.released, plan.study.data
     if not released:
         return
     execution = plan.study.resources("data").model_copy(update={"data_root": released.root})
-    for run in runs:
+    for run in wanted:
         weights = released.weights[key(run)]
         keys = {"hub"} if released.source == "hub" else {"file", "sha256"}
         recipe = recipes.Importing(
