@@ -149,10 +149,10 @@ def test_the_table_is_the_report_and_the_paper():
     theirs = pd.read_csv(PAPER, index_col="row").astype(float)
     (_, *head), _, *lines = table_3()
     assert head == [title(column) for column in theirs.columns]
-    shown = {label: cells for label, *cells in lines}
+    cells_of = {label: cells for label, *cells in lines}
     for row in theirs.index:
-        assert title(row) in shown, f"the row {title(row)!r} is missing"
-        for column, text in zip(theirs.columns, shown[title(row)], strict=True):
+        assert title(row) in cells_of, f"the row {title(row)!r} is missing"
+        for column, text in zip(theirs.columns, cells_of[title(row)], strict=True):
             what = f"{title(row)}, {title(column)}"
             cell = CELL.fullmatch(text)
             assert cell, f"{what}: write 72.1 (72.2) or 72.1 ± 0.3 (72.2), not {text!r}"
@@ -161,4 +161,4 @@ def test_the_table_is_the_report_and_the_paper():
             assert bool(cell["std"]) == spread.notna()[row, column], f"{what}: ± exactly where there are several seeds"
             if cell["std"]:
                 assert_rounds(cell["std"], spread[row, column], what)
-    assert set(shown) <= {title(row) for row in ours}, "rows that the report does not have"
+    assert set(cells_of) <= {title(row) for row in ours}, "rows that the report does not have"
