@@ -18,7 +18,7 @@ IMAGES = 1_281_167
 
 @pytest.fixture(scope="module")
 def imagenet():
-    return cost.planned("imagenet", ROOT / "params")
+    return cost.plan_with_passes("imagenet", ROOT / "params")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def node():
 
 @pytest.fixture(scope="module", params=["limits", "expected"])
 def minutes(request, imagenet, node):
-    return cost.limits(imagenet) if request.param == "limits" else cost.expected(imagenet, node)
+    return cost.limits(imagenet) if request.param == "limits" else cost.expected_minutes(imagenet, node)
 
 
 # The cluster ----------------------------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ def minutes(request, imagenet, node):
 def test_no_cluster_is_faster_than_the_longest_chain_or_than_its_gpus(imagenet, minutes):
     chain = max(cost.length(chain, minutes) for chain in cost.chain_after(imagenet, minutes).values())
     work = sum(cost.gpus(job) * minutes[digest] for digest, job in imagenet.jobs.items())
-    times = {size: cost.simulated(imagenet, size, minutes) for size in (8, 32, 128, 10_000)}
+    times = {size: cost.makespan(imagenet, size, minutes) for size in (8, 32, 128, 10_000)}
     assert times[10_000] == pytest.approx(chain)
     assert sorted(times.values(), reverse=True) == list(times.values())
     for size, end in times.items():
@@ -58,7 +58,7 @@ def test_the_longest_chain_follows_the_plan(imagenet, minutes):
 
 def test_a_run_larger_than_the_cluster_is_named(imagenet):
     with pytest.raises(SystemExit, match="asks for more than 4 GPUs"):
-        cost.simulated(imagenet, 4, cost.limits(imagenet))
+        cost.makespan(imagenet, 4, cost.limits(imagenet))
 
 
 # The speeds -----------------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def job_of(plan, name: str):
 
 
 def test_a_run_takes_its_start_and_its_views_over_what_is_slower(alone, node):
-    likely = cost.expected(alone, node)
+    likely = cost.expected_minutes(alone, node)
     views = 300 * (IMAGES // 1024 * 1024)
     start, core = node.speed("start").value, node.speed("views", resolution=224).value
     small, large = (job_of(alone, f"students/{model}/") for model in ("deit-ti", "deit-b"))
@@ -83,8 +83,8 @@ def test_a_run_takes_its_start_and_its_views_over_what_is_slower(alone, node):
 
 def test_a_run_that_waits_for_its_loader_is_told_how_many_gpus_it_feeds(alone, node):
     pace = node.pace(job_of(alone, "students/deit-ti/"))
-    assert pace.limit == "loader" and pace.gpus == 8 and 1 < pace.fed < 8
-    assert pace.fed == pytest.approx(pace.cores * pace.loader.value / 6000)
+    assert pace.limit == "loader" and pace.gpus == 8 and 1 < pace.gpus_fed < 8
+    assert pace.gpus_fed == pytest.approx(pace.cores * pace.loader.value / 6000)
     assert "| 4 students/deit-ti 224 | 8 | 6,000 (estimate) |" in cost.report(alone, [128], node)
 
 
@@ -95,7 +95,7 @@ def test_every_training_and_cache_of_the_study_has_a_speed(alone, node):
 
 def test_a_limit_stands_in_for_a_speed_that_is_not_there(imagenet, node):
     known = Node([speed for speed in node.speeds if speed.model != "deit-b"])
-    likely, most = cost.expected(imagenet, known), cost.limits(imagenet)
+    likely, most = cost.expected_minutes(imagenet, known), cost.limits(imagenet)
     for digest, job in imagenet.jobs.items():
         if not job.execution.made_by:
             known_kind = job.kind == "pass" or (job.kind in ("train", "cache") and model_of(job) != "deit-b")
@@ -106,14 +106,14 @@ def test_a_table_of_ones_own_replaces_the_speeds(tmp_path, imagenet, node):
     factor = {"start": 1, "views": 2, "train": 2, "infer": 2}
     ours = [speed for speed in node.speeds if speed.card != "V100"]
     faster = [speed._replace(card="My card", value=factor[speed.what] * speed.value) for speed in ours]
-    own = Node(read_speeds(written(tmp_path, faster)))
+    own = Node(read_speeds(table_of(tmp_path, faster)))
     assert own.card == "My card"
-    before, after = (cost.expected(imagenet, each) for each in (node, own))
+    before, after = (cost.expected_minutes(imagenet, each) for each in (node, own))
     trained = [digest for digest, job in imagenet.jobs.items() if job.kind in ("train", "pass") and before[digest]]
     assert all(after[digest] < 0.51 * before[digest] for digest in trained)
 
 
-def written(folder: Path, rows: list) -> Path:
+def table_of(folder: Path, rows: list) -> Path:
     path = folder / "mine.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
@@ -136,7 +136,7 @@ GOOD = ("train", "deit-b", "224", "X", "bf16", "1800", "images/s a GPU", "measur
 )
 def test_a_table_that_is_none_is_refused(tmp_path, row, message):
     with pytest.raises(SystemExit, match=rf"mine\.csv, {message}"):
-        read_speeds(written(tmp_path, [row]))
+        read_speeds(table_of(tmp_path, [row]))
 
 
 def test_a_missing_file_an_empty_one_and_an_unknown_card_are_refused(tmp_path, node):
@@ -236,7 +236,7 @@ def test_a_pass_that_fills_caches_asks_their_teacher(tmp_path, node):
     shutil.copytree(ROOT / "params", tmp_path / "params")
     study = tmp_path / "params/imagenet.yaml"
     study.write_text(study.read_text().replace("caches: false, ", ""))
-    plan = cost.planned("imagenet", tmp_path / "params")
+    plan = cost.plan_with_passes("imagenet", tmp_path / "params")
     small = job_of(plan, "passes/small")
     runs = [plan.jobs[digest] for digest in small.resolved().runs]
     waiting, asking = node.pace(small, runs), cost.paces_of(plan, node)[small.digest]

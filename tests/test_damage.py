@@ -103,12 +103,12 @@ def published_study(plan: Plan) -> dict:
 def readings(plan: Plan) -> dict[tuple[str, str], list[tuple[Job, Job]]]:
     """(kind, kind of its reader) -> every result and its reader."""
     makers = {job.execution.output: job for job in plan.jobs.values()}
-    found: dict[tuple[str, str], list[tuple[Job, Job]]] = {}
+    pairs: dict[tuple[str, str], list[tuple[Job, Job]]] = {}
     for reader in plan.jobs.values():
         for folders in reader.execution.folders.values():
             for maker in map(makers.get, folders):
-                found.setdefault((maker.kind, reader.kind), []).append((maker, reader))
-    return found
+                pairs.setdefault((maker.kind, reader.kind), []).append((maker, reader))
+    return pairs
 
 
 def test_every_kind_and_every_reader_is_in_the_matrix(plan):
@@ -127,7 +127,8 @@ def test_damage_is_found_before_use(project, plan, monkeypatch, tmp_path, kinds,
     maker, reader = pairs[0]
     path = sorted(Path(maker.execution.output).glob(f"**/{name}" if "*" in name else name))[0]
     others = [job for job in plan.jobs.values() if job.kind == maker.kind and job.digest != maker.digest]
-    other = next((found for job in others for found in Path(job.execution.output).glob(f"**/{path.name}")), None)
+    others_files = (each for job in others for each in Path(job.execution.output).glob(f"**/{path.name}"))
+    other = next(others_files, None)
     if how == "another run's" and (other is None or other.read_bytes() == path.read_bytes()):
         pytest.skip("no other result of this kind has such a file")
     before = path.read_bytes()

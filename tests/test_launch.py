@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from jobs import launch, run_lock
+from smoke_study import COMMAND, ROOT, copy_of_project
 
 FAKE = "import time; print('trained', flush=True); time.sleep({seconds})"
 
@@ -96,3 +97,32 @@ def test_several_nodes_need_slurm(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(SystemExit, match="--profile slurm"):
         launch.command_of(Namespace(command=["m"], nodes=2, processes=1, cpus=1))
+
+
+# The python of a job --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def not_activated(tmp_path) -> dict[str, str]:
+    """The environment of a user who calls .venv/bin/snakemake, and whose `python` knows nothing of this project."""
+    other = tmp_path / "bin/python"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\necho ModuleNotFoundError: another python >&2\nexit 1\n")
+    other.chmod(0o755)
+    hidden = Path(sys.executable).parent
+    kept = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != hidden]
+    return os.environ | {"PATH": os.pathsep.join([str(other.parent), *kept])}
+
+
+def test_jobs_run_with_the_python_that_runs_snakemake(tmp_path, not_activated):
+    project = copy_of_project(tmp_path / "clone")
+    run = subprocess.run([*COMMAND, "--", "data"], cwd=project, env=not_activated, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert list(project.glob("results/smoke/data/*/provenance.json"))
+
+
+def test_dvcs_records_are_read_with_it_too(tmp_path, not_activated):
+    code = "from planning.recorded import cache; print(cache())"
+    environment = not_activated | {"PYTHONPATH": f"{ROOT}/src:{ROOT}/workflow"}
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.stdout == ".dvc/cache\n", run.stderr

@@ -17,7 +17,7 @@ def requirements(file: str) -> list[Requirement]:
     return [Requirement(line.partition(" --hash")[0]) for line in lines if line and not line.lstrip().startswith("#")]
 
 
-def locked() -> dict[str, str]:
+def lock_versions() -> dict[str, str]:
     """Name -> the version that this machine is given."""
     entries = [one for one in requirements("requirements.lock") if not one.marker or one.marker.evaluate()]
     return {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in entries}
@@ -26,19 +26,19 @@ def locked() -> dict[str, str]:
 def installed_versions() -> dict[str, str]:
     """Name -> version of the direct requirements that are installed here, and of all that they require in turn."""
     versions, waiting = {}, [(one.name, frozenset(one.extras)) for one in requirements("requirements.txt")]
-    asked = set()
+    visited = set()
     while waiting:
         name, extras = waiting.pop()
         try:
-            found = distribution(name)
+            package = distribution(name)
         except PackageNotFoundError:
             continue
-        asked.add((name, extras))
-        versions[canonicalize_name(name)] = found.version
-        for text in found.requires or []:
+        visited.add((name, extras))
+        versions[canonicalize_name(name)] = package.version
+        for text in package.requires or []:
             one = Requirement(text)
             needed = not one.marker or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras))
-            if needed and (one.name, frozenset(one.extras)) not in asked:
+            if needed and (one.name, frozenset(one.extras)) not in visited:
                 waiting.append((one.name, frozenset(one.extras)))
     return versions
 
@@ -46,13 +46,13 @@ def installed_versions() -> dict[str, str]:
 def test_every_direct_pin_is_locked_at_its_version():
     direct = {canonicalize_name(one.name): str(one.specifier) for one in requirements("requirements.txt")}
     assert all(re.fullmatch(r"==[\w.]+", version) for version in direct.values())
-    lock = locked()
+    lock = lock_versions()
     assert {name: f"=={lock.get(name)}" for name in direct} == direct, REMEDY
 
 
 def test_everything_that_is_installed_is_locked_at_its_version():
     """torch's build for CPUs alone, 2.14.1+cpu, is the same release."""
-    versions, lock = installed_versions(), locked()
+    versions, lock = installed_versions(), lock_versions()
     assert len(versions) > 100
     release = {name: version.partition("+")[0] for name, version in versions.items()}
     assert release == {name: lock.get(name) for name in versions}, REMEDY

@@ -1,4 +1,4 @@
-"""What a retry is asked for, and where the images' folder is looked for."""
+"""What the rules are told of a job: its inputs, GPUs, memory, and where the images' folder is looked for."""
 
 import os
 import shutil
@@ -11,7 +11,9 @@ import pytest
 import yaml
 from planning.lookup import Lookup
 from planning.memory import LOGS, RAN_OUT
+from planning.passes import plan_passes
 from planning.studies import plan_study
+from rule_files import FILES, rules_of
 from snakemake.exceptions import WorkflowError
 
 from deit.recipes import Execution, Job
@@ -62,25 +64,40 @@ def test_gpus_are_asked_for_as_the_cluster_knows_them(tmp_path, monkeypatch, gpu
     assert (lookup.gpu(wildcards), lookup.gres(wildcards)) == asked
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "workflow/rules").glob("*.smk")), ids=lambda path: path.stem)
-def test_a_rule_that_asks_for_gpus_does_so_in_both_ways(path):
-    text = path.read_text()
-    assert text.count("gpu=plan.gpu,") == text.count("gres=plan.gres,")
+def test_what_a_rule_asks_the_cluster_for():
+    """GPUs in both ways, whichever the cluster knows; several nodes for trainings only."""
+    lookup = Lookup("study", False)
+    assert [*lookup.resources] == ["gpu", "gres", "nodes", "mem_mb", "runtime"]
+    assert lookup.training_resources.keys() - lookup.resources.keys() == {"mpi", "tasks", "tasks_per_gpu"}
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    assert "gpu=" not in rules and "gres=" not in rules
 
 
-def test_a_pass_knows_its_members_before_any_recipe_is_written(tmp_path, monkeypatch):
-    """As for the first dry run of a fresh clone."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(ROOT / "params", "params")
-    Path("workflow").symlink_to(ROOT / "workflow")
-    Path("params/together.yaml").write_text(
-        'extends: smoke\nexecution: {passes: {small: {runs: ["deit-ti/*"]}}}\nseeds: {models: {deit-ti: [0, 1]}}\n'
-    )
-    lookup = Lookup("together", main_process=True)
-    assert lookup.passes and not Path("results").exists()
-    for digest, job in lookup.passes.items():
-        members = lookup.members(SimpleNamespace(digest=digest))
-        assert [member.digest for member in members] == [*job.recipe["runs"], *job.recipe["caches"]]
+# What a job reads ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("passes", [False, True], ids=["", "passes"])
+@pytest.mark.parametrize("study", ["fashion", "smoke", "imagenet", "released"])
+def test_a_rule_names_every_role_in_which_its_jobs_read(study, passes, monkeypatch):
+    """One that it left out would be an edge that Snakemake does not know: the job could start too early."""
+    monkeypatch.chdir(ROOT)
+    plan = plan_study(study)
+    if passes:
+        plan.jobs |= plan_passes(plan, everything=True)
+    rules = {rule.section: rule.roles for rule in rules_of(*FILES)}
+    for job in plan.jobs.values():
+        named = rules[job.name.partition("/")[0]]
+        assert {flag.replace("-", "_") for flag in job.execution.folders} <= named.keys(), job.name
+        assert not job.execution.made_by or "train_pass" in named, job.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_of_rules_begins_with_what_it_needs_and_makes(path):
+    head, rules = path.read_text().split('"""')[1], rules_of(path)
+    assert "REQUIRED INPUTS" in head and "OUTPUTS" in head
+    for rule in rules:
+        assert rule.section in head, rule.name
+        assert all(name == role and name in head for name, role in rule.roles.items()), rule.name
 
 
 # Memory --------------------------------------------------------------------------------------------------------------

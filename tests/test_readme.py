@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from planning.studies import plan_study
+from rule_files import FILES, rules_of
 
 from deit.tables.titles import title
 
@@ -85,10 +86,7 @@ def closure(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
 
 def test_the_drawing_is_the_plan(fashion):
     """Every rule that makes something, and the same order of rules as in the plan: no more, no less."""
-    texts = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    made = r'^rule (\w+):\n(?:    .*\n)*?    output:.*\n +\w+=(?:update\()?"(?:results/\{study\}/(\w+)|(report)s)/'
-    rules = {section or report: name for name, section, report in re.findall(made, texts, re.MULTILINE)}
-    assert len(rules) == texts.count("    shell:")
+    rules = {rule.section: rule.name for rule in rules_of(*FILES)}
     planned = set()
     for job in fashion.jobs.values():
         for folder in (folder for folders in job.execution.folders.values() for folder in folders):
@@ -97,6 +95,31 @@ def test_the_drawing_is_the_plan(fashion):
     chains = [line.split(" --> ") for line in drawing.splitlines() if "-->" in line]
     drawn = {(a.strip(), b.strip()) for chain in chains for a, b in zip(chain, chain[1:], strict=False)}
     assert closure(drawn) == closure(planned)
+
+
+ROOMS = re.search(r"^```text\n(Snakefile.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("house", ["workflow", "src/deit"])
+def test_the_rooms_are_the_folders(house):
+    drawn = re.search(rf"^{house}/.*\n((?:  .*\n)*)", ROOMS, re.MULTILINE)[1]
+    folders = {path.parent.relative_to(ROOT / house).parts[0] for path in (ROOT / house).glob("*/*")}
+    assert set(re.findall(r"^  (\w+)/", drawn, re.MULTILINE)) == folders - {"__pycache__"}
+
+
+@pytest.mark.parametrize("room", ["planning", "jobs", "commands"])
+def test_a_room_imports_what_is_drawn(room):
+    texts = "".join(path.read_text() for path in (ROOT / "workflow" / room).glob("*.py"))
+    imported = set(re.findall(r"^ *(?:from|import) (planning|jobs|commands|deit)\b", texts, re.MULTILINE)) - {room}
+    drawn = re.search(rf"^  {room}/.*; imports (.*)$", ROOMS, re.MULTILINE)[1].replace("src/deit", "deit")
+    assert set(drawn.split(", ")) == imported
+
+
+def test_the_table_of_files_names_every_room_of_the_workflow_with_code():
+    table = README.partition("| where | what |")[2].partition("\n\n")[0]
+    files = (path for path in (ROOT / "workflow").glob("*/*") if path.suffix in (".py", ".smk", ".ipynb"))
+    rooms = {str(path.parent.relative_to(ROOT)) for path in files}
+    assert [room for room in rooms if f"({room})" not in table] == []
 
 
 # Ours beside the paper ------------------------------------------------------------------------------------------------
@@ -126,10 +149,10 @@ def test_the_table_is_the_report_and_the_paper():
     theirs = pd.read_csv(PAPER, index_col="row").astype(float)
     (_, *head), _, *lines = table_3()
     assert head == [title(column) for column in theirs.columns]
-    shown = {label: cells for label, *cells in lines}
+    cells_of = {label: cells for label, *cells in lines}
     for row in theirs.index:
-        assert title(row) in shown, f"the row {title(row)!r} is missing"
-        for column, text in zip(theirs.columns, shown[title(row)], strict=True):
+        assert title(row) in cells_of, f"the row {title(row)!r} is missing"
+        for column, text in zip(theirs.columns, cells_of[title(row)], strict=True):
             what = f"{title(row)}, {title(column)}"
             cell = CELL.fullmatch(text)
             assert cell, f"{what}: write 72.1 (72.2) or 72.1 ± 0.3 (72.2), not {text!r}"
@@ -138,4 +161,4 @@ def test_the_table_is_the_report_and_the_paper():
             assert bool(cell["std"]) == spread.notna()[row, column], f"{what}: ± exactly where there are several seeds"
             if cell["std"]:
                 assert_rounds(cell["std"], spread[row, column], what)
-    assert set(shown) <= {title(row) for row in ours}, "rows that the report does not have"
+    assert set(cells_of) <= {title(row) for row in ours}, "rows that the report does not have"

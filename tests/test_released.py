@@ -210,7 +210,7 @@ def plain_timm(place: Path, key: str, images: list[str], folder: str) -> np.ndar
 
 @pytest.mark.parametrize("evaluation_set", IMAGES)
 def test_accuracies_are_those_of_plain_timm(study, place, evaluation_set):
-    found = set()
+    keys = set()
     for run in study.runs:
         key = f"{run.model}/{run.supervision}/{run.resolution}"
         (path,) = Path("results/miniature/predictions").glob(f"*/*/{run.name}/{evaluation_set}.parquet")
@@ -222,12 +222,12 @@ def test_accuracies_are_those_of_plain_timm(study, place, evaluation_set):
         truth = [row["targets"][0] for row in rows]
         if evaluation_set == "imagenet":
             assert truth == [WNIDS.index(row["image"].split("/")[0]) for row in rows]
-        found.add(key)
+        keys.add(key)
         if "token" not in key:
             row = run.model + ("-finetuned" if run.resolution == 256 else "")
             accuracy = 100 * np.mean([first[0] == target for first, target in zip(top, truth, strict=True)])
             assert frame(study, "table_5").at[(row, evaluation_set), "ours"] == pytest.approx(accuracy), row
-    assert len(found) == len(PUBLISHED)
+    assert len(keys) == len(PUBLISHED)
 
 
 EMPTY = {"labels": [], "soft": [0, 1, 2, 3], "hard": [0, 1, 2, 3], "token_class": [3], "token_fusion": [3]}

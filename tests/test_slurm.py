@@ -107,7 +107,7 @@ def command(study: str, *arguments: str) -> list[str]:
 
 
 @contextmanager
-def started(cluster: dict, project: Path, *words: str) -> Iterator[subprocess.Popen]:
+def snakemake_meanwhile(cluster: dict, project: Path, *words: str) -> Iterator[subprocess.Popen]:
     """A Snakemake that runs meanwhile; its output is in snakemake.txt."""
     with (project / "snakemake.txt").open("w") as output:
         process = subprocess.Popen(words, cwd=project, env=cluster, stdout=output, stderr=output)
@@ -175,7 +175,7 @@ def smoke(cluster, project) -> dict[str, dict[str, str]]:
     before = set(jobs(cluster))
     gpus = [f"{rule}:gpu=1" for rule in ON_GPUS]
     words = command("smoke", "--jobs", "6", "--set-resources", *gpus, "--", "all_tables")
-    with started(cluster, project, *words) as process:
+    with snakemake_meanwhile(cluster, project, *words) as process:
         finished(process, project)
     records = {job: record for job, record in jobs(cluster).items() if job not in before}
     return dict(sorted(records.items(), key=lambda item: int(item[0])))
@@ -265,7 +265,7 @@ class Training:
     def start(self, *options: str):
         shutil.rmtree(self.output, ignore_errors=True)
         shutil.rmtree(self.resume, ignore_errors=True)
-        return started(self.cluster, self.project, *command(self.study, *options, "--", self.target))
+        return snakemake_meanwhile(self.cluster, self.project, *command(self.study, *options, "--", self.target))
 
     def jobs(self) -> dict[str, dict[str, str]]:
         """Its jobs of this test, the first attempt first."""
@@ -436,7 +436,7 @@ def test_after_a_killed_snakemake_nothing_is_trained_beside_or_after_a_living_jo
         process.wait()
     subprocess.run(command(study, "--unlock"), cwd=one.project, env=cluster, check=True, capture_output=True)
     partitions("down" if late else "up")
-    with started(cluster, one.project, *command(study, "--", one.target)) as process:
+    with snakemake_meanwhile(cluster, one.project, *command(study, "--", one.target)) as process:
         second = until(lambda: next((job for job in one.jobs() if job != first), None))
         if late:
             until(lambda: state(cluster, first) == "COMPLETED")
@@ -458,7 +458,7 @@ def test_after_a_killed_snakemake_a_job_that_ended_meanwhile_is_not_submitted_ag
         process.wait()
     until(lambda: state(cluster, first) == "COMPLETED")
     subprocess.run(command("short", "--unlock"), cwd=one.project, env=cluster, check=True, capture_output=True)
-    with started(cluster, one.project, *command("short", "--", one.target)) as process:
+    with snakemake_meanwhile(cluster, one.project, *command("short", "--", one.target)) as process:
         assert "Nothing to be done" in finished(process, one.project)
     assert list(one.jobs()) == [first] and one.weights() == expected
 
@@ -469,8 +469,8 @@ def test_progress_names_job_node_and_epoch_and_an_interrupt_cancels_the_jobs(tra
     with one.start() as process:
         job = one.under_way()
         until(lambda: "epoch 2/30" in one.log(job))
-        shown = answer(cluster, sys.executable, "workflow", "progress", "short", cwd=one.project)
-        line = next(line for line in shown.splitlines() if line.startswith("  running"))
+        text = answer(cluster, sys.executable, "workflow", "progress", "short", cwd=one.project)
+        line = next(line for line in text.splitlines() if line.startswith("  running"))
         assert f"teachers/regnety-4gf/labels/{LOW}/seed0  job {job}: {node_of(one, job)}, " in line
         assert re.search(r"of 30:00, epoch \d+/30, loss .*, 0 h \d+ min \d+ s left$", line)
         process.send_signal(signal.SIGINT)

@@ -5,6 +5,7 @@ import difflib
 import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 
 WORKFLOW = Path(__file__).resolve().parent
 COMMANDS = {
@@ -21,11 +22,20 @@ def main() -> None:
         return
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"Did you mean {near[0]}?" if near else "They are: " + ", ".join(COMMANDS)
+        hint = f"Did you mean {near[0]}?" if near else f"They are: {', '.join(COMMANDS)}."
         raise SystemExit(f"{name}: no such command. {hint} `python workflow --help` lists them.")
     sys.argv = [f"python workflow {name}", *arguments]
     sys.path.insert(0, str(WORKFLOW.parent / "src"))
-    importlib.import_module(f"commands.{COMMANDS[name].stem}").main()
+    command(COMMANDS[name]).main()
+
+
+def command(path: Path) -> ModuleType:
+    """The module of a command; SystemExit where this is not the project's python."""
+    try:
+        return importlib.import_module(f"commands.{path.stem}")
+    except ModuleNotFoundError as error:
+        here = f"{error.name} is not installed for {sys.executable}"
+        raise SystemExit(f"{here}: activate the project's environment, as for snakemake.") from None
 
 
 def listing() -> str:

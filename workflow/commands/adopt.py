@@ -7,7 +7,7 @@
 New code gives new names, since nobody but you can know that an edit changes no result. Adopted are results whose recipe
 is the plan's and whose inputs are, or are adopted too; trainings that are under way go on from their saved states.
 What was adopted, from which name, over which edits and why stays in each result's provenance.json and in the report.
-The former names stay too, as links that take no room, until `keep.py --prune`: so an edit can still be taken back.
+The former names stay too, as links that take no room, until `keep --prune`: so an edit can still be taken back.
 Tables are rendered again, which takes seconds.
 """
 
@@ -54,15 +54,15 @@ def main() -> None:
     parser.add_argument("--because", metavar="REASON", help="adopt what is listed, and record why")
     arguments = parser.parse_args()
     plan = chosen_plan(arguments.study)
-    found = list(adoptions(plan, arguments.only))
-    print("\n".join(listing(found)))
-    if found and arguments.because:
+    candidates = list(adoptions(plan, arguments.only))
+    print("\n".join(listing(candidates)))
+    if candidates and arguments.because:
         refuse_beside_jobs(plan.name)
         plan.write({})
-        for adoption in found:
+        for adoption in candidates:
             adopt(adoption, arguments.because)
         print("adopted; `snakemake` goes on from here, and `dvc repro` records it")
-    elif found:
+    elif candidates:
         print('Nothing was adopted yet: --because "why no result changes" does it.')
 
 
@@ -77,8 +77,8 @@ def adoptions(plan: Plan, patterns: list[str]) -> Iterator[Adoption]:
         if job.kind in MADE_AGAIN or plan.is_finished(job) or not any(fnmatch(job.name, word) for word in patterns):
             continue
         own_state = resume_folder(plan, job.digest) / "resume.pt"
-        candidates = [*results.get(job.name, []), *([] if own_state.exists() else states.get(job.name, []))]
-        for folder, record, before in candidates:
+        predecessors = [*results.get(job.name, []), *([] if own_state.exists() else states.get(job.name, []))]
+        for folder, record, before in predecessors:
             inputs = {role: today.get(digest, digest) for role, digest in before.inputs.items()}
             if (before.kind, before.recipe, inputs) == (job.kind, job.recipe, job.inputs):
                 today[before.digest] = job.digest
@@ -87,20 +87,20 @@ def adoptions(plan: Plan, patterns: list[str]) -> Iterator[Adoption]:
 
 
 # Name of a job -> folder, provenance and job of what the plan does not use, the newest first.
-Candidates = dict[str, list[tuple[Path, dict, Job]]]
+Predecessors = dict[str, list[tuple[Path, dict, Job]]]
 
 
-def earlier_results(plan: Plan) -> Candidates:
-    planned = {job.execution.output for job in plan.jobs.values()}
-    found = []
+def earlier_results(plan: Plan) -> Predecessors:
+    outputs = {job.execution.output for job in plan.jobs.values()}
+    results = []
     for path in Path("results", plan.name).glob("**/provenance.json"):
         job = readable_job(path.with_name("recipe.json"))
-        if job and path.parent.suffix != ".partial" and str(path.parent) not in planned:
-            found.append((path.parent, json.loads(path.read_text()), job))
-    return by_name(sorted(found, key=lambda candidate: candidate[1]["finished"], reverse=True))
+        if job and path.parent.suffix != ".partial" and str(path.parent) not in outputs:
+            results.append((path.parent, json.loads(path.read_text()), job))
+    return by_name(sorted(results, key=lambda result: result[1]["finished"], reverse=True))
 
 
-def earlier_states(plan: Plan) -> Candidates:
+def earlier_states(plan: Plan) -> Predecessors:
     paths = Path("results", plan.name).glob("resume/*/resume.pt")
     newest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     others = [path.parent for path in newest_first if path.parent.name not in plan.jobs]
@@ -108,11 +108,11 @@ def earlier_states(plan: Plan) -> Candidates:
     return by_name([(folder, {}, job) for folder, job in zip(others, jobs, strict=True) if job])
 
 
-def by_name(candidates: list[tuple[Path, dict, Job]]) -> Candidates:
-    found: Candidates = {}
-    for candidate in candidates:
-        found.setdefault(candidate[2].name, []).append(candidate)
-    return found
+def by_name(predecessors: list[tuple[Path, dict, Job]]) -> Predecessors:
+    groups: Predecessors = {}
+    for folder, record, job in predecessors:
+        groups.setdefault(job.name, []).append((folder, record, job))
+    return groups
 
 
 def readable_job(recipe: Path) -> Job | None:
@@ -135,19 +135,19 @@ def adopted_before(plan: Plan) -> Iterator[tuple[str, str]]:
             yield from ((entry["from"], digest) for entry in json.loads(path.read_text()).get("adopted", []))
 
 
-def listing(found: list[Adoption]) -> Iterator[str]:
+def listing(candidates: list[Adoption]) -> Iterator[str]:
     """Which code changed and how to see it, then a line a result."""
-    if not found:
+    if not candidates:
         yield "Nothing to adopt: no missing result of the plan (that --only matches) has a predecessor that differs by"
         yield "code alone and was made from the plan's own inputs, or from inputs that are adopted with it."
         return
-    counts = Counter((file, made_at(one)) for one in found for file in one.edited)
+    counts = Counter((file, made_at(one)) for one in candidates for file in one.edited)
     if counts:
         yield "Code that behaves otherwise than when these results were made:"
     for (file, commit), count in counts.items():
         yield f"  {file}, of {count} result(s)" + (f": git diff {commit} -- {file}" if commit else "")
     yield "Results that differ from the plan by code, or by the names of what they were made from, alone:"
-    for one in found:
+    for one in candidates:
         state = "" if one.record else "  (under way; its saved state)"
         yield f"  {one.before.digest} -> {one.after.digest}  {one.after.name}{state}"
 

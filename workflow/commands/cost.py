@@ -27,7 +27,7 @@ Minutes = dict[str, float]
 """Digest -> minutes that a job takes."""
 
 
-def planned(study: str, folder: Path = Path("params")) -> Plan:
+def plan_with_passes(study: str, folder: Path = Path("params")) -> Plan:
     """The plan with its passes among the jobs, as if nothing were finished."""
     plan = plan_study(study, folder)
     plan.jobs |= plan_passes(plan, everything=True)
@@ -36,8 +36,8 @@ def planned(study: str, folder: Path = Path("params")) -> Plan:
 
 def members(plan: Plan, job: Job) -> list[Job]:
     """The runs and caches that a pass makes; none of another job."""
-    made = job.resolved() if job.kind == "pass" else None
-    return [plan.jobs[digest] for digest in (*made.runs, *made.caches)] if made else []
+    recipe = job.resolved() if job.kind == "pass" else None
+    return [plan.jobs[digest] for digest in (*recipe.runs, *recipe.caches)] if recipe else []
 
 
 def gpus(job: Job) -> int:
@@ -55,7 +55,7 @@ def paces_of(plan: Plan, node: Node) -> dict[str, Pace]:
     return {digest: pace for digest, job in jobs.items() if (pace := node.pace(job, members(plan, job)))}
 
 
-def expected(plan: Plan, node: Node) -> Minutes:
+def expected_minutes(plan: Plan, node: Node) -> Minutes:
     """What each job should take on such nodes; its limit where no speed is known."""
     start, paces = node.start_minutes(), paces_of(plan, node)
     return limits(plan) | {digest: start + pace.seconds / 60 for digest, pace in paces.items()}
@@ -113,7 +113,7 @@ def longest_chain(plan: Plan, minutes: Minutes) -> list[str]:
     return max(chain_after(plan, minutes).values(), key=lambda chain: rank(plan, chain, minutes))
 
 
-def simulated(plan: Plan, available: int, minutes: Minutes) -> float:
+def makespan(plan: Plan, available: int, minutes: Minutes) -> float:
     """Minutes until the last job has ended, on so many GPUs. Raises SystemExit where a job asks for more than these."""
     chains = {digest: length(chain, minutes) for digest, chain in chain_after(plan, minutes).items()}
     missing = {digest: set(makers) for digest, makers in needs(plan).items()}
@@ -140,7 +140,7 @@ def simulated(plan: Plan, available: int, minutes: Minutes) -> float:
 
 def report(plan: Plan, sizes: list[int], node: Node) -> str:
     """The cost as Markdown."""
-    most, likely, paces = limits(plan), expected(plan, node), paces_of(plan, node)
+    most, likely, paces = limits(plan), expected_minutes(plan, node), paces_of(plan, node)
     return "\n\n".join(
         [
             summary(plan, most, likely, paces, node),
@@ -175,7 +175,7 @@ def sizes_table(plan: Plan, sizes: list[int], most: Minutes, likely: Minutes) ->
     for size in sizes:
         cells = []
         for minutes in (likely, most):
-            end = simulated(plan, size, minutes)
+            end = makespan(plan, size, minutes)
             busy = 6000 * sum(gpu_hours(plan, minutes).values()) / size / end
             cells.append(f"{end / 1440:.1f} | {busy:.0f} %")
         lines.append(f"| {size} | {' | '.join(cells)} |")
@@ -208,7 +208,7 @@ def pace_table(plan: Plan, paces: dict[str, Pace], most: Minutes, likely: Minute
             pace.device,
             pace.loader or "stored",
             pace.limit,
-            f"{pace.fed:.1f}" if pace.loader else "all",
+            f"{pace.gpus_fed:.1f}" if pace.loader else "all",
             *(f"{hour:.1f}" for hour in hours),
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
@@ -217,8 +217,8 @@ def pace_table(plan: Plan, paces: dict[str, Pace], most: Minutes, likely: Minute
 
 def row_name(plan: Plan, job: Job) -> str:
     """What a job makes, by section, model and resolution; of a pass, what all its members are, and how many."""
-    if made := members(plan, job):
-        counts = Counter(row_name(plan, member) for member in made)
+    if parts := members(plan, job):
+        counts = Counter(row_name(plan, part) for part in parts)
         return f"{job.name} of {', '.join(f'{count} {name}' for name, count in counts.items())}"
     section, model, *_ = job.name.split("/")
     return f"{section if job.kind == 'views' else f'{section}/{model}'} {job.recipe['views']['resolution']}"
@@ -240,16 +240,23 @@ def phase_table(plan: Plan, most: Minutes, likely: Minutes) -> str:
     return "\n".join(lines)
 
 
+def number(word: str) -> int:
+    """GPUs, from a word of the command line."""
+    if not word.isdecimal() or int(word) == 0:
+        raise argparse.ArgumentTypeError(f"{word} is no number of GPUs; give at least 1.")
+    return int(word)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study")
-    parser.add_argument("--gpus", type=int, nargs="+", default=[8, 32, 128])
+    parser.add_argument("study", help="name of its file in params/")
+    parser.add_argument("--gpus", type=number, nargs="+", default=[8, 32, 128], help="how long on so many")
     parser.add_argument("--speeds", type=Path, default=SPEEDS, help="a table that benchmarks/measure_speeds.py wrote")
     parser.add_argument("--card", default="", help="as in the table; without, that of the table's first training")
     arguments = parser.parse_args()
     node = Node(read_speeds(arguments.speeds), arguments.card)
     try:
-        plan = planned(arguments.study)
+        plan = plan_with_passes(arguments.study)
     except ParamsError as error:
         raise SystemExit(f"Nothing was planned, because of params/:\n{error}") from None
     print(report(plan, arguments.gpus, node))

@@ -3,7 +3,7 @@
     python workflow event-files imagenet && tensorboard --logdir results/imagenet/tensorboard
 
 Reads history.csv and validation.csv of each planned training, and changes no result. Give the command again to add what
-has been trained meanwhile. It needs torch and tensorboard, no other part of the workflow does.
+has been trained meanwhile. No other part of the workflow needs tensorboard.
 """
 
 import argparse
@@ -26,15 +26,15 @@ def write_events(study: Path) -> list[Path]:
     with (study / "plan.csv").open() as file:
         trainings = [row for row in csv.DictReader(file) if row["kind"] == "train"]
     shutil.rmtree(study / "tensorboard", ignore_errors=True)
-    written = []
+    folders = []
     for row in trainings:
         folder = Path(row["folder"])
         source = folder if folder.exists() else folder.with_name(f"{folder.name}.partial")
-        curves = {shown: rows_of(source / name) for name, shown in CURVES.items()}
+        curves = {panel: rows_of(source / name) for name, panel in CURVES.items()}
         if any(curves.values()):
-            written.append(study / "tensorboard" / row["phase"] / f"{row['name']}-{row['digest']}")
-            write_curves(curves, written[-1], (source / "history.csv").stat().st_mtime)
-    return written
+            folders.append(study / "tensorboard" / row["phase"] / f"{row['name']}-{row['digest']}")
+            write_curves(curves, folders[-1], (source / "history.csv").stat().st_mtime)
+    return folders
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -53,16 +53,16 @@ def write_curves(curves: dict[str, list[dict[str, str]]], folder: Path, end: flo
     left = sum(float(row["seconds"]) for row in curves["training"])
     times = {row["step"]: end - (left := left - float(row["seconds"])) for row in curves["training"]}
     with SummaryWriter(folder) as writer:
-        for shown, rows in curves.items():
+        for panel, rows in curves.items():
             for row in rows:
                 for column, value in row.items():
                     if column not in AXIS and value:
-                        tag, step = f"{shown}/{column}", int(row["step"])
+                        tag, step = f"{panel}/{column}", int(row["step"])
                         writer.add_scalar(tag, float(value), step, walltime=times.get(row["step"], end))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study")
+    parser.add_argument("study", help="name of its file in params/")
     study = Path("results") / parser.parse_args().study
     print(f"{len(write_events(study))} trainings: tensorboard --logdir {study}/tensorboard")

@@ -1,6 +1,6 @@
 """Results that the present plan does not use: listed with their sizes, and removed on request.
 
-python workflow keep [--study NAME] [--caches] [--prune]
+    python workflow keep [--study NAME] [--caches] [--prune]
 
 Without --prune it only lists. Results of former params are kept until they are pruned, so that taking an edit back
 trains nothing. --caches counts the teachers' logits whose students are all trained, too: a new student of that teacher
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--prune", action="store_true", help="remove what is listed")
     arguments = parser.parse_args()
     plan = chosen_plan(arguments.study)
-    folders = [*unplanned(plan), *(idle_caches(plan) if arguments.caches else [])]
+    folders = [*unplanned_results(plan), *(idle_caches(plan) if arguments.caches else [])]
     show(plan.name, folders)
     if arguments.prune:
         refuse_beside_jobs(plan.name)
@@ -57,13 +57,13 @@ def refuse_beside_jobs(study: str) -> None:
             )
 
 
-def unplanned(plan: Plan) -> Iterator[Path]:
+def unplanned_results(plan: Plan) -> Iterator[Path]:
     """Results that are not of the plan, finished or not, and resume states of runs that are finished or not in it."""
     root = Path("results") / plan.name
-    planned = {job.execution.output for job in plan.jobs.values()}
+    outputs = {job.execution.output for job in plan.jobs.values()}
     for section in PRODUCT:
         for path in sorted((root / section).glob("**/recipe.json")):
-            if str(path.parent).removesuffix(".partial") not in planned:
+            if str(path.parent).removesuffix(".partial") not in outputs:
                 yield path.parent
     unfinished = {job.digest for job in plan.unfinished()}
     yield from (path for path in sorted((root / "resume").glob("*")) if path.name not in unfinished)
@@ -71,9 +71,9 @@ def unplanned(plan: Plan) -> Iterator[Path]:
 
 def idle_caches(plan: Plan) -> Iterator[Path]:
     """Planned caches that are here and that nothing unfinished reads."""
-    read = {path for job in plan.unfinished() for paths in job.execution.folders.values() for path in paths}
+    inputs = {path for job in plan.unfinished() for paths in job.execution.folders.values() for path in paths}
     for job in plan.of_section("teacher_logits"):
-        if job.execution.output not in read and Path(job.execution.output).exists():
+        if job.execution.output not in inputs and Path(job.execution.output).exists():
             yield Path(job.execution.output)
 
 
@@ -84,8 +84,8 @@ def show(study: str, folders: list[Path]) -> None:
     for folder in folders:
         megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
         section = "/".join(folder.parts[:3])
-        recorded = str(folder.relative_to(section)) in listings.get(section, ())
-        print(f"{megabytes:10.1f} MB  {'in dvc.lock' if recorded else 'only here  '}  {folder}")
+        in_dvc = str(folder.relative_to(section)) in listings.get(section, ())
+        print(f"{megabytes:10.1f} MB  {'in dvc.lock' if in_dvc else 'only here  '}  {folder}")
         total += megabytes
     print(f"{total:10.1f} MB in {len(folders)} results of '{study}' that its present plan does not use")
 

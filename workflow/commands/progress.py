@@ -38,10 +38,10 @@ def slurm_jobs() -> dict[str, str]:
 def state_of(row: dict[str, str], study: Path, jobs: dict[str, str]) -> tuple[str, str]:
     """A planned job's state and what there is to say of it."""
     folder = Path(row["folder"])
-    finished = folder / "provenance.json"
+    product = folder / "provenance.json"
     if row["kind"] == "report":
-        finished = Path("reports") / study.name / f"provenance-{row['digest']}.json"
-    if finished.exists():
+        product = Path("reports") / study.name / f"provenance-{row['digest']}.json"
+    if product.exists():
         return "finished", ""
     log, text = log_of(folder, study)
     progress = latest(text)
@@ -64,9 +64,9 @@ def log_of(folder: Path, study: Path) -> tuple[Path, str]:
     """
     own = folder.with_name(f"{folder.name}.partial") / "log.txt"
     rules = study / "logs" / folder.relative_to(study).with_suffix(".log")
-    told = [path for path in (own, rules) if path.exists() and path.stat().st_size]
-    log = max(told, key=lambda path: path.stat().st_mtime, default=rules)
-    return log, log.read_text(errors="replace") if told else ""
+    logs = [path for path in (own, rules) if path.exists() and path.stat().st_size]
+    log = max(logs, key=lambda path: path.stat().st_mtime, default=rules)
+    return log, log.read_text(errors="replace") if logs else ""
 
 
 def latest(text: str) -> str:
@@ -74,8 +74,8 @@ def latest(text: str) -> str:
     epochs, looks = EPOCH.findall(text), VALIDATION.findall(text)
     if not epochs:
         return ""
-    *told, left = epochs[-1]
-    return ", ".join([*told, *looks[-1:], left])
+    *figures, left = epochs[-1]
+    return ", ".join([*figures, *looks[-1:], left])
 
 
 def report(study: str) -> Iterator[str]:
@@ -96,5 +96,5 @@ def report(study: str) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study")
+    parser.add_argument("study", help="name of its file in params/")
     print("\n".join(report(parser.parse_args().study)))

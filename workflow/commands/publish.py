@@ -81,13 +81,13 @@ def accuracies(run: Result, sheet: Result) -> list[dict]:
     """Top-1 accuracy in percent by evaluation set and by what is read."""
     inputs = Inputs([sheet.folder])
     two = run.job.resolved().objective.tokens == 2
-    found = []
+    rows = []
     for name in sheet.job.resolved().evaluation_sets:
         for reading in READINGS if two else ("class",):
             correct = inputs.correct(name_of(run), name, reading)
             accuracy = {"top1": round(100 * float(correct.mean()), 3), "images": len(correct)}
-            found.append({"evaluation_set": name, "reading": reading, **accuracy})
-    return found
+            rows.append({"evaluation_set": name, "reading": reading, **accuracy})
+    return rows
 
 
 def card(run: Result, sheet: Result, metrics: list[dict], record: dict) -> str:

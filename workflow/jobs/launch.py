@@ -54,8 +54,8 @@ def main() -> None:
 
 def why_not(made_by: Path, digest: str) -> str:
     """What the pass of a result says of it."""
-    said = json.loads((made_by / "outcome.json").read_text()).get(digest)
-    return f"{said or 'not made'}. Its pass trained the others; to try again as it is, delete {made_by}."
+    reason = json.loads((made_by / "outcome.json").read_text()).get(digest)
+    return f"{reason or 'not made'}. Its pass trained the others; to try again as it is, delete {made_by}."
 
 
 def where() -> str:

@@ -4,7 +4,7 @@ A lock is a row of numbered files, `<digest>.1.json`, `<digest>.2.json` and so o
 process, and whoever finds that process gone may claim the next number, by os.link, which fails where the number is
 taken. No number is ever taken away, so two can not hold the lock, whatever the order of their steps: a link to number
 n + 1 that succeeds says that nobody has claimed it, nor any higher one, since n was seen to be stale.
-A failure needs no cleaning up; `keep.py --prune` removes the locks of results that are not planned any more.
+A failure needs no cleaning up; `python workflow keep --prune` removes the locks of results that no plan names any more.
 """
 
 import json
@@ -20,16 +20,16 @@ RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGN
 
 def wait_for(lock: Path, finished: Path) -> bool:
     """Takes the lock of a result, waiting while another job makes it; False where one has finished it."""
-    told = False
+    is_announced = False
     while True:
-        taken = take(lock)
+        is_ours = take(lock)
         if finished.exists():  # asked after the lock, as its holder finishes before letting go
             return False
-        if taken:
+        if is_ours:
             return True
-        if not told:
+        if not is_announced:
             print(f"{numbered(lock, last(lock)[0])}: {holder(lock)} makes this result; waiting for it.", flush=True)
-            told = True
+            is_announced = True
         time.sleep(WAIT_SECONDS)
 
 
@@ -82,8 +82,8 @@ def myself() -> dict[str, object]:
 
 
 def holder(lock: Path) -> str:
-    held = json.loads(last(lock)[1] or "{}")
-    return f"job {held.get('job') or '-'}, process {held.get('pid')} on {held.get('host')}"
+    record = json.loads(last(lock)[1] or "{}")
+    return f"job {record.get('job') or '-'}, process {record.get('pid')} on {record.get('host')}"
 
 
 def is_held(lock: Path) -> bool:
@@ -99,12 +99,12 @@ def is_alive(text: str) -> bool:
     """
     if not text:
         return False
-    held = json.loads(text)
-    if held["host"] == socket.gethostname():
-        return bool(held["start"]) and start_of(held["pid"]) == held["start"]
-    if not held["job"]:
+    record = json.loads(text)
+    if record["host"] == socket.gethostname():
+        return bool(record["start"]) and start_of(record["pid"]) == record["start"]
+    if not record["job"]:
         return True
-    return held["job"] != os.environ.get("SLURM_JOB_ID") and state_of(str(held["job"])) in RUNNING
+    return record["job"] != os.environ.get("SLURM_JOB_ID") and state_of(str(record["job"])) in RUNNING
 
 
 def start_of(pid: int) -> str:

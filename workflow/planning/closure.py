@@ -10,29 +10,29 @@ from deit.behaviour import ROOT
 @cache
 def closure(module: str) -> tuple[str, ...]:
     """The files of `module` and of all our modules that it reaches, which running it may execute; sorted."""
-    reached, open_ = set(), [module]
-    while open_:
-        name = open_.pop()
-        if name not in reached:
-            reached.add(name)
-            open_.extend(_imports(name))
-    return tuple(sorted(str(_path(name).relative_to(ROOT)) for name in reached))
+    modules, frontier = set(), [module]
+    while frontier:
+        name = frontier.pop()
+        if name not in modules:
+            modules.add(name)
+            frontier.extend(_imports(name))
+    return tuple(sorted(str(_path(name).relative_to(ROOT)) for name in modules))
 
 
 def _imports(module: str) -> tuple[str, ...]:
     """The modules of ours that `module` imports itself, at its top or inside functions, sorted."""
-    found = set()
+    names = set()
     package = module if _path(module).name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(_path(module).read_text())):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 stem = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*stem, base] if base else stem)
-            found.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    return tuple(sorted(name for name in found if name.partition(".")[0] == "deit" and _path(name).exists()))
+            names.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
+    return tuple(sorted(name for name in names if name.partition(".")[0] == "deit" and _path(name).exists()))
 
 
 def _path(module: str) -> Path:

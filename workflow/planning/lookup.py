@@ -116,9 +116,9 @@ class Lookup:
                 print(f"reports/{self.study}/ still shows the earlier plan {path.stem[-10:]}.", file=sys.stderr)
 
     def job(self, wildcards) -> Job:
-        return self.planned(wildcards.digest)
+        return self.job_of(wildcards.digest)
 
-    def planned(self, digest: str) -> Job:
+    def job_of(self, digest: str) -> Job:
         """A job of the plan; its recipe file's, where this is no main process."""
         if self.plan and (job := self.plan.jobs.get(digest) or self.passes.get(digest)):
             return job
@@ -137,17 +137,22 @@ class Lookup:
         """Where the result of a job goes."""
         return self.job(wildcards).execution.output
 
-    def needs(self, wildcards) -> dict[str, list[str]]:
+    def needs(self, role: str) -> Callable:
+        """An input function: the files of the results that a job reads in one role; none where it reads none so."""
+        return lambda wildcards: self.inputs(wildcards).get(role, [])
+
+    def inputs(self, wildcards) -> dict[str, list[str]]:
         """Role -> files of the results that the job reads; nothing if its own result is there already.
 
         Without that exception a pruned cache that is built again for a new student would make Snakemake repeat
-        finished students too. `as_if_new` brings all edges back, for drawings of the DAG.
+        finished students too. `as_if_new` brings all edges back, for drawings of the DAG. What a pass makes waits for
+        the pass alone.
         """
         job = self.job(wildcards)
         if not self.as_if_new and os.path.exists(f"{job.execution.output}/provenance.json"):
             return {}
         if job.execution.made_by:
-            return {"made_by": [product(job.execution.made_by)]}
+            return {"train_pass": [product(job.execution.made_by)]}
         return {
             flag.replace("-", "_"): [product(folder) for folder in folders]
             for flag, folders in job.execution.folders.items()
@@ -158,33 +163,50 @@ class Lookup:
         folders = self.job(wildcards).execution.folders
         return " ".join(f"--{role} {' '.join(map(quote, paths))}" for role, paths in folders.items())
 
-    def asked(self, wildcards) -> Execution:
+    def request(self, wildcards) -> Execution:
         """What the job is run with; one whose result a pass makes has only to look for it."""
         execution = self.job(wildcards).execution
         return Execution(mem_mb=1000, minutes=10) if execution.made_by else execution
 
     def execution(self, key: str) -> Callable:
         """A resource function: one field of the job's execution settings."""
-        return lambda wildcards: getattr(self.asked(wildcards), key)
+        return lambda wildcards: getattr(self.request(wildcards), key)
+
+    @property
+    def resources(self) -> dict[str, Callable]:
+        """What a job that computes asks for: GPUs, nodes, memory (MB) and time (minutes)."""
+        return {
+            "gpu": self.gpu,
+            "gres": self.gres,
+            "nodes": self.execution("nodes"),
+            "mem_mb": self.memory,
+            "runtime": self.execution("minutes"),
+        }
+
+    @property
+    def training_resources(self) -> dict[str, Callable]:
+        """Those of a training, which several nodes may share: a task a node, that srun starts."""
+        several = self.on_several_nodes
+        return self.resources | {"mpi": several("srun"), "tasks": several(), "tasks_per_gpu": several(0)}
 
     def memory(self, wildcards, attempt: int) -> int:
         """MB; more for a further attempt where an earlier one ran out of it."""
-        return asked_memory(self.asked(wildcards).mem_mb, wildcards.digest, attempt)
+        return asked_memory(self.request(wildcards).mem_mb, wildcards.digest, attempt)
 
     # What a cluster is asked for; a resource that is None is not asked for at all.
 
     def cpus(self, wildcards) -> int:
         """CPUs of the job on each node: for each of its processes, threads and data loading processes."""
-        execution = self.asked(wildcards)
+        execution = self.request(wildcards)
         return max(execution.gpus, 1) * (execution.threads + execution.workers)
 
     def gpu(self, wildcards) -> int | None:
         """GPUs of a job on one node; 0 asks for none. Elsewhere `gres` asks for each node's."""
-        execution = self.asked(wildcards)
+        execution = self.request(wildcards)
         return execution.gpus if execution.nodes == 1 and not self.gres_only else None
 
     def gres(self, wildcards) -> str | None:
-        execution = self.asked(wildcards)
+        execution = self.request(wildcards)
         per_node = execution.nodes > 1 or self.gres_only
         return f"gpu:{execution.gpus}" if per_node and execution.gpus else None
 
@@ -192,16 +214,20 @@ class Lookup:
         """A resource that only a job on several nodes has: `value`, or the number of its nodes."""
 
         def resource(wildcards) -> str | int | None:
-            nodes = self.asked(wildcards).nodes
+            nodes = self.request(wildcards).nodes
             return None if nodes == 1 else nodes if value is None else value
 
         return resource
 
     def launcher(self, wildcards, resources, threads, output) -> str:
-        """What starts a job alone on its result and, a training, on all GPUs that it was given, one process each."""
+        """What starts a job alone on its result and, a training, on all GPUs that it was given, one process each.
+
+        With the python that runs Snakemake, whatever `python` is in PATH. On a cluster that is the node's: each job is
+        started there by a Snakemake of its own, which reads the rules again.
+        """
         kind = self.job(wildcards).kind
         name = kind if kind == "report" else wildcards.digest  # the reports of all plans go to one folder
-        words = f"python workflow/jobs/launch.py --lock results/{self.study}/locks/{name}"
+        words = f"{quote(sys.executable)} workflow/jobs/launch.py --lock results/{self.study}/locks/{name}"
         words += f" --finished {quote(output.provenance)}"
         if made_by := self.job(wildcards).execution.made_by:
             return f"{words} --made-by {quote(made_by)}"
@@ -217,7 +243,7 @@ class Lookup:
         """The jobs whose results a pass makes; none for another job."""
         recipe = self.job(wildcards).resolved()
         digests = (*recipe.runs, *recipe.caches) if isinstance(recipe, Pass) else ()
-        return [self.planned(digest) for digest in digests]
+        return [self.job_of(digest) for digest in digests]
 
     def targets(self, *sections: str) -> Callable:
         """An input function: the products of all planned jobs of these sections.
@@ -226,7 +252,7 @@ class Lookup:
         folders exist afterwards, even where a study has no job of the kind, as DVC stores each of them.
         """
 
-        def wanted(_) -> list[str]:
+        def products(_) -> list[str]:
             for section in sections:
                 os.makedirs(f"results/{self.study}/{section}", exist_ok=True)
             jobs = self.plan.of_section(*sections)
@@ -235,7 +261,7 @@ class Lookup:
                 jobs = [job for job in jobs if job.kind not in PRUNABLE or job.digest in unfinished]
             return [product(job.execution.output) for job in jobs]
 
-        return wanted
+        return products
 
     def report(self, _) -> str:
         """The file that exists only while reports/<study>/ shows exactly this plan."""

@@ -36,16 +36,16 @@ def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
 
 def refuse_idle_patterns(plan: Plan) -> None:
     names = [job.name.partition("/")[2] for job in plan.jobs.values() if job.kind == "train"]
-    claimed: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for key, params in plan.study.execution.passes.items():
         where = f"params/{plan.name}.yaml: execution.passes.{key}.runs"
         for word in params.runs:
-            matched = [name for name in names if fnmatch(name, word)]
-            if names and not matched:
+            matches = [name for name in names if fnmatch(name, word)]
+            if names and not matches:
                 raise ParamsError(f"{where}: '{word}' matches no run; their names are like {names[0]}; correct it.")
-            for name in matched:
-                if claimed.setdefault(name, key) != key:
-                    raise ParamsError(f"{where}: {name} is in the pass '{claimed[name]}', too; keep it in one of them.")
+            for name in matches:
+                if owners.setdefault(name, key) != key:
+                    raise ParamsError(f"{where}: {name} is in the pass '{owners[name]}', too; keep it in one of them.")
 
 
 def members(plan: Plan, patterns: list[str], unfinished: set[str]) -> Iterator[Job]:
@@ -69,16 +69,16 @@ def by_stream(plan: Plan, jobs: list[Job]) -> Iterator[list[Job]]:
 
 def ancestors(plan: Plan, job: Job) -> set[str]:
     """Digests of all that a result is made from."""
-    found: set[str] = set()
+    digests: set[str] = set()
     for digest in job.inputs.values():
-        found |= {digest} | ancestors(plan, plan.jobs[digest])
-    return found
+        digests |= {digest} | ancestors(plan, plan.jobs[digest])
+    return digests
 
 
 def caches_of(plan: Plan, runs: list[Job], unfinished: set[str]) -> list[Job]:
     """The caches that these runs read and that are still to be made."""
-    read = {folder for job in runs for folder in job.execution.folders.get("teacher-logits", [])}
-    return [job for job in plan.jobs.values() if job.execution.output in read and job.digest in unfinished]
+    caches = {folder for job in runs for folder in job.execution.folders.get("teacher-logits", [])}
+    return [job for job in plan.jobs.values() if job.execution.output in caches and job.digest in unfinished]
 
 
 def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params: PassParams) -> Job:
@@ -86,12 +86,12 @@ def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params:
     code = behaviours(closure("deit.commands.train_pass"))
     job = Job(kind="pass", name=name, recipe=recipe.model_dump(mode="json"), behaviour=code)
     output = f"results/{plan.name}/{name}-{job.digest}"
-    made = {each.execution.output for each in (*runs, *caches)}
+    outputs = {each.execution.output for each in (*runs, *caches)}
     folders: dict[str, list[str]] = {}
     for each in (*runs, *caches):
         for flag, paths in each.execution.folders.items():
             known = folders.setdefault(flag, [])
-            known += [path for path in paths if path not in made and path not in known]
+            known += [path for path in paths if path not in outputs and path not in known]
     folders = {flag: paths for flag, paths in folders.items() if paths}
     for each in (*runs, *caches):
         made_by = each.execution.model_copy(update={"made_by": output})

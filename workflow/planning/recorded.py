@@ -7,6 +7,7 @@ training; so before the first job starts, planned results that are not here are 
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -26,11 +27,11 @@ def refuse_to_compute_again(study: str, jobs: list[Job]) -> None:
         return
     lines = []
     for folder, md5 in recorded_folders(study).items():
-        wanted = [job.execution.output for job in jobs if job.execution.output.startswith(f"{folder}/")]
-        listed = listing(md5) if wanted else None
-        known = wanted if listed is None else [path for path in wanted if path.removeprefix(f"{folder}/") in listed]
+        outputs = [job.execution.output for job in jobs if job.execution.output.startswith(f"{folder}/")]
+        names = listing(md5) if outputs else None
+        known = outputs if names is None else [path for path in outputs if path.removeprefix(f"{folder}/") in names]
         if known:
-            lines.append(f"  {folder}: {len(known)} of the plan{'' if listed else ', or older ones'}")
+            lines.append(f"  {folder}: {len(known)} of the plan{'' if names else ', or older ones'}")
     if lines:
         raise RecordedElsewhere(
             "Nothing was started: dvc.lock records results that are not here.\n"
@@ -58,5 +59,6 @@ def listing(md5: str) -> set[str] | None:
 
 def cache() -> Path:
     """DVC's cache, which a user may have moved."""
-    found = subprocess.run(["dvc", "cache", "dir"], capture_output=True, text=True)
-    return Path(found.stdout.strip() or ".dvc/cache")
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]  # `dvc` itself may not be in PATH
+    folder = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return Path(folder or ".dvc/cache")

@@ -72,7 +72,7 @@ def speed_of(row: list[str], where: str) -> Speed:
     return speed
 
 
-class Shown(NamedTuple):
+class Workload(NamedTuple):
     """Views that a network is trained or asked on."""
 
     views: int
@@ -89,14 +89,14 @@ class Pace:
     """Or processes without one."""
     cores: int
     """Of all its loading processes."""
-    networks: tuple[Shown, ...]
+    networks: tuple[Workload, ...]
     loader: Speed | None
     """views/s of one core; None where the views are stored already."""
 
     @property
     def gpu_seconds(self) -> float:
         """Of one GPU for all networks."""
-        return sum(shown.views / shown.speed.value for shown in self.networks)
+        return sum(load.views / load.speed.value for load in self.networks)
 
     @property
     def loader_seconds(self) -> float:
@@ -107,7 +107,7 @@ class Pace:
         return "loader" if self.loader_seconds > self.gpu_seconds / self.gpus else "GPU"
 
     @property
-    def fed(self) -> float:
+    def gpus_fed(self) -> float:
         """How many GPUs its loader could keep busy; any number, where it makes nothing."""
         return self.gpu_seconds / self.loader_seconds if self.loader else float("inf")
 
@@ -124,13 +124,13 @@ class Pace:
     @property
     def device(self) -> str:
         """Views/s that one GPU brings through all networks."""
-        bases = dict.fromkeys(shown.speed.basis for shown in self.networks)
+        bases = dict.fromkeys(load.speed.basis for load in self.networks)
         return f"{self.views / self.gpu_seconds:,.0f} ({', '.join(bases)})" if self.networks else ""
 
     @property
     def speeds(self) -> set[Speed]:
         """All that it rests on."""
-        return {shown.speed for shown in self.networks} | ({self.loader} if self.loader else set())
+        return {load.speed for load in self.networks} | ({self.loader} if self.loader else set())
 
 
 class Node:
@@ -168,7 +168,7 @@ class Node:
         speeds = [self.device_speed(*part) for part in parts if part[0].kind != "views"]
         if (loader is None and not stored) or None in speeds:
             return None
-        networks = tuple(map(Shown, views, speeds))
+        networks = tuple(map(Workload, views, speeds))
         return Pace(max(views), processes, processes * max(job.execution.workers, 1), networks, loader)
 
     def device_speed(self, job: Job, recipe: Training | Caching) -> Speed | None:

@@ -1,10 +1,19 @@
-# Data: checked once, before anything is trained on them; small views are made once.
+"""
+Data: checked once, before anything is trained on them; small views are made once.
+
+REQUIRED INPUTS:
+
+    params/{study}.yaml     data: what the images are to be, and where they lie (data.root)
+
+OUTPUTS, all below results/{study}:
+
+    data/{training,evaluation}-{digest}/manifest.json           names, order and checksums of the images
+    views/{resolution}/stream{seed}-epochs{n}-{digest}/         views of a stream, where the study stores them
+"""
 
 
 rule prepare_data:
     """Check the images against what the params declare (counts, classes, checksums) and write the manifest."""
-    input:
-        unpack(plan.needs),
     output:  # update: not deleted by a job that comes late, after another has made the result
         manifest=update("results/{study}/data/{name}-{digest}/manifest.json"),
         provenance=update("results/{study}/data/{name}-{digest}/provenance.json"),
@@ -14,11 +23,7 @@ rule prepare_data:
         "results/{study}/benchmarks/data/{name}-{digest}.tsv"
     threads: plan.cpus
     resources:
-        gpu=plan.gpu,
-        gres=plan.gres,
-        nodes=plan.execution("nodes"),
-        mem_mb=plan.memory,
-        runtime=plan.execution("minutes"),
+        **plan.resources,
     params:
         recipe=plan.recipe,
         folders=plan.flags,
@@ -32,7 +37,7 @@ rule prepare_data:
 rule store_views:
     """Make the views of a stream once for all runs that see them, where the study says so (stored_views)."""
     input:
-        unpack(plan.needs),
+        data=plan.needs("data"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         manifest=update("results/{study}/views/{name}-{digest}/manifest.json"),
         provenance=update("results/{study}/views/{name}-{digest}/provenance.json"),
@@ -42,11 +47,7 @@ rule store_views:
         "results/{study}/benchmarks/views/{name}-{digest}.tsv"
     threads: plan.cpus
     resources:
-        gpu=plan.gpu,
-        gres=plan.gres,
-        nodes=plan.execution("nodes"),
-        mem_mb=plan.memory,
-        runtime=plan.execution("minutes"),
+        **plan.resources,
     params:
         recipe=plan.recipe,
         folders=plan.flags,

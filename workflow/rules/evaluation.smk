@@ -1,10 +1,24 @@
-# Evaluation: predictions, throughput, tokens; the tables are functions of these alone.
+"""
+Evaluation: predictions, throughput, tokens; the tables are functions of these alone.
+
+REQUIRED INPUTS, all below results/{study}:
+
+    data        data/evaluation-{digest}/manifest.json
+    runs, run   {teachers,adapted,students,finetuned,released}/{run}-{digest}/weights.safetensors
+
+OUTPUTS, all below results/{study}:
+
+    predictions/{model}/{resolution}-{digest}/      a file a run and evaluation set, provenance.json
+    throughput/all-{digest}/throughput.csv          images/s, as in Table 1
+    tokens/{run}-{digest}/tokens.json               cosines between the two tokens
+"""
 
 
 rule predict:
     """Predict every evaluation set with all runs of one model, through both heads and their fusion (paper, section 4)."""
     input:
-        unpack(plan.needs),
+        data=plan.needs("data"),
+        runs=plan.needs("runs"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         provenance=update("results/{study}/predictions/{name}-{digest}/provenance.json"),
     log:
@@ -13,11 +27,7 @@ rule predict:
         "results/{study}/benchmarks/predictions/{name}-{digest}.tsv"
     threads: plan.cpus
     resources:
-        gpu=plan.gpu,
-        gres=plan.gres,
-        nodes=plan.execution("nodes"),
-        mem_mb=plan.memory,
-        runtime=plan.execution("minutes"),
+        **plan.resources,
     params:
         recipe=plan.recipe,
         folders=plan.flags,
@@ -30,8 +40,6 @@ rule predict:
 
 rule measure_throughput:
     """Images per second at inference, as in Table 1; the only job that wants the machine for itself."""
-    input:
-        unpack(plan.needs),
     output:  # update: not deleted by a job that comes late, after another has made the result
         throughput=update("results/{study}/throughput/{name}-{digest}/throughput.csv"),
         provenance=update("results/{study}/throughput/{name}-{digest}/provenance.json"),
@@ -41,11 +49,7 @@ rule measure_throughput:
         "results/{study}/benchmarks/throughput/{name}-{digest}.tsv"
     threads: plan.cpus
     resources:
-        gpu=plan.gpu,
-        gres=plan.gres,
-        nodes=plan.execution("nodes"),
-        mem_mb=plan.memory,
-        runtime=plan.execution("minutes"),
+        **plan.resources,
     params:
         recipe=plan.recipe,
         folders=plan.flags,
@@ -59,7 +63,8 @@ rule measure_throughput:
 rule compare_tokens:
     """Cosine between class and distillation token, at the input and after every layer (paper, section 4)."""
     input:
-        unpack(plan.needs),
+        data=plan.needs("data"),
+        run=plan.needs("run"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         tokens=update("results/{study}/tokens/{name}-{digest}/tokens.json"),
         provenance=update("results/{study}/tokens/{name}-{digest}/provenance.json"),
@@ -69,11 +74,7 @@ rule compare_tokens:
         "results/{study}/benchmarks/tokens/{name}-{digest}.tsv"
     threads: plan.cpus
     resources:
-        gpu=plan.gpu,
-        gres=plan.gres,
-        nodes=plan.execution("nodes"),
-        mem_mb=plan.memory,
-        runtime=plan.execution("minutes"),
+        **plan.resources,
     params:
         recipe=plan.recipe,
         folders=plan.flags,

@@ -1,10 +1,28 @@
-# Fine-tuning at the higher resolution (384 in the paper).
+"""
+Fine-tuning at the higher resolution (384 in the paper). Command, resources and params: train_teacher (teachers.smk).
+
+REQUIRED INPUTS, all below results/{study}:
+
+    data            data/training-{digest}/manifest.json
+    initial         students/{run}-{digest}/weights.safetensors
+    views           views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json, where the study stores them
+    teacher_logits  teacher_logits/{teacher}/stream{seed}-epochs{a}-{b}-{digest}/manifest.json, of the adapted teacher
+    train_pass      passes/{name}-{digest}/provenance.json alone, where a pass trains the run (passes.smk)
+
+OUTPUTS, all below results/{study}:
+
+    finetuned/{model}/{supervision}/{resolution}/seed{n}-{digest}/    weights.safetensors, history.csv, provenance.json
+"""
 
 
-rule finetune:
+use rule train_teacher as finetune with:
     """Fine-tune a student at the higher resolution, distilled as in pre-training (paper, section 5.2)."""
     input:
-        unpack(plan.needs),
+        data=plan.needs("data"),
+        initial=plan.needs("initial"),
+        views=plan.needs("views"),
+        teacher_logits=plan.needs("teacher_logits"),
+        train_pass=plan.needs("train_pass"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         weights=update("results/{study}/finetuned/{name}-{digest}/weights.safetensors"),
         history=update("results/{study}/finetuned/{name}-{digest}/history.csv"),
@@ -13,22 +31,3 @@ rule finetune:
         "results/{study}/logs/finetuned/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/finetuned/{name}-{digest}.tsv"
-    threads: plan.cpus
-    resources:
-        gpu=plan.gpu,
-        nodes=plan.execution("nodes"),
-        mpi=plan.on_several_nodes("srun"),
-        tasks=plan.on_several_nodes(),
-        tasks_per_gpu=plan.on_several_nodes(0),
-        gres=plan.gres,
-        mem_mb=plan.memory,
-        runtime=plan.execution("minutes"),
-    params:
-        recipe=plan.recipe,
-        folders=plan.flags,
-        output=plan.folder,
-        launcher=plan.launcher,
-        resume="results/{study}/resume/{digest}",
-    shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
-        "exec {params.launcher} deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"

@@ -1,10 +1,29 @@
-# Passes: runs of one stream that one job trains, where `execution: passes:` says so.
+"""
+Passes: runs of one stream that one job trains, where `execution: passes:` says so.
+
+REQUIRED INPUTS, all below results/{study}: what its runs and caches need, but for what the pass makes itself:
+
+    data            data/training-{digest}/manifest.json
+    initial         {teachers,students}/{run}-{digest}/weights.safetensors
+    views           views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json
+    teacher_logits  teacher_logits/{teacher}/stream{seed}-epochs{a}-{b}-{digest}/manifest.json
+    teacher         {teachers,adapted}/{run}-{digest}/weights.safetensors
+
+OUTPUTS, all below results/{study}:
+
+    passes/{name}-{digest}/     outcome.json, provenance.json
+    and the folders of its runs and caches, which the rules of these declare as their own, and find finished
+"""
 
 
 rule train_pass:
     """Train runs that see the same views, which are made once, and fill the caches of their teachers on the way."""
     input:
-        unpack(plan.needs),
+        data=plan.needs("data"),
+        initial=plan.needs("initial"),
+        views=plan.needs("views"),
+        teacher_logits=plan.needs("teacher_logits"),
+        teacher=plan.needs("teacher"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         provenance=update("results/{study}/passes/{name}-{digest}/provenance.json"),
     log:
@@ -13,14 +32,7 @@ rule train_pass:
         "results/{study}/benchmarks/passes/{name}-{digest}.tsv"
     threads: plan.cpus
     resources:
-        gpu=plan.gpu,
-        nodes=plan.execution("nodes"),
-        mpi=plan.on_several_nodes("srun"),
-        tasks=plan.on_several_nodes(),
-        tasks_per_gpu=plan.on_several_nodes(0),
-        gres=plan.gres,
-        mem_mb=plan.memory,
-        runtime=plan.execution("minutes"),
+        **plan.training_resources,
     params:
         recipe=plan.recipe,
         output=plan.folder,

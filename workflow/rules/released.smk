@@ -1,4 +1,15 @@
-# Released: weights that others have published, of studies that evaluate these and train nothing.
+"""
+Released: weights that others have published, of studies that evaluate these and train nothing.
+
+REQUIRED INPUTS:
+
+    params/{study}.yaml     released: each run's file and sha256, or its name on the hub
+
+OUTPUTS:
+
+    results/{study}/released/{model}/{supervision}/{resolution}/seed0-{digest}/
+                            weights.safetensors, config.json, source.json, provenance.json
+"""
 
 
 rule import_weights:

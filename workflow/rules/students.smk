@@ -1,10 +1,26 @@
-# Students: Ti, S, B x labels, soft, hard, token.
+"""
+Students: Ti, S, B x labels, soft, hard, token. Command, resources and params are those of train_teacher (teachers.smk).
+
+REQUIRED INPUTS, all below results/{study}:
+
+    data            data/training-{digest}/manifest.json
+    views           views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json, where the study stores them
+    teacher_logits  teacher_logits/{teacher}/stream{seed}-epochs{a}-{b}-{digest}/manifest.json; none to learn from labels
+    train_pass      passes/{name}-{digest}/provenance.json alone, where a pass trains the run (passes.smk)
+
+OUTPUTS, all below results/{study}:
+
+    students/{model}/{supervision}/{resolution}/seed{n}-{digest}/    weights.safetensors, history.csv, provenance.json
+"""
 
 
-rule distil_student:
+use rule train_teacher as distil_student with:
     """Train a DeiT from labels, or from a teacher: soft, hard or through the distillation token (paper, equations 2 and 3)."""
     input:
-        unpack(plan.needs),
+        data=plan.needs("data"),
+        views=plan.needs("views"),
+        teacher_logits=plan.needs("teacher_logits"),
+        train_pass=plan.needs("train_pass"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         weights=update("results/{study}/students/{name}-{digest}/weights.safetensors"),
         history=update("results/{study}/students/{name}-{digest}/history.csv"),
@@ -13,22 +29,3 @@ rule distil_student:
         "results/{study}/logs/students/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/students/{name}-{digest}.tsv"
-    threads: plan.cpus
-    resources:
-        gpu=plan.gpu,
-        nodes=plan.execution("nodes"),
-        mpi=plan.on_several_nodes("srun"),
-        tasks=plan.on_several_nodes(),
-        tasks_per_gpu=plan.on_several_nodes(0),
-        gres=plan.gres,
-        mem_mb=plan.memory,
-        runtime=plan.execution("minutes"),
-    params:
-        recipe=plan.recipe,
-        folders=plan.flags,
-        output=plan.folder,
-        launcher=plan.launcher,
-        resume="results/{study}/resume/{digest}",
-    shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
-        "exec {params.launcher} deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"

@@ -1,10 +1,26 @@
-# Tables: papermill renders a notebook a table; the report gathers them on one page.
+"""
+Tables: papermill renders a notebook a table; the report gathers them on one page.
+
+REQUIRED INPUTS, all below results/{study}:
+
+    predictions     predictions/{model}/{resolution}-{digest}/provenance.json
+    throughput      throughput/all-{digest}/throughput.csv
+    tokens          tokens/{run}-{digest}/tokens.json
+    runs, released  weights.safetensors of every run, for the report's curves and cost
+
+OUTPUTS:
+
+    results/{study}/tables/{table}-{digest}/    executed notebook, HTML, CSV, LaTeX, provenance.json
+    reports/{study}/                            index.html, the tables, metrics.json, provenance-{digest}.json
+"""
 
 
 rule render_table:
     """One table or figure of the paper, ours beside theirs: executed notebook, HTML, CSV, LaTeX."""
     input:
-        unpack(plan.needs),
+        predictions=plan.needs("predictions"),
+        throughput=plan.needs("throughput"),
+        tokens=plan.needs("tokens"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         provenance=update("results/{study}/tables/{name}-{digest}/provenance.json"),
     log:
@@ -28,7 +44,9 @@ rule render_table:
 rule publish_report:
     """The page of all tables with findings, curves, cost and provenance; the provenance's name is the plan's digest."""
     input:
-        unpack(plan.needs),
+        tables=plan.needs("tables"),
+        runs=plan.needs("runs"),
+        released=plan.needs("released"),
     output:
         provenance="reports/{study}/provenance-{digest}.json",
     log:

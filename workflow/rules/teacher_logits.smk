@@ -1,10 +1,26 @@
-# Teacher logits: every view is shown to a teacher once, whoever learns from it.
+"""
+Teacher logits: every view is shown to a teacher once, whoever learns from it.
+
+REQUIRED INPUTS, all below results/{study}:
+
+    data        data/training-{digest}/manifest.json
+    teacher     {teachers,adapted}/{run}-{digest}/weights.safetensors
+    views       views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json, where the study stores them
+    train_pass  passes/{name}-{digest}/provenance.json alone, where a pass fills the cache (passes.smk)
+
+OUTPUTS, all below results/{study}:
+
+    teacher_logits/{teacher}/stream{seed}-epochs{a}-{b}-{digest}/    manifest.json, provenance.json, a file an epoch
+"""
 
 
 rule cache_teacher_logits:
     """Record what a teacher says of every view of some epochs: y_t = argmax Z_t, and Z_t for soft distillation (paper, section 4)."""
     input:
-        unpack(plan.needs),
+        data=plan.needs("data"),
+        teacher=plan.needs("teacher"),
+        views=plan.needs("views"),
+        train_pass=plan.needs("train_pass"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         manifest=update("results/{study}/teacher_logits/{name}-{digest}/manifest.json"),
         provenance=update("results/{study}/teacher_logits/{name}-{digest}/provenance.json"),
@@ -14,11 +30,7 @@ rule cache_teacher_logits:
         "results/{study}/benchmarks/teacher_logits/{name}-{digest}.tsv"
     threads: plan.cpus
     resources:
-        gpu=plan.gpu,
-        gres=plan.gres,
-        nodes=plan.execution("nodes"),
-        mem_mb=plan.memory,
-        runtime=plan.execution("minutes"),
+        **plan.resources,
     params:
         recipe=plan.recipe,
         folders=plan.flags,

@@ -1,10 +1,26 @@
-# Teachers: what students learn from, at both resolutions.
+"""
+Teachers: what students learn from, at both resolutions. All trainings share command, resources and params: `use rule`.
+
+REQUIRED INPUTS, all below results/{study}:
+
+    data          data/training-{digest}/manifest.json
+    views         views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json, where the study stores them
+    initial       teachers/{run}-{digest}/weights.safetensors, to start from at the higher resolution
+    train_pass    passes/{name}-{digest}/provenance.json alone, where a pass trains the run (passes.smk)
+
+OUTPUTS, all below results/{study}:
+
+    teachers/{model}/labels/{resolution}/seed{n}-{digest}/      weights.safetensors, history.csv, provenance.json
+    adapted/{model}/labels/{resolution}/seed{n}-{digest}/       likewise, at the higher resolution
+"""
 
 
 rule train_teacher:
     """Train a network that others learn from: the RegNetYs with SGD, DeiT-B with labels only (paper, section 5.1)."""
     input:
-        unpack(plan.needs),
+        data=plan.needs("data"),
+        views=plan.needs("views"),
+        train_pass=plan.needs("train_pass"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         weights=update("results/{study}/teachers/{name}-{digest}/weights.safetensors"),
         history=update("results/{study}/teachers/{name}-{digest}/history.csv"),
@@ -15,14 +31,7 @@ rule train_teacher:
         "results/{study}/benchmarks/teachers/{name}-{digest}.tsv"
     threads: plan.cpus
     resources:
-        gpu=plan.gpu,
-        nodes=plan.execution("nodes"),
-        mpi=plan.on_several_nodes("srun"),
-        tasks=plan.on_several_nodes(),
-        tasks_per_gpu=plan.on_several_nodes(0),
-        gres=plan.gres,
-        mem_mb=plan.memory,
-        runtime=plan.execution("minutes"),
+        **plan.training_resources,
     params:
         recipe=plan.recipe,
         folders=plan.flags,
@@ -34,10 +43,13 @@ rule train_teacher:
         "exec {params.launcher} deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"
 
 
-rule adapt_teacher:
+use rule train_teacher as adapt_teacher with:
     """Bring a teacher to the higher resolution, as FixRes does, for the distilled fine-tunings (paper, section 5.2)."""
     input:
-        unpack(plan.needs),
+        data=plan.needs("data"),
+        initial=plan.needs("initial"),
+        views=plan.needs("views"),
+        train_pass=plan.needs("train_pass"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         weights=update("results/{study}/adapted/{name}-{digest}/weights.safetensors"),
         history=update("results/{study}/adapted/{name}-{digest}/history.csv"),
@@ -46,22 +58,3 @@ rule adapt_teacher:
         "results/{study}/logs/adapted/{name}-{digest}.log",
     benchmark:
         "results/{study}/benchmarks/adapted/{name}-{digest}.tsv"
-    threads: plan.cpus
-    resources:
-        gpu=plan.gpu,
-        nodes=plan.execution("nodes"),
-        mpi=plan.on_several_nodes("srun"),
-        tasks=plan.on_several_nodes(),
-        tasks_per_gpu=plan.on_several_nodes(0),
-        gres=plan.gres,
-        mem_mb=plan.memory,
-        runtime=plan.execution("minutes"),
-    params:
-        recipe=plan.recipe,
-        folders=plan.flags,
-        output=plan.folder,
-        launcher=plan.launcher,
-        resume="results/{study}/resume/{digest}",
-    shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
-        "exec {params.launcher} deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"
