@@ -116,7 +116,13 @@ def not_activated(tmp_path) -> dict[str, str]:
 
 def test_jobs_run_with_the_python_that_runs_snakemake(tmp_path, not_activated):
     project = copy_of_project(tmp_path / "clone")
-    run = subprocess.run([*COMMAND, "--", "data"], cwd=project, env=not_activated, capture_output=True, text=True)
+    run = subprocess.run(
+        [*COMMAND, "--until", "prepare_data", "--", "data"],
+        cwd=project,
+        env=not_activated,
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     assert list(project.glob("results/smoke/data/*/provenance.json"))
 

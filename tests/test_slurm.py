@@ -166,6 +166,22 @@ def test_the_paper_is_planned_without_slurm_and_without_images(project):
     assert {"gpu=8", "nodes=1", "mem_mb=256000", "runtime=4320"} <= set(student.split(", "))
 
 
+@in_cluster
+def test_a_job_on_a_node_runs_with_the_python_that_runs_snakemake(cluster, tmp_path):
+    """Started as .venv/bin/snakemake, in a shell whose `python` is another one."""
+    clone, tools = copy_of_project(tmp_path / "clone"), Path(sys.executable).parent
+    other = tmp_path / "bin/python"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\necho another python >&2\nexit 1\n")
+    other.chmod(0o755)
+    folders = [folder for folder in cluster["PATH"].split(":") if Path(folder) != tools]
+    environment = cluster | {"PATH": ":".join([str(other.parent), *folders])}
+    _, *words = command("smoke", "--until", "prepare_data", "--", "data")
+    run = subprocess.run([tools / "snakemake", *words], cwd=clone, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, (run.stdout + run.stderr)[-3000:]
+    assert list(clone.glob("results/smoke/data/*/provenance.json"))
+
+
 # The smoke study ------------------------------------------------------------------------------------------------------
 
 
