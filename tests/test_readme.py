@@ -62,7 +62,7 @@ def test_a_new_student_written_into_the_study_trains_nothing_but_itself(fashion,
     (tmp_path / "medium.yaml").write_text(SNIPPETS["medium"])
     after = plan_study("medium", tmp_path)
     trained = {job.name for digest, job in after.jobs.items() if digest not in fashion.jobs and job.kind == "train"}
-    assert len(trained) == 4 and all(name.startswith("students/deit-m/") for name in trained)
+    assert len(trained) == 4 * 3 and all(name.startswith("students/deit-m/") for name in trained)
     assert not any(job.kind == "cache" for digest, job in after.jobs.items() if digest not in fashion.jobs)
 
 

@@ -15,7 +15,7 @@ PUBLISHED = Path("reports/published")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study")
+    parser.add_argument("study", help="whose report in reports/ is complete")
     study = parser.parse_args().study
     print(f"{publish_report(Path('reports', study), PUBLISHED / study)}: now commit it.")
 

@@ -6,7 +6,7 @@ REQUIRED INPUTS, all below results/{study}:
     predictions     predictions/{model}/{resolution}-{digest}/provenance.json
     throughput      throughput/all-{digest}/throughput.csv
     tokens          tokens/{run}-{digest}/tokens.json
-    runs, released  weights.safetensors of every run, for the report's curves and cost
+    runs, released  weights.safetensors of every run, for the report's curves, cost and pictures
 
 OUTPUTS:
 
@@ -47,6 +47,9 @@ rule publish_report:
         tables=plan.needs("tables"),
         runs=plan.needs("runs"),
         released=plan.needs("released"),
+        predictions=plan.needs("predictions"),
+        throughput=plan.needs("throughput"),
+        tokens=plan.needs("tokens"),
     output:
         provenance="reports/{study}/provenance-{digest}.json",
     log:
