@@ -7,7 +7,7 @@ tables: .venv/installed  ## all tables of the default study: snakemake --profile
 replicate: tables  ## the same, then every cell beside the published report's
 	python workflow replicate
 
-test: .venv/installed  ## all tests: the quick ones, and the smoke study through DVC and on a Slurm (apt-get install slurm-wlm munge)
+test: .venv/installed  ## all tests: the quick ones, and the smoke study through DVC and on a Slurm (apt-get install slurm-wlm munge chromium)
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-quick: .venv/installed  ## linters, unit tests and the smoke study from end to end
