@@ -14,6 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/commands.md").read_text()
+NEED_NOTHING = ("progress", "event-files", "publish-report")
+"""Of what is installed."""
 FLAG = re.compile(r"--[a-z]+(?:-[a-z]+)*")
 door = importlib.util.module_from_spec(
     spec := importlib.util.spec_from_file_location("door", ROOT / "workflow/__main__.py")
@@ -143,7 +145,7 @@ def test_where_there_are_no_results_nothing_is_done(clone, words, called):
     assert re.search("0 results|Nothing to adopt", run.out)
 
 
-@pytest.mark.parametrize("name", [name for name in door.COMMANDS if name not in ("progress", "event-files", "publish-report")])
+@pytest.mark.parametrize("name", [name for name in door.COMMANDS if name not in NEED_NOTHING])
 def test_another_python_than_the_projects_is_told_so(clone, name):
     command = [sys.executable, "-S", "workflow", name, "--help"]  # -S: without any installed package
     run = subprocess.run(command, cwd=clone, capture_output=True, text=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from deit import tables
 from deit.recipes import Cell, Table
-from deit.tables import PaperTable, cells, figures, findings, layout
+from deit.tables import Comparison, Finding, PaperTable, cells, figures, findings, layout
 from deit.tables.comparisons import compare
+from deit.tables.forest import forest
 from deit.tables.predictions import Inputs
 from deit.tables.titles import title
 
@@ -418,3 +420,25 @@ def test_titles(key, text):
 
 def test_a_studys_titles_go_first():
     assert title("test", {"test": "Fashion-MNIST test"}) == "Fashion-MNIST test"
+
+
+def test_the_forest_shows_ours_and_the_papers_of_every_main_comparison(tmp_path):
+    """A point and a cross a comparison; with one seed no interval; nothing where no main finding was measured."""
+    comparisons = tuple(
+        Comparison(what=size, ours=2.0, low=low, high=high, n=n, images=10_000, paper=1.1, threshold=0.0, side="above")
+        for size, low, high, n in (("DeiT-Ti", 1.0, 3.0, 3), ("DeiT-S", math.nan, math.nan, 1))
+    )
+    finding = Finding(
+        key="hard_over_none", table="table_3", claim="It is better.", verdict="undecided", comparisons=comparisons,
+        p_holds=math.nan, p_contradicted=1.0, unit="points",
+    )  # fmt: skip
+    axes = forest([finding]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["DeiT-Ti", "DeiT-S"]
+    assert [text.get_text() for text in axes.texts] == ["It is better.", "undecided"]
+    crosses = [tuple(line.get_xydata()[0]) for line in axes.lines if line.get_marker() == "x"]
+    assert crosses == [(1.1, 1.0), (1.1, 2.0)]
+    reaches = [
+        segment for bars in axes.collections for segment in bars.get_segments() if segment[0][1] == segment[1][1]
+    ]
+    assert [[list(end) for end in segment] for segment in reaches] == [[[1.0, 1.0], [3.0, 1.0]]]
+    assert forest([replace(finding, key="another")]) is None

@@ -24,6 +24,7 @@ from deit import tables
 from deit.recipes import Job
 from deit.results import Result, provenance, read_job, read_result
 from deit.tables import Finding, figures, titles
+from deit.tables.forest import forest
 from deit.tables.predictions import Inputs
 from jobs.report_page import PHASES, PUBLISHED, Content, page
 from jobs.report_pictures import pictures
@@ -84,6 +85,8 @@ def publish(
         copy(folder, output)
     write(output / "metrics.json", tables.metrics(shown))
     write(output / "findings.json", [finding_record(finding) for finding in found])
+    if figure := forest(found):
+        figures.save(figure, output, "findings")
     curves = training_curves(list(networks.values()), output)
     content = Content(job.resolved(), shown, found, cells, runs, seen, made, output, curves)
     (output / "index.html").write_text(page(content, plan))
