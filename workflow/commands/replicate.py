@@ -92,7 +92,7 @@ def cell(key: tuple[str, str, str], fresh: pd.Series, published: pd.Series, judg
     """`key` is table, row and column; the correction is for `judged` cells, those whose spread is known."""
     table, row, column = key
     difference = abs(fresh["ours"] - published["ours"])
-    freedom = published["n"] - 1
+    freedom = 0 if math.isnan(published["n"]) else int(published["n"]) - 1
     spread = published["std"] * math.sqrt(2 / published["n"]) if freedom > 0 else math.nan
     margin = spread * quantile(LEVEL, freedom) if freedom > 0 else math.nan
     if math.isnan(difference):
