@@ -237,6 +237,11 @@ def test_bars_of_the_epochs_figure_are_95_percent_intervals(shown):
     assert found == [pytest.approx(ends) for ends in zip(frame["low"], frame["high"], strict=True)]
 
 
+def test_ticks_of_the_epochs_figure_are_what_was_trained(shown):
+    (axes,) = figures.epochs(shown["epochs"].recipe, shown["epochs"].frame).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "4", "8"]
+
+
 def test_a_bar_of_two_seeds_does_not_flatten_the_epochs_figure(shown):
     frame = shown["epochs"].frame.copy()
     frame.loc[0, ["low", "high"]] = [-100.0, 240.0]

@@ -148,12 +148,19 @@ def epochs(recipe: Table, frame: pd.DataFrame) -> Figure:
         panels = figure.subplots(1, len(sides), squeeze=False)[0]
         for axes, (source, heading) in zip(panels, sides.items(), strict=True):
             for row, cells in frame[frame[source].notna()].groupby("row", sort=False):
-                line = {"color": SUPERVISION[row.partition("_")[0]], "marker": "o", "ms": 4, "label": title(row)}
+                line = {
+                    "color": SUPERVISION[row.partition("_")[0]],
+                    "marker": "o",
+                    "ms": 4,
+                    "elinewidth": 0.8,
+                    "label": title(row),
+                }
                 bars = half_interval(cells) if source == "ours" else None
                 axes.errorbar(cells["column"].astype(int), cells[source], bars, **line)
             axes.set(xscale="log", xlabel="epochs", title=heading)
             fit_height(axes, frame[source].dropna(), half_interval(frame) if source == "ours" else None)
             plain_ticks(axes)
+            axes.set_xticks(sorted(set(frame["column"].astype(int))))
         figure.axes[0].set_ylabel("top-1 accuracy, %")
         lines = figure.axes[0].get_legend_handles_labels()
         figure.legend(*lines, loc="outside lower center", ncols=len(lines[0]))

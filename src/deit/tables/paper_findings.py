@@ -82,10 +82,6 @@ class Claim:
     rows: tuple[str, ...] = ()
     """Where it is not empty, the finding is spoken of only if the table has any of these rows."""
 
-    @property
-    def family(self) -> Family:
-        return FAMILIES.get(self.table, "distillation")
-
     def is_of(self, table: str, rows: Sequence[str]) -> bool:
         return self.table == table and (not self.rows or not set(self.rows).isdisjoint(rows))
 
@@ -254,13 +250,16 @@ def with_over_without(ingredient: str, what: str) -> Callable[[Layout], list[Pai
     without = f"no_{ingredient}"
 
     def pairs(layout: Layout) -> list[Pair]:
-        there = {phase: (("baseline", phase), (without, phase)) for phase in phases(layout)}
-        ways = [("baseline", without, without, ""), (ingredient, "baseline", ingredient, ", added")]
         return [
-            Pair(what=what + arrow + how, better=(better, phase), worse=(worse, phase), there=there[phase])
-            for better, worse, row, how in ways
+            Pair(
+                what=what + arrow + how,
+                better=(better, phase),
+                worse=(worse, phase),
+                there=(("baseline", phase), (without, phase)),
+            )
+            for better, worse, how in (("baseline", without, ""), (ingredient, "baseline", ", added"))
             for phase, arrow in arrows(layout)
-            if row in layout.rows
+            if {better, worse} <= set(layout.rows)
         ]
 
     return pairs

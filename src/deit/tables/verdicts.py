@@ -13,7 +13,7 @@ from typing import Literal
 
 import pandas as pd
 
-from .paper_findings import CLAIMS, Claim, Family
+from .paper_findings import CLAIMS, FAMILIES, Claim, Family
 
 LEVEL = 0.05
 """At most the probability that any claim of a family is wrongly said to hold; and that any is wrongly contradicted."""
@@ -21,7 +21,10 @@ MANY = 4
 """More comparisons than these are counted in a remark, not named."""
 Unit = Literal["points", "fraction", "cosine"]
 UNITS: dict[str, Unit] = {
-    **dict.fromkeys(("table_2", "table_3", "ablation", "epochs"), "points"),
+    "table_2": "points",
+    "table_3": "points",
+    "ablation": "points",
+    "epochs": "points",
     "table_4": "fraction",
     "token_analysis": "cosine",
 }
@@ -65,8 +68,6 @@ class Finding:
     """Its name in paper_findings.py, and in the column `finding` of <table>_comparisons.csv."""
     table: str
     """The table that tells of it."""
-    family: Family
-    """Of the findings that it was corrected with."""
     claim: str
     verdict: Verdict
     comparisons: tuple[Comparison, ...]
@@ -79,6 +80,11 @@ class Finding:
     """Corrected p-value of the claim being true: small = it is contradicted. nan where all have one seed."""
     unit: Unit
     """Of the comparisons: points (of accuracy, in percent), fraction (of images) or cosine."""
+
+    @property
+    def family(self) -> Family:
+        """Of the findings that it is corrected with."""
+        return FAMILIES.get(self.table, "distillation")
 
     @property
     def evidence(self) -> tuple[str, ...]:
@@ -148,7 +154,6 @@ def judged(claim: Claim, rows: pd.DataFrame) -> Finding:
     return Finding(
         key=claim.key,
         table=claim.table,
-        family=claim.family,
         claim=claim.text,
         verdict="undecided",
         comparisons=tuple(shown(measured)),
