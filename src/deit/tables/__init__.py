@@ -85,7 +85,7 @@ def load(folder: str | Path) -> PaperTable:
 
 
 def draw(table: PaperTable, folder: str | Path) -> Path:
-    """Draws the figure of `token_analysis` or `accuracy_throughput` as <table>.png and .svg; the PNG's path."""
+    """Draws `token_analysis`, `accuracy_throughput` or `epochs` as <table>.png and .svg; the PNG's path."""
     from . import figures  # matplotlib costs half a second, and most tables draw nothing
 
     return figures.save(getattr(figures, table.name)(table.recipe, table.frame), Path(folder), table.name)

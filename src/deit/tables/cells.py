@@ -36,14 +36,17 @@ class Cells:
 
         `there` is the row and column of the paper's number, if they are others.
         """
-        at, under = there or (row, column)
-        known = at in self.beside.index and under in self.beside.columns
-        theirs = float(self.beside.at[at, under]) if known else np.nan
+        theirs = self.theirs(*(there or (row, column)))
         numbers = summary(ours)
         self.rows.append((row, column, *numbers, theirs, numbers[0] - theirs))
         self.papers[row, column] = theirs
         if isinstance(ours, Scores):
             self.scores[row, column] = ours
+
+    def theirs(self, row: str, column: str) -> float:
+        """The paper's number in its own row and column; nan where it has none."""
+        known = row in self.beside.index and column in self.beside.columns
+        return float(self.beside.at[row, column]) if known else np.nan
 
     def frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows, columns=list(COLUMNS))

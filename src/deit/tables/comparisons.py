@@ -51,6 +51,8 @@ def comparison(claim: Claim, pair: Pair, cells: Cells) -> tuple:
     """One row of the frame."""
     places = [pair.better] + ([pair.worse] if pair.worse else [])
     theirs = [cells.papers.get(place, math.nan) for place in places]
+    if pair.there:
+        theirs = [cells.theirs(*place) for place in pair.there]
     paper = theirs[0] - theirs[1] if pair.worse else theirs[0]
     found: tuple = (math.nan, math.nan, math.nan, math.nan, 0, None)
     tests, shared = (math.nan, math.nan), False

@@ -150,18 +150,29 @@ def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
 
 
 def epochs(recipe: Table, frame: pd.DataFrame) -> Figure:
-    """Accuracy over the epochs of pre-training, a line a method; the paper's beside ours where it trained as long."""
+    """Accuracy over the epochs of pre-training, a line a method; the paper's beside ours where it trained as long.
+
+    Bars are 95 % intervals over seeds and images.
+    """
     sides = {"ours": "ours"} | ({"paper": "the paper"} if frame["paper"].notna().any() else {})
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.2 * len(sides) + 0.8, 3.3), layout="constrained")
         panels = figure.subplots(1, len(sides), squeeze=False)[0]
         for axes, (source, heading) in zip(panels, sides.items(), strict=True):
             for row, cells in frame[frame[source].notna()].groupby("row", sort=False):
-                line = {"color": SUPERVISION[row.partition("_")[0]], "marker": "o", "ms": 4, "label": title(row)}
-                bars = cells["std"] if source == "ours" else None
+                line = {
+                    "color": SUPERVISION[row.partition("_")[0]],
+                    "marker": "o",
+                    "ms": 4,
+                    "elinewidth": 0.8,
+                    "label": title(row),
+                }
+                bars = half_interval(cells) if source == "ours" else None
                 axes.errorbar(cells["column"].astype(int), cells[source], bars, **line)
             axes.set(xscale="log", xlabel="epochs", title=heading)
+            fit_height(axes, frame[source].dropna(), half_interval(frame) if source == "ours" else None)
             plain_ticks(axes)
+            axes.set_xticks(sorted(set(frame["column"].astype(int))))
         figure.axes[0].set_ylabel("top-1 accuracy, %")
         lines = figure.axes[0].get_legend_handles_labels()
         figure.legend(*lines, loc="outside lower center", ncols=len(lines[0]))

@@ -7,12 +7,18 @@ from html import escape
 import pandas as pd
 
 from ..recipes import Table
-from .titles import caption, title
+from .titles import caption, title, titles_of
 
 DASH = "—"
-GUIDE = (
+CELLS = (
     "Each cell: ours, the mean over seeds ± half of its 95 % interval; below it in grey the paper’s, and ours − paper "
-    "(× for images/s and parameters). Bold: the best of its column."
+    "(× for images/s and parameters)."
+)
+GUIDE = f"{CELLS} Bold: the best of its column."
+ABLATED = (
+    "Each row changes the recipe in one point, and no row is in bold: of so many the best is the best by chance, too. "
+    "Which differ from the recipe the findings tell, paired over seeds and images; they are a family of their own, "
+    "corrected for their own number."
 )
 IMAGES_TOO = "analysis of variance in which seeds and images are random, Student’s t for the spread over seeds"
 ONE_SEED = "how much another seed, or another machine, would change is unknown"
@@ -21,6 +27,15 @@ KINDS = {
     **dict.fromkeys(("parameters", "parameters_with_distillation_token"), "count"),
     "images_per_second": "rate",
 }
+INGREDIENTS = {
+    "baseline": "recipe",
+    **dict.fromkeys(("sgd_pretraining", "sgd_finetuning"), "optimiser"),
+    **dict.fromkeys(("no_randaugment", "autoaugment", "no_mixup", "no_cutmix", "no_mixup_cutmix"), "augmentation"),
+    "no_erasing": "augmentation",
+    **dict.fromkeys(("no_stochastic_depth", "stochastic_depth", "no_repeats", "repeats"), "regularisation"),
+    **dict.fromkeys(("dropout", "ema"), "regularisation"),
+}
+"""Rows of the ablation -> what they change. A study's further rows are another part of the table."""
 TABLE_KINDS = {"table_4": "fraction", "token_analysis": "cosine"}
 
 STYLE = """
@@ -99,7 +114,9 @@ def shown(row: pd.Series, of: str, decimals: int, best: bool, count_seeds: bool)
 
 
 def is_best(frame: pd.DataFrame, table: str) -> pd.Series:
-    """Which cells hold the highest accuracy of their column, among several."""
+    """Which cells hold the highest accuracy of their column, among several methods; none of an ablation."""
+    if table == "ablation":
+        return pd.Series(False, frame.index)
     accuracy = frame["column"].map(lambda column: kind(table, column) == "accuracy")
     columns = frame[accuracy].groupby("column")["ours"]
     highest = frame["ours"] == columns.transform("max").reindex(frame.index)
@@ -118,15 +135,15 @@ def grid(recipe: Table, frame: pd.DataFrame) -> tuple[list[str], list[str], dict
 
 
 def parted(recipe: Table, rows: list[str]) -> Iterator[tuple[str, bool]]:
-    """(row, whether a rule stands above it): where another of the recipe's families begins."""
-    families = recipe.options.get("families", {})
+    """(row, whether a rule stands above it): where another of the recipe's families begins, or kind of ingredient."""
+    families = INGREDIENTS if recipe.table == "ablation" else recipe.options.get("families", {})
     for before, row in zip([None, *rows], rows, strict=False):
         yield row, before is not None and families.get(before) != families.get(row)
 
 
 def notes(recipe: Table, frame: pd.DataFrame) -> list[str]:
     """How to read the table, the same for all; then over how many seeds and images its numbers are."""
-    found = [GUIDE]
+    found = [CELLS, ABLATED] if recipe.table == "ablation" else [GUIDE]
     if recipe.table == "table_1":
         return found
     found.append(certainty(recipe.table, frame))
@@ -153,7 +170,7 @@ def table_html(recipe: Table, frame: pd.DataFrame, notes: Sequence[str], links: 
     """Caption, table and notes; style it with STYLE. `links`: (row, column) -> where the number in a cell leads."""
     links = links or {}
     rows, columns, cells = grid(recipe, frame)
-    titles = recipe.options.get("titles", {})
+    titles = titles_of(recipe.table, recipe.options)
     head = "".join(f"<th>{escape(title(column, titles))}</th>" for column in columns)
     body = ""
     for row, rule in parted(recipe, rows):
@@ -191,7 +208,7 @@ def latex(text: str) -> str:
 def table_latex(recipe: Table, frame: pd.DataFrame, notes: Sequence[str]) -> str:
     """A booktabs table environment; the alembic of distilled students is a macro that can be redefined."""
     rows, columns, cells = grid(recipe, frame)
-    titles = recipe.options.get("titles", {})
+    titles = titles_of(recipe.table, recipe.options)
     lines = [" & ".join(["", *(latex(title(column, titles)) for column in columns)]) + r" \\", r"\midrule"]
     for row, rule in parted(recipe, rows):
         of_row = [cells.get((row, column), Shown()) for column in columns]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 TABLES = {
     "table_1": ("Table 1", "Variants of the architecture"),
@@ -57,6 +58,9 @@ TITLES = {
     "token": "",
 }
 
+OF_TABLES = {"ablation": {"pretrained": "accuracy", "finetuned": "accuracy ↑"}}
+"""What a table calls otherwise than the rest."""
+
 BRANDS = {"deit": "DeiT", "regnety": "RegNetY", "ti": "Ti", "s": "S", "b": "B", "token": "⚗", "finetuned": "↑"}
 
 
@@ -65,6 +69,8 @@ def title(key: str, titles: Mapping[str, str] | None = None) -> str:
     known = TITLES | dict(titles or {})
     if key in known:
         return known[key]
+    if key.isdigit():  # a column of the epochs figure
+        return f"{int(key):,} epoch{'' if key == '1' else 's'}"
     if "/" in key:
         return ", ".join(filter(None, (title(part, titles) for part in key.split("/"))))
     if longer := re.fullmatch(r"(.+)-(\d+)-epochs", key):
@@ -73,6 +79,11 @@ def title(key: str, titles: Mapping[str, str] | None = None) -> str:
         return key.replace("_", " ")
     parts = [BRANDS.get(part, part.upper() if part[:1].isdigit() else part) for part in key.split("-")]
     return "-".join(parts).replace("-⚗", "⚗").replace("-↑", " ↑")
+
+
+def titles_of(table: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """Titles of a table that go before the common ones: its own, then those of the recipe's options."""
+    return OF_TABLES.get(table, {}) | options.get("titles", {})
 
 
 def caption(table: str, text: str) -> tuple[str, str]:

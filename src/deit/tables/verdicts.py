@@ -2,7 +2,8 @@
 
 A claim is of all its comparisons together. It holds where even the least of them does (an intersection-union test: the
 largest of the one-sided p-values), and is contradicted where one lies on the other side of its threshold (the smallest
-p-value there, times their number). Holm's procedure then corrects both p-values for the number of findings.
+p-value there, times their number). Holm's procedure then corrects both p-values for the number of findings of a family:
+those on distillation, which the paper is about, and apart from them those on the training recipe, of the ablation.
 """
 
 import math
@@ -12,14 +13,21 @@ from typing import Literal
 
 import pandas as pd
 
-from .paper_findings import CLAIMS, Claim
+from .paper_findings import CLAIMS, FAMILIES, Claim, Family
 
 LEVEL = 0.05
-"""At most the probability that any claim of a report is wrongly said to hold; and that any is wrongly contradicted."""
+"""At most the probability that any claim of a family is wrongly said to hold; and that any is wrongly contradicted."""
 MANY = 4
 """More comparisons than these are counted in a remark, not named."""
 Unit = Literal["points", "fraction", "cosine"]
-UNITS: dict[str, Unit] = {"table_2": "points", "table_3": "points", "table_4": "fraction", "token_analysis": "cosine"}
+UNITS: dict[str, Unit] = {
+    "table_2": "points",
+    "table_3": "points",
+    "ablation": "points",
+    "epochs": "points",
+    "table_4": "fraction",
+    "token_analysis": "cosine",
+}
 DECIMALS = {"points": 1, "fraction": 3, "cosine": 3}
 
 Verdict = Literal["holds", "contradicted", "undecided", "not measured"]
@@ -74,6 +82,11 @@ class Finding:
     """Of the comparisons: points (of accuracy, in percent), fraction (of images) or cosine."""
 
     @property
+    def family(self) -> Family:
+        """Of the findings that it is corrected with."""
+        return FAMILIES.get(self.table, "distillation")
+
+    @property
     def evidence(self) -> tuple[str, ...]:
         """The comparisons as text."""
         return tuple(comparison.text(self.unit) for comparison in self.comparisons)
@@ -90,19 +103,19 @@ def signed(value: float, unit: Unit) -> str:
 
 
 def findings(tables: Iterable) -> list[Finding]:
-    """The paper's findings of which these tables (PaperTable) can tell, corrected for their number."""
+    """The paper's findings of which these tables (PaperTable) can tell, by family, each corrected for its number."""
     by_name = {table.name: table for table in tables}
-    return corrected(
-        [
-            judged(claim, table.comparisons[table.comparisons["finding"] == claim.key])
-            for claim in CLAIMS
-            if (table := by_name.get(claim.table)) and claim.is_of(table.name, table.recipe.rows)
-        ]
-    )
+    raw = [
+        judged(claim, table.comparisons[table.comparisons["finding"] == claim.key])
+        for claim in CLAIMS
+        if (table := by_name.get(claim.table)) and claim.is_of(table.name, table.recipe.rows)
+    ]
+    families = dict.fromkeys(finding.family for finding in raw)
+    return [one for family in families for one in corrected([other for other in raw if other.family == family])]
 
 
 def corrected(raw: list[Finding]) -> list[Finding]:
-    """p-values corrected for the number of findings, and the verdicts that follow."""
+    """A family's p-values corrected for the number of its findings, and the verdicts that follow."""
     holds = holm([finding.p_holds for finding in raw])
     against = holm([finding.p_contradicted for finding in raw])
     return [
