@@ -122,7 +122,7 @@ def finding_record(finding: Finding) -> dict:
             return [known(part) for part in value]
         return None if isinstance(value, float) and math.isnan(value) else value
 
-    return known(dataclasses.asdict(finding))  # pyrefly: ignore[bad-return]
+    return known(dataclasses.asdict(finding) | {"family": finding.family})  # pyrefly: ignore[bad-return]
 
 
 # What it was made from ------------------------------------------------------------------------------------------------
