@@ -22,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from planning.passes import plan_passes
 from planning.plan import Plan
 from planning.studies import plan_study
 from smoke_study import copy_of_project
@@ -39,7 +40,16 @@ STUDIES = {
     "hungry": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {mem_mb: 700}}\n",
     "edited": "extends: smoke\nteachers: {epochs: 3}\n",
     "two-nodes": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {nodes: 2}}\n",
+    "together": """extends: smoke
+students: {epochs: 30, runs: {deit-ti/labels: {epochs: 10}}}
+teacher_logits: {chunk_epochs: 15}
+""",
 }
+PASS = """execution:
+  default: {save_minutes: 0.02}
+  passes:
+    three: {runs: [deit-ti/labels/*, deit-ti/soft-*, deit-ti/hard-*], resources: {workers: 1, mem_mb: 2500, minutes: 7}}
+"""
 
 
 def in_cluster(test: Callable) -> Callable:
@@ -522,3 +532,73 @@ def test_two_processes_and_two_nodes_train_the_same_run(training, undisturbed):
     assert one.weights() == two.weights()
     assert abs(one.losses() - alone).max() < 0.05 and abs(one.losses() - alone)[0] < 1e-4
     assert json.loads((two.output / "recipe.json").read_text())["execution"]["nodes"] == 2
+
+
+# Several runs in one job ----------------------------------------------------------------------------------------------
+
+
+class Pass(Training):
+    """Students of one stream that one job trains on the cluster, and fills the caches of their teacher on the way."""
+
+    def __init__(self, cluster: dict, project: Path, study: str, plan: Plan):
+        self.cluster, self.project, self.study = cluster, project, study
+        (job,) = plan_passes(plan, everything=True).values()
+        self.digest, self.output = job.digest, project / job.execution.output
+        self.runs = [plan.jobs[digest] for digest in job.resolved().runs]
+        self.caches = [plan.jobs[digest] for digest in job.resolved().caches]
+        self.before = set(jobs(cluster))
+
+    @property
+    def targets(self) -> list[str]:
+        return [f"{job.execution.output}/provenance.json" for job in (*self.runs, *self.caches)]
+
+    def digests(self) -> dict[str, str]:
+        """Weights of the runs and shards of the caches -> their sha256."""
+        folders = [self.project / job.execution.output for job in (*self.runs, *self.caches)]
+        files = [path for folder in folders for name in ("*.safetensors", "*.npy") for path in folder.glob(name)]
+        return {str(path.relative_to(self.project)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def own_jobs(self) -> dict[str, dict[str, str]]:
+        """Digest -> the record of the job of a run or a cache, which finds it made."""
+        new = [record for job, record in jobs(self.cluster).items() if job not in self.before]
+        return {digest_of(record): record for record in new if digest_of(record) != self.digest}
+
+
+@in_cluster
+def test_a_pass_that_is_stopped_and_killed_ends_in_the_results_of_separate_jobs(cluster, project, monkeypatch):
+    """Told to end when it has trained one run, and killed when it has filled one cache, which it then leaves out."""
+    params = project / "params/together.yaml"
+    params.write_text(STUDIES["together"] + PASS)
+    one = Pass(cluster, project, "together", plan_of(project, "together", monkeypatch))
+    params.write_text(STUDIES["together"])
+    answer(cluster, "snakemake", "--profile", "local", "--config", "study=together", "--", *one.targets, cwd=project)
+    separate = one.digests()
+    for section in ("students", "teacher_logits"):
+        shutil.rmtree(project / "results/together" / section)
+
+    params.write_text(STUDIES["together"] + PASS)
+    words = command("together", "--set-resources", "train_pass:gpu=1", "--", *one.targets)
+    labels = next(job for job in one.runs if "/labels/" in job.name)
+    with snakemake_meanwhile(cluster, project, *words) as process:
+        until((project / labels.execution.output / "provenance.json").exists, 600)
+        (first,) = one.jobs()
+        answer(cluster, "scancel", "--signal=TERM", first)
+        until((project / one.caches[0].execution.output / "provenance.json").exists, 600)
+        second = list(one.jobs())[-1]
+        answer(cluster, "scancel", "--signal=KILL", f"{second}.0")  # its step: SIGKILL, and no SIGTERM before
+        finished(process, project)
+
+    assert one.digests() == separate and len(separate) >= len(one.runs) + len(one.caches)
+    assert [record["JobState"] for record in one.jobs().values()] == ["FAILED", "FAILED", "COMPLETED"]
+    assert "stopped by SIGTERM" in one.log(first) and "stopped by" not in one.log(second)
+    for job in list(one.jobs())[1:]:
+        assert len(re.findall(r"resumed after \d+ optimiser steps", one.log(job))) == 2
+        assert f"{labels.name}: " not in one.log(job)
+    for record in one.jobs().values():
+        assert record["TresPerJob"] == "gres:gpu:1" and record["Partition"] == "gpu"
+        assert (record["MinMemoryNode"], record["TimeLimit"], record["NumCPUs"]) == ("2500M", "00:07:00", "2")
+    assert one.own_jobs().keys() == {job.digest for job in (*one.runs, *one.caches)}
+    for record in one.own_jobs().values():
+        assert record["JobState"] == "COMPLETED" and "TresPerJob" not in record and record["Partition"] == "cpu"
+        text = Path(record["StdOut"]).read_text()
+        assert "finished by another job" in text and "epoch " not in text
