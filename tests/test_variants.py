@@ -99,3 +99,45 @@ def test_what_is_wrong_with_a_variant_is_said_before_anything_runs(params, edit,
     with pytest.raises(ParamsError) as refused:
         plan_study("edited", params)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "edit, message",
+    [
+        (
+            "variants: {half: {model: {arguments: {num_heads: 3}}}}",
+            "variants.half: models.deit-s.arguments.num_heads: 3 heads do not divide",
+        ),
+        ("students: {runs: {deit-s/hard: {epochs: 1}}}", "students.runs.deit-s: gives runs of tables.epochs 1 epochs"),
+        ("models: {deit-s: {timm_distilled: ''}}", "the student of the epochs figure needs a distillation token"),
+        (
+            "supervision: {warm: {loss: soft, temperature: 5.0}}\nteacher_logits: {soft: top-k, k: 3}\n"
+            "tables: {epochs: {rows: {soft: warm}}}",
+            "one temperature only, and there are soft 3, warm 5",
+        ),
+        (
+            "execution: {passes: {all: {runs: ['*']}}}\nteacher_logits: {soft: top-k, k: 3}",
+            "execution.passes.all: would show students all logits while it caches the largest",
+        ),
+    ],
+)
+def test_what_would_fail_or_mislead_late_is_said_first(params, edit, message):
+    (params / "edited.yaml").write_text(f"extends: varied\n{edit}\n")
+    with pytest.raises(ParamsError) as refused:
+        plan_study("edited", params)
+    assert message in str(refused.value)
+
+
+def test_published_weights_of_a_run_are_not_those_of_its_variants(params):
+    (params / "edited.yaml").write_text(
+        "extends: varied\nreleased: {source: hub, weights: {deit-s/labels/15: {hub: some/one}}}\n"
+        "tables: {table_1: null, table_2: null, table_3: null, table_4: null, table_5: null, token_analysis: null, "
+        "accuracy_throughput: null, epochs: null}\n"
+    )
+    plan = plan_study("edited", params)
+    assert {run.name for run in plan.runs} == {"deit-s/labels/15/seed0"}
+    table = next(job.resolved() for job in plan.of_section("tables"))
+    assert [cell.row for cell in table.cells if cell.runs and cell.column == "pretrained"] == [
+        "baseline",
+        "sgd_finetuning",
+    ]

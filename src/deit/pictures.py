@@ -92,7 +92,7 @@ def of_group(stream: ViewStream, net: torch.nn.Module, key: tuple, mixing: Mixin
     erased = normalised(group.pixels, data.mean, data.std)
     erase_(erased, group.boxes, group.noise)
     views, targets = stream.finish(group, torch.device("cpu"))
-    probabilities = logits_of(net, views, "fp32").softmax(1)
+    probabilities = logits_of(net, views[:count], "fp32").softmax(1)
     shown = stream.shown(key[0], stream.positions(*key[1:]))
     smoothed = stream.recipe.label_smoothing / data.classes
     for i in range(min(count, len(views))):

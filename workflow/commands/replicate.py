@@ -2,11 +2,13 @@
 
     python workflow replicate [--study NAME]
 
-Compares reports/<study>/ with reports/published/<study>/. Two independent runs of n seeds differ by chance: within
-t * s * sqrt(2 / n) in 95 of 100 cases, where s is the published standard deviation over seeds and t is Student's with
-n - 1 degrees of freedom. Of many cells some lie beyond that by chance, so a cell is *outside* only where it also lies
-beyond the interval corrected for the number of cells (Bonferroni); then the exit status is 1. With one seed s is
-unknown, and the cell says so. Images per second are measurements of a machine, and are not judged.
+Compares reports/<study>/ with reports/published/<study>/. Two independent runs of n and m seeds differ by chance:
+within t * s * sqrt(1/n + 1/m) in 95 of 100 cases, where s is the published standard deviation over seeds and t is
+Student's with n - 1 degrees of freedom. All students of a teacher share it, so where a teacher comes out otherwise,
+as on another CPU, they move together by more than their seeds tell. Of many cells some lie beyond that by chance, so
+a cell is *outside* only where it also lies beyond the interval corrected for the number of cells (Bonferroni); then
+the exit status is 1. With one seed s is unknown, and the cell says so. Images per second are measurements of a
+machine, and are not judged.
 """
 
 import argparse
@@ -93,7 +95,7 @@ def cell(key: tuple[str, str, str], fresh: pd.Series, published: pd.Series, judg
     table, row, column = key
     difference = abs(fresh["ours"] - published["ours"])
     freedom = 0 if math.isnan(published["n"]) else int(published["n"]) - 1
-    spread = published["std"] * math.sqrt(2 / published["n"]) if freedom > 0 else math.nan
+    spread = published["std"] * math.sqrt(1 / published["n"] + 1 / fresh["n"]) if freedom > 0 else math.nan
     margin = spread * quantile(LEVEL, freedom) if freedom > 0 else math.nan
     if math.isnan(difference):
         state = "missing"

@@ -258,7 +258,11 @@ def cache_problems(study: Study) -> Iterator[Problem]:
         return
     if not 0 < logits.k < study.data.classes:
         yield "teacher_logits.k", f"must lie between 1 and {study.data.classes - 1} (classes - 1) for soft: top-k."
-    named = [*(tables.table_3.rows.values() if tables.table_3 else []), tables.table_2 and tables.table_2.supervision]
+    if passes := [name for name, params in study.execution.passes.items() if params.caches]:
+        text = "would show students all logits while it caches the largest; wait for the caches (caches: false)."
+        yield f"execution.passes.{passes[0]}", text
+    named = [name for table in (tables.table_3, tables.epochs) if table for name in table.rows.values()]
+    named += [tables.table_2.supervision] if tables.table_2 else []
     soft = {name: study.supervision[name] for name in named if name in study.supervision}
     soft = {name: objective.temperature for name, objective in soft.items() if objective.teacher_says == "logits"}
     if len(set(soft.values())) > 1:

@@ -10,8 +10,9 @@ from planning.study import Released
 
 
 def key(run: Run) -> str:
-    """The name of a run among the published weights, which have no seeds."""
-    return f"{run.model}/{run.supervision}/{run.resolution}"
+    """The name of a run among the published weights, which have no seeds; those of a variant are not the study's."""
+    variant = f"+{run.variant}" if run.variant else ""
+    return f"{run.model}/{run.supervision}{variant}/{run.resolution}"
 
 
 def existing(released: Released | None, runs: list[Run]) -> list[Run]:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from deit.recipes import Recipe
-from planning.checks import Problem, phase_problems, unknown
+from planning.checks import Problem, model_problems, phase_problems, token_problems, unknown
 from planning.runs import merged
-from planning.study import Ablation, Epochs, ModelParams, Phase, Study, ViewParams
+from planning.study import Ablation, Epochs, ModelParams, Phase, Study, Variant, ViewParams
 
 PARTS: dict[str, type[Recipe]] = {
     "views": ViewParams,
@@ -58,9 +58,26 @@ def rule_problems(study: Study, name: str) -> Iterator[Problem]:
     sections = {part: getattr(study, part).model_dump() | getattr(variant, part) for part in ("students", "finetuning")}
     phases = {part: Phase.model_validate(content) for part, content in sections.items()}
     views = ViewParams.model_validate(study.views.model_dump() | variant.views)
-    changed = study.model_copy(update={"views": views, **phases})
+    changed = study.model_copy(update={"views": views, **phases, "models": changed_models(study, variant)})
     for part in phases:
         yield from ((f"variants.{name}: {key}", text) for key, text in phase_problems(changed, part))
+    for model in varied_models(study):
+        yield from ((f"variants.{name}: {key}", text) for key, text in model_problems(changed, model))
+
+
+def varied_models(study: Study) -> set[str]:
+    """The students whose variants the tables name."""
+    named = [table.student for table in (study.tables.ablation, study.tables.epochs) if table]
+    return {model for model in named if model in study.models}
+
+
+def changed_models(study: Study, variant: Variant) -> dict[str, ModelParams]:
+    return {
+        model: ModelParams.model_validate(merged(params.model_dump(), variant.model))
+        if model in varied_models(study)
+        else params
+        for model, params in study.models.items()
+    }
 
 
 def ablation_problems(study: Study, table: Ablation) -> Iterator[Problem]:
@@ -68,6 +85,10 @@ def ablation_problems(study: Study, table: Ablation) -> Iterator[Problem]:
     yield from unknown(f"{key}.supervision", table.supervision, study.supervision, "supervision")
     if table.supervision in study.supervision and study.supervision[table.supervision].teacher_says:
         yield f"{key}.supervision", f"'{table.supervision}' takes a teacher; name one that learns from labels alone."
+    if table.supervision in study.supervision:
+        yield from token_problems(
+            study, [table.student], study.supervision[table.supervision], "the ablation's student"
+        )
     for row, variant in table.rows.items():
         yield from unknown(f"{key}.rows.{row}", variant, study.variants, "variant")
         if row == "baseline":
@@ -78,16 +99,30 @@ def ablation_problems(study: Study, table: Ablation) -> Iterator[Problem]:
 
 def epochs_problems(study: Study, table: Epochs) -> Iterator[Problem]:
     key = "tables.epochs"
-    for row, name in table.rows.items():
-        yield from unknown(f"{key}.rows.{row}", name, study.supervision, "supervision")
-        if name in study.supervision and (loss := study.supervision[name].loss) != row:
-            yield f"{key}.rows.{row}", f"'{name}' has the loss {loss}, not {row}."
-    lengths = {study.students.epochs: "the study itself"}
     for name in table.variants:
         yield from unknown(f"{key}.variants", name, study.variants, "variant")
-        if name not in study.variants:
+    for row, name in table.rows.items():
+        yield from unknown(f"{key}.rows.{row}", name, study.supervision, "supervision")
+        if name not in study.supervision:
             continue
-        length = study.variants[name].students.get("epochs", study.students.epochs)
-        if length in lengths:
-            yield f"{key}.variants", f"'{name}' trains for {length} epochs, as {lengths[length]} does; change one."
-        lengths[length] = f"'{name}'"
+        if (loss := study.supervision[name].loss) != row:
+            yield f"{key}.rows.{row}", f"'{name}' has the loss {loss}, not {row}."
+        yield from token_problems(study, [table.student], study.supervision[name], "the student of the epochs figure")
+    known = [name for name in table.rows.values() if name in study.supervision]
+    yield from dict.fromkeys(problem for name in known for problem in length_problems(study, table, name))
+
+
+def length_problems(study: Study, table: Epochs, supervision: str) -> Iterator[Problem]:
+    """Two trainings of one length would stand in one cell, and rows of other lengths not below each other."""
+    own = study.phase("students", table.student, supervision).epochs
+    if own != study.students.epochs:
+        key = f"students.runs.{table.student}"
+        yield key, f"gives runs of tables.epochs {own} epochs in place of {study.students.epochs}; take that away."
+    lengths = {own: "the study itself"}
+    for name in table.variants:
+        if name in study.variants:
+            length = study.variants[name].students.get("epochs", own)
+            if length in lengths:
+                text = f"'{name}' trains for {length} epochs, as {lengths[length]} does; change one."
+                yield "tables.epochs.variants", text
+            lengths[length] = f"'{name}'"

@@ -146,7 +146,10 @@ def verdict(finding: Finding, p_holds: float, p_contradicted: float) -> Verdict:
 
 
 def judged(claim: Claim, rows: pd.DataFrame) -> Finding:
-    """A claim with the p-values of all its comparisons together, not yet corrected."""
+    """A claim with the p-values of all its comparisons together, not yet corrected.
+
+    Where one was not measured, the others may contradict the claim, but it cannot hold.
+    """
     measured = rows[rows["n"] > 0]
     above = measured["expected"] == "above"
     holds = measured["p_above"].where(above, measured["p_below"])
@@ -158,7 +161,7 @@ def judged(claim: Claim, rows: pd.DataFrame) -> Finding:
         verdict="undecided",
         comparisons=tuple(shown(measured)),
         remark=" ".join(filter(None, remarks(claim, rows))),
-        p_holds=float(holds.max(skipna=False)),
+        p_holds=float(holds.max(skipna=False)) if len(measured) == len(rows) else math.nan,
         p_contradicted=float(against.count() * against.min()),
         unit=UNITS[claim.table],
     )
