@@ -144,7 +144,7 @@ def judged(better: tuple, worse: tuple | None, name: str = "table_3", **seeds: r
     recipe, scores = table(name, seeds)
     pair = Pair(what="", better=better, worse=worse)
     own = difference("", scores[better], scores[worse]) if worse else scores[better]
-    return blocks.design(recipe, scores, pair, own), *blocks.estimate(recipe, scores, pair, own), own, scores
+    return blocks.design(recipe, scores, pair, own), *blocks.estimate_of(recipe, scores, pair, own), own, scores
 
 
 def test_each_training_of_a_column_counts_once():

@@ -32,7 +32,7 @@ LEAST = 4
 """Trainings. The median of fewer others than three is no protection against one that diverges."""
 
 
-def estimate(recipe: Table, cells: Mapping[Place, Scores], pair: Pair, own: Scores) -> tuple[Estimate, int | None]:
+def estimate_of(recipe: Table, cells: Mapping[Place, Scores], pair: Pair, own: Scores) -> tuple[Estimate, int | None]:
     """A pair's difference, and over how many trainings its spread over seeds is taken; None = the pair's own spread.
 
     `own` is the difference itself, whose images decide what the choice of images adds.

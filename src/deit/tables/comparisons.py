@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from ..recipes import Table
-from . import blocks
+from .blocks import estimate_of
 from .cells import Cells
 from .paper_findings import Claim, Layout, Pair, claims_of
 from .scores import Scores, difference
@@ -60,7 +60,7 @@ def comparison(recipe: Table, claim: Claim, pair: Pair, cells: Cells) -> tuple:
     tests, shared = (math.nan, math.nan), False
     if all(place in cells.scores for place in places):
         compared = pair_scores(claim, pair, cells)
-        estimate, pooled = blocks.estimate(recipe, cells.scores, pair, compared)
+        estimate, pooled = estimate_of(recipe, cells.scores, pair, compared)
         shared, counts = compared.shared, (len(compared.seeds), len(compared.images) or None)
         found = (estimate.mean, *estimate.interval(), estimate.df, pooled or math.nan, *counts)
         tests = estimate.p_above(pair.threshold), estimate.p_below(pair.threshold)
