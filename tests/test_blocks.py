@@ -96,6 +96,16 @@ def test_however_trainings_vary_it_is_no_more_often_wrong_than_it_says(seeds, tr
     assert rejected(numbers, error, df, 0.0025) <= 0.0035  # the standard deviation of 20,000 studies is 0.0004
 
 
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_two_that_vary_oppositely_are_not_much_more_often_told_apart(seeds):
+    """Against the assumption: what is left of the two has a correlation of -0.5."""
+    numbers = simulated(seeds, 5, UNEQUAL["equal"])
+    of_seed = numbers[:, 2:].mean(axis=1)
+    first, second = numbers[:, 0] - of_seed, numbers[:, 1] - of_seed
+    numbers[:, 1] = of_seed - 0.5 * first + math.sqrt(0.75) * second
+    assert rejected(numbers, *blocks.spread(numbers), 0.05) <= 0.065
+
+
 def residual_mean_square(numbers: np.ndarray) -> np.ndarray:
     """Of the two-way analysis of variance without replication, as in the textbooks. (..., M, S) -> (...)"""
     trainings, seeds = numbers.shape[-2:]

@@ -11,7 +11,8 @@ Assumed: but for what a seed does to all, trainings vary independently. They may
 not pooled into the textbook's one residual mean square with (M - 1)(S - 1) degrees of freedom for M trainings. That is
 exact where all vary alike. Where the two compared have three times the standard deviation of the others, its tests at
 0.25 % are wrong in 3 to 10 of 100 studies, and still in up to 7 if an F test at 1 % sends those that stand out back to
-their own spread: with so few seeds it has no power. The rule here is wrong in at most 0.3 (tests/test_blocks.py).
+their own spread: with so few seeds it has no power. The rule here is wrong in at most 0.3 (tests/test_blocks.py). Two
+that vary together get too wide an interval; two with a correlation of -0.5 are at 5 % wrong in 4 to 6 of 100 studies.
 """
 
 from collections.abc import Iterable, Mapping
