@@ -43,8 +43,25 @@ def noisy_tokens(random, tokens):
     return lambda root, run, layers: tokens(root, run, [layer + random.normal(0, 0.01) for layer in layers])
 
 
-def recomputed(values: pd.DataFrame) -> dict[str, float]:
-    """Mean, 95 % interval and n of a frame with the columns seed, image and value."""
+T_975 = 12.7062047362
+"""Of Student's t with one degree of freedom."""
+
+
+def t_975(df: float) -> float:
+    """The t beyond which 2.5 % lie, for one to two degrees of freedom: of both, weighted, by their distributions."""
+    low, high = 4.0, 13.0
+    for _ in range(60):
+        t = (low + high) / 2
+        beyond = (2 - df) * (0.5 - math.atan(t) / math.pi) + (df - 1) * (0.5 - t / 2 / math.sqrt(2 + t * t))
+        low, high = (t, high) if beyond > 0.025 else (low, t)
+    return low
+
+
+def recomputed(values: pd.DataFrame, spread: tuple[float, float] | None = None) -> dict[str, float]:
+    """Mean, 95 % interval and n of a frame with the columns seed, image and value.
+
+    `spread`: the variance of one seed's value and its degrees of freedom, where others than the frame tell of it.
+    """
     seeds, images = values["seed"].nunique(), values["image"].nunique()
     assert len(values) == seeds * images
     mean, of_seed = values["value"].mean(), values.groupby("seed")["value"].mean()
@@ -56,10 +73,28 @@ def recomputed(values: pd.DataFrame) -> dict[str, float]:
     ms_seed = images * ((of_seed - mean) ** 2).sum() / (seeds - 1)
     ms_image = seeds * ((of_image - mean) ** 2).sum() / (images - 1)
     ms_error = ((values["value"] - fitted) ** 2).sum() / ((seeds - 1) * (images - 1))
-    parts = 12.7062047362**2 * ms_seed + 1.9599639845**2 * max(ms_image - ms_error, 0)  # t of 1 degree of freedom, z
+    variance, df = spread or (ms_seed / images, 1.0)
+    parts = t_975(df) ** 2 * images * variance + 1.9599639845**2 * max(ms_image - ms_error, 0)
     half = math.sqrt(parts / (seeds * images))
     assert seeds == 2
-    return found | {"low": mean - half, "high": mean + half}
+    return found | {"low": mean - half, "high": mean + half, "df": df}
+
+
+def welch(values: dict, runs: dict, better: tuple, worse: tuple) -> tuple[int, tuple[float, float]] | None:
+    """Trainings of a column, and the variance of a difference of two of them in one seed with its degrees of freedom.
+
+    None where the column has fewer than four trainings of these seeds, or the two are heads of one.
+    """
+    if better[1] != worse[1] or runs[better] == runs[worse]:
+        return None
+    heads = [better, worse, *(place for place in values if "token" not in place[0] or place[0] == "token_fusion")]
+    one_each = {runs[place]: place for place in reversed(heads) if place[1] == better[1]}
+    means = pd.DataFrame({place: values[place].groupby("seed")["value"].mean() for place in one_each.values()})
+    means = means.loc[values[better]["seed"].unique()].dropna(axis=1)
+    if len(means) < 2 or means.shape[1] < 4:
+        return None
+    one, other = ((means[side] - means.drop(columns=[side]).median(axis=1)).var() for side in (better, worse))
+    return means.shape[1], (one + other, (len(means) - 1) * (one + other) ** 2 / (one**2 + other**2))
 
 
 def decided(root, cell: Cell) -> pd.DataFrame:
@@ -124,13 +159,18 @@ def test_every_cell_is_what_the_predictions_say(noisy, name):
 def test_every_comparison_is_what_the_predictions_say(noisy, name):
     table = noisy["tables"][name]
     values = outcomes(noisy["root"], table.recipe)
+    runs = {(cell.row, cell.column): cell.runs for cell in table.recipe.cells}
     assert len(table.comparisons) > 1 and (table.comparisons["n"] == 2).any()
+    assert table.comparisons["pooled"].notna().any() == (name == "table_3")
     for row in table.comparisons.itertuples():
         better, worse = values[row.better_row, row.better_column], values[row.worse_row, row.worse_column]
         keys = ["image"] if row.worse_column == "teacher" else ["seed", "image"]
         both = better.merge(worse, on=keys, suffixes=("", "_worse"))
-        expected = recomputed(both.assign(value=both["value"] - both["value_worse"]))
-        assert (row.n, row.images, row.n - 1) == (expected["n"], expected["images"], row.df)
+        sides = (row.better_row, row.better_column), (row.worse_row, row.worse_column)
+        pooled, spread = (name == "table_3" and welch(values, runs, *sides)) or (math.nan, None)
+        expected = recomputed(both.assign(value=both["value"] - both["value_worse"]), spread)
+        assert (row.n, row.images) == (expected["n"], expected["images"])
+        assert (row.df, row.pooled) == pytest.approx((expected.get("df", row.n - 1), pooled), nan_ok=True)
         assert (row.difference, row.low, row.high) == pytest.approx(
             [expected[key] for key in ("mean", "low", "high")], nan_ok=True, abs=1e-7
         )
@@ -152,7 +192,7 @@ def test_token_comparisons_are_paired_over_seeds(noisy):
     assert len(rising) == 4
     for row in rising.itertuples():
         gains = pd.Series([cosines[row.better_row] - cosines[row.worse_row] for cosines in token])
-        half = 12.7062047362 * gains.std() / math.sqrt(2)
+        half = T_975 * gains.std() / math.sqrt(2)
         expected = gains.mean(), gains.mean() - half, gains.mean() + half
         assert (row.difference, row.low, row.high) == pytest.approx(expected, abs=1e-9)
-        assert row.p_above == pytest.approx(0.5 - math.atan(gains.mean() / (half / 12.7062047362)) / math.pi)  # Cauchy
+        assert row.p_above == pytest.approx(0.5 - math.atan(gains.mean() / (half / T_975)) / math.pi)  # Cauchy

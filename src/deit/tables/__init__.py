@@ -20,6 +20,7 @@ import pandas as pd
 
 from ..recipes import Table
 from ..results import read_job, read_result
+from .blocks import note
 from .cells import BUILDERS
 from .comparisons import COLUMNS as COMPARED
 from .comparisons import TEXT, compare
@@ -55,8 +56,9 @@ def compute(recipe_path: str | Path, folders: Iterable[str | Path]) -> PaperTabl
     """
     recipe = read_job(Path(recipe_path)).resolved()
     cells, facts = BUILDERS[recipe.table](recipe, Inputs(folders))
-    frame = cells.frame()
-    return PaperTable(recipe, frame, compare(recipe, cells), [*notes(recipe, frame), *facts])
+    frame, comparisons = cells.frame(), compare(recipe, cells)
+    below = [*notes(recipe, frame), *facts, *note(comparisons["pooled"].dropna().astype(int))]
+    return PaperTable(recipe, frame, comparisons, below)
 
 
 def save(table: PaperTable, folder: str | Path) -> None:

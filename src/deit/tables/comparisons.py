@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from ..recipes import Table
+from .blocks import estimate_of
 from .cells import Cells
 from .paper_findings import Claim, Layout, Pair, claims_of
 from .scores import Scores, difference
@@ -19,7 +20,8 @@ COLUMNS = (
     "difference",  # better - worse, in the unit of the table
     "low",  # ends of the 95 % interval; empty with one seed
     "high",
-    "df",  # of the spread over seeds: n - 1
+    "df",  # of the spread over seeds: n - 1, or Welch's
+    "pooled",  # trainings that the spread over seeds is taken over (blocks.py); empty = the difference's own
     "n",  # seeds, paired; 0 where the study lacks a side
     "images",  # empty where the numbers are of no images
     "paper",  # difference of the paper's two cells
@@ -42,24 +44,27 @@ def compare(recipe: Table, cells: Cells) -> pd.DataFrame:
         families=recipe.options.get("families", {}),
     )
     rows = [
-        comparison(claim, pair, cells) for claim in claims_of(recipe.table, recipe.rows) for pair in claim.pairs(layout)
+        comparison(recipe, claim, pair, cells)
+        for claim in claims_of(recipe.table, recipe.rows)
+        for pair in claim.pairs(layout)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def comparison(claim: Claim, pair: Pair, cells: Cells) -> tuple:
+def comparison(recipe: Table, claim: Claim, pair: Pair, cells: Cells) -> tuple:
     """One row of the frame."""
     places = [pair.better] + ([pair.worse] if pair.worse else [])
     theirs = [cells.papers.get(place, math.nan) for place in places]
     if pair.there:
         theirs = [cells.theirs(*place) for place in pair.there]
     paper = theirs[0] - theirs[1] if pair.worse else theirs[0]
-    found: tuple = (math.nan, math.nan, math.nan, math.nan, 0, None)
+    found: tuple = (*[math.nan] * 5, 0, None)
     tests, shared = (math.nan, math.nan), False
     if all(place in cells.scores for place in places):
         compared = pair_scores(claim, pair, cells)
-        estimate, shared = compared.estimate(), compared.shared
-        found = (estimate.mean, *estimate.interval(), estimate.df, len(compared.seeds), len(compared.images) or None)
+        estimate, pooled = estimate_of(recipe, cells.scores, pair, compared)
+        shared, counts = compared.shared, (len(compared.seeds), len(compared.images) or None)
+        found = (estimate.mean, *estimate.interval(), estimate.df, pooled or math.nan, *counts)
         tests = estimate.p_above(pair.threshold), estimate.p_below(pair.threshold)
     names = (claim.key, pair.what, *pair.better, *(pair.worse or ("", "")))
     return (*names, *found, paper, pair.threshold, pair.expected, *tests, shared)

@@ -32,8 +32,8 @@ class Estimate:
     """Standard error of the mean as far as seeds, and all that is specific to one, make it; nan with one seed."""
     image_error: float
     """Standard error of the mean as far as the choice of images makes it, the same for all seeds."""
-    df: int
-    """Degrees of freedom of `seed_error`: seeds - 1."""
+    df: float
+    """Degrees of freedom of `seed_error`: seeds - 1, or more where other trainings tell of it too (blocks.py)."""
 
     @property
     def error(self) -> float:
