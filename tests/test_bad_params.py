@@ -299,7 +299,7 @@ def renamed(kind: str, name: str) -> dict:
     return {
         "models": {
             "models": {name: content["models"]["deit-ti"]},
-            "tables": {"table_1": {"models": [name]}, "table_3": {"students": [name, "deit-b"]}},
+            "tables": {"table_1": {"models": [name]}, "table_3": {"students": [name, "deit-s"]}},
         },
         "supervision": {
             "supervision": {name: content["supervision"]["hard"]},

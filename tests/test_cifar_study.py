@@ -14,7 +14,8 @@ import torch
 import yaml
 from cifar_files import FOLDER, declaration, write_cifar
 from planning.params import ParamsError, load_study
-from planning.plan import Plan, plan_study
+from planning.plan import Plan
+from planning.studies import plan_study
 from smoke_study import ENVIRONMENT
 from test_damage import MAIN
 from torchvision.datasets import CIFAR10

@@ -21,7 +21,7 @@ MISTAKES = [
     ("students.batch", 63, "students.batch", "not divisible by mix_group"),
     ("views.repeats", 3, "students.mix_group", "repeats of one image mix"),
     ("students.mix_group", 1, "students.mix_group", "must be even"),
-    ("students.batch", 6_000_000, "students.batch", "larger than the 23000 views of an epoch"),
+    ("students.batch", 6_000_000, "students.batch", "larger than the 25000 views of an epoch"),
     ("students.epoch_views", 200_000, "students.epoch_views", "more than 60000 training images"),
     ("students.warmup_epochs", 99, "students.warmup_epochs", "longer than the training"),
     ("students.runs", {"deit-x": {}}, "students.runs.deit-x", "did you mean 'deit-"),

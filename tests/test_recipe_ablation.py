@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from plan import plan_study
+from planning.studies import plan_study
 from test_training import stop_at
 from tiny_runs import (
     BATCH,
