@@ -24,7 +24,7 @@ from rule_files import FILES, rules_of
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-LOW, HIGH = yaml.safe_load((ROOT / "params/fashion.yaml").read_text())["resolutions"].values()
+LOW, HIGH = yaml.safe_load((ROOT / "params/smoke.yaml").read_text())["resolutions"].values()
 # A study of its own for one student: what else the file says of `students:` stays.
 STUDENT = ("epochs: 2, epoch_views: 600}", "epochs: 2, epoch_views: 600, runs: {deit-s/hard: {learning_rate: 0.001}}}")
 TEACHER = (

@@ -29,7 +29,7 @@ from smoke_study import copy_of_project
 
 ROOT = Path(__file__).resolve().parent.parent
 LAB = ROOT / "tests/slurm"
-LOW = yaml.safe_load((ROOT / "params/fashion.yaml").read_text())["resolutions"]["pretraining"]
+LOW = yaml.safe_load((ROOT / "params/smoke.yaml").read_text())["resolutions"]["pretraining"]
 TRAININGS = ("train_teacher", "adapt_teacher", "distil_student", "finetune")
 ON_GPUS = (*TRAININGS, "cache_teacher_logits")
 # One training of these studies is disturbed; the state is saved about every second.
