@@ -245,7 +245,7 @@ def test_an_edited_student_is_trained_alone_and_taking_it_back_trains_nothing(pu
 
 OTHER_EDITS = [
     ("params/fashion.yaml", "repeats: 30", "repeats: 31", []),  # smoke says otherwise
-    ("params/smoke.yaml", "seconds of training", "a minute of training", []),  # a comment
+    ("params/smoke.yaml", "trainings of seconds", "trainings of a minute", []),  # a comment
     ("src/deit/losses.py", '"""', '"""Reworded. ', []),
     ("params/fashion.yaml", "minutes: 30}", "minutes: 40}", []),
     ("params/fashion.yaml", "decimals: 3}\n  table_5", "decimals: 2}\n  table_5", ["tables/table_4"]),
