@@ -56,6 +56,7 @@ MISTAKES = [
     ("teacher_logits.soft", "top-k", "teacher_logits.k", "between 1 and 9"),
     ("execution.students", {"gpus": 3}, "execution.students.gpus", "cannot share"),
     ("execution.students", {"gpu": 1}, "execution.students.gpu", "did you mean 'gpus'?"),
+    ("students.ema_decay", 1.0, "students.ema_decay", "less than 1"),
     ("views.randaugment", "original-m9", "views.randaugment", "by which timm configures RandAugment"),
     ("views.randaugment", "rand-x9", "views.randaugment", "found 'rand-x9'; correct the value."),
     ("views.randaugment", 9, "views.randaugment", "valid string"),

@@ -77,22 +77,29 @@ def in_the_loop(job: Job) -> TeacherInTheLoop:
     return TeacherInTheLoop(teacher_net(REGNETY), job.resolved().optimisation.precision)
 
 
-def caching_job(job: Job, keep: str, epochs: tuple[int, int]) -> Job:
-    recipe = caching_of(job, keep, epochs).model_dump(mode="json")
+def caching_job(job: Job, keep: str, epochs: tuple[int, int], **changes) -> Job:
+    recipe = caching_of(job, keep, epochs, **changes).model_dump(mode="json")
     execution = Execution(save_minutes=1e-9)
     return Job(kind="cache", name=f"cache{epochs}", recipe=recipe, inputs={}, behaviour={}, execution=execution)
 
 
-def together(jobs: list[Job], folder: Path, caches: list[Job] = [], place=CPU, finished: list[Path] = []) -> dict:  # noqa: B006
+def together(
+    jobs: list[Job],
+    folder: Path,
+    caches: list[Job] = [],  # noqa: B006
+    place=CPU,
+    finished: list[Path] = [],  # noqa: B006
+    teacher: TeacherInTheLoop | None = None,
+) -> dict:
     """Trains runs from where they are; name -> weights, or why a run was given up. Caches go into folders beside."""
     stream = stream_of(jobs[0])
     cached = CachedTeacher(finished, jobs[0].resolved(), epochs=()) if finished else None
-    teacher = PartlyCachedTeacher(cached, in_the_loop(jobs[0]))
-    runs = [set_up(job, stream, ResumeState(folder / job.name, job.digest), place, teacher, None) for job in jobs]
+    partly = PartlyCachedTeacher(cached, teacher or in_the_loop(jobs[0]))
+    runs = [set_up(job, stream, ResumeState(folder / job.name, job.digest), place, partly, None) for job in jobs]
     recorders = []
     for cache in caches:
         (folder / cache.name).mkdir(parents=True, exist_ok=True)
-        recorders.append(Recorder(cache, folder / cache.name, teacher, stream, place, WEIGHTS))
+        recorders.append(Recorder(cache, folder / cache.name, partly, stream, place, WEIGHTS))
     ended = {}
     for one in train_together(runs, recorders):
         if isinstance(one, Recorder):
@@ -169,15 +176,15 @@ def test_two_processes_train_together_what_they_train_alone(jobs, tmp_path):
                 assert same(weights[kind], read_weights(tmp_path / kind / "weights.safetensors"))
 
     assert on_two_ranks(tmp_path, work) == ["", ""]
-    assert_same_cache(tmp_path / "pass/cache(0, 1)", separate(jobs["soft"], tmp_path / "separate", "dense", (0, 1)))
+    whole = separate(caching_job(jobs["soft"], "dense", (0, 1)), jobs["soft"], tmp_path / "separate")
+    assert_same_cache(tmp_path / "pass/cache(0, 1)", whole)
 
 
-def separate(job: Job, folder: Path, keep: str, epochs: tuple[int, int]) -> Path:
-    """A cache that a job of its own has written."""
+def separate(cache: Job, job: Job, folder: Path) -> Path:
+    """A cache of a run's stream that a job of its own has written."""
     folder.mkdir(parents=True)
-    caching = caching_job(job, keep, epochs).resolved()
     weights = WEIGHTS["weights.safetensors"]
-    write_epochs(folder, caching, teacher_net(REGNETY), weights, stream_of(job), Execution())
+    write_epochs(folder, cache.resolved(), teacher_net(REGNETY), weights, stream_of(job), Execution())
     return folder
 
 
@@ -198,13 +205,24 @@ def test_a_pass_writes_the_caches_that_jobs_of_their_own_write(jobs, alone, tmp_
                 together([jobs[kind] for kind in kinds], tmp_path, caches)
     weights = together([jobs[kind] for kind in kinds], tmp_path, caches)
     assert all(same(weights[kind], alone[kind]) for kind in kinds)
-    for epoch in (0, 1):
-        whole = separate(jobs["soft"], tmp_path / f"separate{epoch}", "dense", (epoch, epoch))
-        assert_same_cache(tmp_path / f"cache({epoch}, {epoch})", whole)
+    for cache in caches:
+        assert_same_cache(tmp_path / cache.name, separate(cache, jobs["soft"], tmp_path / f"separate-{cache.name}"))
+
+
+def test_a_pass_shows_its_students_what_its_top_k_caches_keep(root, jobs, tmp_path):
+    soft = training_job(root, "soft", execution=EXECUTION, heard={"precision": "fp32", "k": 2})
+    temperature = soft.resolved().objective.temperature
+    cached = caching_job(soft, "top-k", (0, 1), k=2)
+    whole = separate(cached, soft, tmp_path / "separate")
+    alone = run(soft, tmp_path / "alone", CachedTeacher([whole], soft.resolved()))
+    teacher = TeacherInTheLoop(teacher_net(REGNETY), "fp32", k=2, temperature=temperature)
+    weights = together([soft, jobs["hard"]], tmp_path, [cached], teacher=teacher)
+    assert same(weights["soft"], alone)
+    assert_same_cache(tmp_path / cached.name, whole)
 
 
 def test_what_is_cached_already_is_not_asked_again(jobs, alone, tmp_path, monkeypatch):
-    first = separate(jobs["soft"], tmp_path / "first", "dense", (0, 0))
+    first = separate(caching_job(jobs["soft"], "dense", (0, 0)), jobs["soft"], tmp_path / "first")
     asked, said = [], TeacherInTheLoop.says
     monkeypatch.setattr(
         TeacherInTheLoop, "says", lambda self, epoch, *rest: asked.append(epoch) or said(self, epoch, *rest)

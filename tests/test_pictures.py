@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import synthetic_study as study
 import torch
+from jobs.report_pictures import Images
 from PIL import Image
 from tiny_runs import REGNETY, images_of, teacher_net, training_job
 
 from deit import checkpoints, pictures
+from deit.datasets import place_of
 from deit.recipes import Cell, Job, Model
 from deit.results import Result, new_folder, read_result
 from deit.tables.predictions import Inputs
@@ -66,7 +68,7 @@ def test_classes_have_names_where_the_data_have_some(tmp_path):
     assert pictures.class_names(tmp_path, 3) == ["class 0", "class 1", "class 2"]
 
 
-class Images:
+class Squares:
     """Of a set: grey squares."""
 
     def __len__(self) -> int:
@@ -86,7 +88,7 @@ def test_every_case_of_disagreement_is_counted_and_shown_with_each_answer(tmp_pa
     runs = {f"{name}/labels/16/seed0": {"class": accuracy} for name, accuracy in (("a", 80), ("b", 70), ("c", 75))}
     inputs = Inputs([study.sheet(tmp_path, "all", runs)])
     cells = [Cell(row=run, column="", runs=(run,), evaluation_set="test") for run in runs]
-    cases = pictures.differing_images(inputs, cells, Images(), 4)
+    cases = pictures.differing_images(inputs, cells, Squares(), 4)
     found = {case.right: case.count for case in cases}
     assert found == {
         (True, False, False): 50,
@@ -97,3 +99,14 @@ def test_every_case_of_disagreement_is_counted_and_shown_with_each_answer(tmp_pa
         for image in case.shown:
             assert tuple(answer in image.truth for answer in image.answers) == case.right
             assert pixels(image.image).shape == (96, 128)
+
+
+def test_images_that_a_run_did_not_learn_from_are_not_shown(tmp_path, runs, capsys):
+    student = runs[0]
+    split = images_of(student.job).fingerprint()
+    shown = Images(str(tmp_path / "images"), [])
+    for fingerprint, expected in ((split, True), (split | {"labels": "0" * 32}, False)):
+        manifest = {"fingerprints": {place_of(student.job.resolved().data.split): fingerprint}}
+        shown.manifests = {student.job.inputs["data"]: manifest}
+        assert (shown.learnt(student) is not None) == expected
+    assert "No pictures of these images" in capsys.readouterr().out

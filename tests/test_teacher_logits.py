@@ -62,6 +62,15 @@ def test_a_student_of_the_cache_is_the_student_of_the_teacher(tmp_path, loss, ke
     assert not same(from_cache, other)  # or the test shows nothing
 
 
+def test_a_student_hears_the_largest_logits_alike_in_the_loop_and_from_a_cache(tmp_path):
+    job = training_job(tmp_path / "data", "soft", heard={"precision": "fp32", "k": 2})
+    folders = [cache(job, tmp_path / "cache", "top-k", k=2)]
+    from_cache = run(job, tmp_path / "cached", CachedTeacher(folders, job.resolved(), WEIGHTS))
+    loop = TeacherInTheLoop(teacher_net(REGNETY), "fp32", k=2, temperature=job.resolved().objective.temperature)
+    assert same(from_cache, run(job, tmp_path / "loop", loop))
+    assert not same(from_cache, run(job, tmp_path / "all", TeacherInTheLoop(teacher_net(REGNETY), "fp32")))
+
+
 def test_workers_write_the_same_bytes(tmp_path):
     job = training_job(tmp_path / "data", "soft")
     folders = [cache(job, tmp_path / f"{n}", "top-k", k=2, workers=n) for n in (0, 1, 2)]
@@ -240,7 +249,9 @@ def test_missing_epochs_are_refused(labels, tmp_path):
 
 
 def test_labels_do_not_serve_a_soft_student(labels, tmp_path):
-    assert "keep: dense or top-k" in refused([labels], training_job(tmp_path, "soft").resolved())
+    heard = {"precision": "fp32", "k": 2}
+    message = refused([labels], training_job(tmp_path, "soft", heard=heard).resolved())
+    assert "keep: dense or top-k" in message and "this run hears" not in message
 
 
 def test_a_tail_of_another_temperature_is_refused(tmp_path):

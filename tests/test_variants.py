@@ -115,10 +115,6 @@ def test_what_is_wrong_with_a_variant_is_said_before_anything_runs(params, edit,
             "tables: {epochs: {rows: {soft: warm}}}",
             "one temperature only, and there are soft 3, warm 5",
         ),
-        (
-            "execution: {passes: {all: {runs: ['*']}}}\nteacher_logits: {soft: top-k, k: 3}",
-            "execution.passes.all: would show students all logits while it caches the largest",
-        ),
     ],
 )
 def test_what_would_fail_or_mislead_late_is_said_first(params, edit, message):

@@ -103,7 +103,7 @@ def training_job(root: Path, loss: str = "labels", execution: dict | None = None
         "optimisation": OPTIMISATION,
     }
     for key, value in changes.items():
-        recipe[key] = recipe[key] | value if isinstance(value, dict) else value
+        recipe[key] = recipe.get(key, {}) | value if isinstance(value, dict) else value
     recipe = Training.model_validate(recipe).model_dump(mode="json")
     inputs = {"data": "d" * 10} | ({"teacher": "t" * 10} if loss in ("soft", "hard", "token") else {})
     execution = Execution(data_root=str(root), **(execution or {}))

@@ -249,7 +249,7 @@ class Optimisation(Recipe):
     many, and is not offered. On CPUs bf16 was never faster here."""
     skip_nonfinite_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of a run that may be left out because their loss or gradient is not finite; one more stops the run."""
-    ema_decay: Probability = 0.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay a step of an exponential moving average of the weights, which is then what is published and watched; 0 =
     none (the released code's --model-ema-decay: 0.99996)."""
 

@@ -62,10 +62,9 @@ def records_of(logits: Tensor, caching: Caching) -> np.ndarray:
     if caching.keep == "dense":
         records["logits"] = bits_of(logits) if caching.precision == "bf16" else logits.cpu().numpy()
     if caching.keep == "top-k":
-        ordered = logits.sort(dim=1, descending=True, stable=True)
-        records["classes"] = ordered.indices[:, : caching.k].cpu().numpy()
-        records["logits"] = ordered.values[:, : caching.k].cpu().numpy()
-        records["tail"] = tail_logit(ordered.values[:, caching.k :], caching.temperature).cpu().numpy()
+        kept = top_k(logits, caching.k, caching.temperature)
+        for name, values in zip(("classes", "logits", "tail"), kept, strict=True):
+            records[name] = values.cpu().numpy()
     return records
 
 
@@ -78,6 +77,18 @@ def bits_of(logits: Tensor) -> np.ndarray:
             "round them. Cache a teacher of one head, or with precision: fp32."
         )
     return halves.view(torch.int16).cpu().numpy().view(np.uint16)
+
+
+def top_k(logits: Tensor, k: int, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of logits (G, K): the classes (G, k) int64 of the largest, these logits (G, k), and the tail (G,) of the rest."""
+    ordered = logits.sort(dim=1, descending=True, stable=True)
+    tail = tail_logit(ordered.values[:, k:], temperature).float()
+    return ordered.indices[:, :k], ordered.values[:, :k], tail
+
+
+def spread(where: Tensor, largest: Tensor, tail: Tensor, classes: int) -> Tensor:
+    """What `top_k` has kept -> logits (G, K)."""
+    return tail[:, None].repeat(1, classes).scatter(1, where, largest)
 
 
 def tail_logit(rest: Tensor, temperature: float) -> Tensor:
@@ -95,7 +106,7 @@ def logits_from(records: np.ndarray, classes: int) -> Tensor:
         return largest
     tail = torch.from_numpy(np.ascontiguousarray(records["tail"]))
     where = torch.from_numpy(records["classes"].astype(np.int64))
-    return tail[:, None].repeat(1, classes).scatter(1, where, largest)
+    return spread(where, largest, tail, classes)
 
 
 def open_shards(folder: Path, caching: Caching, teacher: str, stream: ViewStream) -> ShardFolder:
@@ -155,24 +166,30 @@ class Said:
     labels: Tensor
     """(G,) int64."""
     decode: Callable[[], Tensor]
+    exact: Tensor | None = None
+    """(G, K) float32, of a teacher in the loop: what a cache of it is made from."""
 
     @cached_property
     def logits(self) -> Tensor:
-        """(G, K) float32."""
+        """(G, K) float32, as students hear them."""
         return self.decode()
 
 
 class TeacherInTheLoop:
     """A teacher that looks at every view while its students train."""
 
-    def __init__(self, net: nn.Module, precision: str):
-        """`net` is in evaluation mode and on the device of the views."""
-        self.net, self.precision = net, precision
+    def __init__(self, net: nn.Module, precision: str, k: int = 0, temperature: float = 1.0):
+        """`net` is in evaluation mode and on the device of the views. Students hear the k largest logits and the mass
+        of the rest at this temperature, as from a top-k cache; all logits with k = 0."""
+        self.net, self.precision, self.k, self.temperature = net, precision, k, temperature
 
     def says(self, epoch: int, positions: Tensor, views: Tensor) -> Said:
         """Of one mix group (G, C, H, W)."""
         logits = logits_of(self.net, views, self.precision)
-        return Said(logits.argmax(1), lambda: logits)
+        return Said(logits.argmax(1), lambda: self.heard(logits), logits)
+
+    def heard(self, logits: Tensor) -> Tensor:
+        return spread(*top_k(logits, self.k, self.temperature), logits.shape[1]) if self.k else logits
 
 
 class CachedTeacher:
@@ -267,11 +284,12 @@ def differing(manifest: dict, recipe: Training, teacher: str | None) -> Iterator
         yield f"the teacher computed in {manifest['precision']}, and this run hears it in {recipe.heard.precision}"
     if recipe.objective.teacher_says != "logits":
         return
+    if manifest["keep"] == "labels":
+        yield "it keeps labels only, and the objective needs logits (keep: dense or top-k)"
+        return
     kept = manifest["k"] if manifest["keep"] == "top-k" else 0
     if recipe.heard and kept != recipe.heard.k:
         yield f"it keeps {kept or 'all'} logits, and this run hears {recipe.heard.k or 'all'}"
-    if manifest["keep"] == "labels":
-        yield "it keeps labels only, and the objective needs logits (keep: dense or top-k)"
     exact_at, temperature = manifest["temperature"], recipe.objective.temperature
     if manifest["keep"] == "top-k" and exact_at != temperature:
         yield f"its tail is exact at temperature {exact_at}, and the objective's is {temperature}"

@@ -155,7 +155,7 @@ def save_where_due(runs: list[Run], recorders: list[Recorder], request: StopRequ
         failures = [run.failure for run in runs if run.failure]
         if failures:
             place.stop("\n".join(failures))
-        raise stop(told, max(one.step for one in (*runs, *recorders)))
+        raise stop(told, max(one.step for one in (runs or recorders)))
 
 
 @contextmanager

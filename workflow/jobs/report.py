@@ -1,7 +1,7 @@
 """The page of a study: what was run, findings, tables beside the paper's, plots, cost and provenance.
 
-    report.py --recipe R --tables DIR ... [--runs DIR ...] [--released DIR ...] [--predictions DIR ...]
-        [--throughput DIR ...] [--tokens DIR ...] --output reports/<study>
+    report.py --recipe R --tables DIR ... [--runs DIR ...] [--released DIR ...] [--data DIR ...]
+        [--predictions DIR ...] [--throughput DIR ...] [--tokens DIR ...] --output reports/<study>
 
 R is results/<study>/recipes/<digest>.json. Two folders above it lies plan.csv with a row a job: phase, kind, name,
 digest, folder; each finished folder's provenance.json tells how long it took. The page, the tables' files and
@@ -27,7 +27,7 @@ from deit.tables import Finding, figures, titles
 from deit.tables.forest import forest
 from deit.tables.predictions import Inputs
 from jobs.report_page import PHASES, PUBLISHED, Content, page
-from jobs.report_pictures import pictures
+from jobs.report_pictures import Images, pictures
 from jobs.report_runs import cells_shown, results_shown
 
 READ = ("predictions", "throughput", "tokens")
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--runs", type=Path, nargs="+", default=[], metavar="DIR", help="trained here")
     parser.add_argument("--released", type=Path, nargs="+", default=[], metavar="DIR", help="published by others")
+    parser.add_argument("--data", type=Path, nargs="+", default=[], metavar="DIR", help="of the images that are shown")
     for section in READ:
         parser.add_argument(f"--{section}", type=Path, nargs="+", default=[], metavar="DIR", help="behind the tables")
     parser.add_argument("--output", type=Path, required=True)
@@ -50,7 +51,8 @@ def main() -> None:
     check_tables(job, arguments.tables)
     plan = pd.read_csv(arguments.recipe.parent.parent / "plan.csv", dtype=str)
     read = Inputs(folder for section in READ for folder in getattr(arguments, section))
-    publish(job, plan, arguments.tables, arguments.runs, arguments.released, read, arguments.output)
+    images = Images(job.execution.data_root, arguments.data)
+    publish(job, plan, arguments.tables, arguments.runs, arguments.released, images, read, arguments.output)
 
 
 def check_tables(job: Job, folders: list[Path]) -> None:
@@ -67,6 +69,7 @@ def publish(
     table_folders: list[Path],
     run_folders: list[Path],
     released_folders: list[Path],
+    images: Images,
     read: Inputs,
     output: Path,
 ) -> None:
@@ -78,7 +81,7 @@ def publish(
     released = [result.json("source.json") for result in networks.values() if result.job.kind == "import"]
     made = made_from(plan, job, run_folders) | {"released": released}
     found = tables.findings(shown)
-    seen, runs = pictures(job, networks, shown, read), results_shown(plan, job.resolved().study, networks)
+    seen, runs = pictures(images, networks, shown, read), results_shown(plan, job.resolved().study, networks)
     cells = {table.name: cells_shown(table, read, plan) for table in shown if table.name != "accuracy_throughput"}
     clear(output)  # all that could be damaged was read
     for folder in table_folders:

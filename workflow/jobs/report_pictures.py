@@ -1,11 +1,11 @@
 """The pictures of a page: views with the teacher's answers, and test images on which teacher and students differ."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from deit.datasets import ImageSet, evaluation_images, training_images
 from deit.pictures import class_names, differing_images, seen_views
-from deit.recipes import Cell, Job
-from deit.results import Result
+from deit.results import Result, read_result
 from deit.tables import PaperTable
 from deit.tables.predictions import Inputs
 
@@ -15,21 +15,47 @@ CLASSIFIERS = {"convnet": "teacher", "deit": "DeiT", "token_fusion": "DeiT⚗"}
 """Rows of Table 4 -> what they are called here."""
 
 
-def pictures(job: Job, networks: Mapping[str, Result], shown: list[PaperTable], read: Inputs) -> dict:
+class Images:
+    """The images below `root` that runs learnt from and were evaluated on, and no others."""
+
+    def __init__(self, root: str, folders: Iterable[Path]):
+        """`folders` are results of prepared data."""
+        self.root = root
+        self.manifests = {result.job.digest: result.json("manifest.json") for result in map(read_result, folders)}
+
+    def learnt(self, run: Result) -> ImageSet | None:
+        return at_hand(lambda: training_images(run.job.resolved().data, self.root, self.manifest_of(run)))
+
+    def evaluated(self, sheet: Result, name: str) -> ImageSet | None:
+        recipe = sheet.job.resolved()
+        images = recipe.evaluation_sets[name]
+        return at_hand(lambda: evaluation_images(recipe.data, images, self.root, name, self.manifest_of(sheet)))
+
+    def manifest_of(self, result: Result) -> dict:
+        """Raises SystemExit where the report is not given the images' own result."""
+        digest = result.job.inputs.get("data", "")
+        if digest not in self.manifests:
+            raise SystemExit(
+                f"{result.folder}: the report has no --data {digest}, which tells these images from others."
+            )
+        return self.manifests[digest]
+
+
+def pictures(images: Images, networks: Mapping[str, Result], shown: list[PaperTable], read: Inputs) -> dict:
     """What can be drawn: views, cases, classifiers, and names of the classes. `networks` by digest."""
-    root = job.execution.data_root
     table = next((table for table in shown if table.name == "table_4"), None)
     compared = [cell for cell in table.recipe.cells if cell.row in CLASSIFIERS and cell.runs] if table else []
     found: dict = {"views": [], "cases": [], "classifiers": [CLASSIFIERS[cell.row] for cell in compared]}
     student = learner(networks, compared[-1].runs[0] if compared else "")
-    if student and (images := at_hand(lambda: training_images(student.job.resolved().data, root))):
+    if student and (learnt := images.learnt(student)):
         teacher = networks[student.job.inputs["teacher"]]
-        found |= {"views": seen_views(student, teacher, images, VIEWS)}
+        found |= {"views": seen_views(student, teacher, learnt, VIEWS)}
         found |= {"student": student.job.name, "teacher": teacher.job.name}
-    if len(compared) > 1 and (images := at_hand(lambda: evaluated(read, compared[0], root))):
-        found |= {"cases": differing_images(read, compared, images, IMAGES), "images": len(images)}
+    sheet = read.sheets[compared[0].runs[0]] if len(compared) > 1 else None
+    if sheet and (evaluated := images.evaluated(sheet, compared[0].evaluation_set)):
+        found |= {"cases": differing_images(read, compared, evaluated, IMAGES), "images": len(evaluated)}
     if found["views"] or found["cases"]:
-        found["names"] = class_names(root, next(iter(networks.values())).job.resolved().model.classes)
+        found["names"] = class_names(images.root, next(iter(networks.values())).job.resolved().model.classes)
     return found
 
 
@@ -37,11 +63,6 @@ def learner(networks: Mapping[str, Result], preferred: str) -> Result | None:
     """The run of that name if it has a teacher, or else the first run that has."""
     taught = [result for result in networks.values() if "teacher" in result.job.inputs]
     return next((result for result in taught if result.job.name.endswith(f"/{preferred}")), next(iter(taught), None))
-
-
-def evaluated(read: Inputs, cell: Cell, root: str) -> ImageSet:
-    recipe = read.sheets[cell.runs[0]].job.resolved()
-    return evaluation_images(recipe.data, recipe.evaluation_sets[cell.evaluation_set], root, cell.evaluation_set)
 
 
 def at_hand(images: Callable[[], ImageSet]) -> ImageSet | None:

@@ -258,9 +258,6 @@ def cache_problems(study: Study) -> Iterator[Problem]:
         return
     if not 0 < logits.k < study.data.classes:
         yield "teacher_logits.k", f"must lie between 1 and {study.data.classes - 1} (classes - 1) for soft: top-k."
-    if passes := [name for name, params in study.execution.passes.items() if params.caches]:
-        text = "would show students all logits while it caches the largest; wait for the caches (caches: false)."
-        yield f"execution.passes.{passes[0]}", text
     named = [name for table in (tables.table_3, tables.epochs) if table for name in table.rows.values()]
     named += [tables.table_2.supervision] if tables.table_2 else []
     soft = {name: study.supervision[name] for name in named if name in study.supervision}

@@ -284,6 +284,8 @@ class Plan:
         reads = {"tables": list(tables.values()), "released" if study.released else "runs": list(self.runs.values())}
         for digest in dict.fromkeys(made for table in tables.values() for made in self.jobs[table].inputs.values()):
             reads.setdefault(self.jobs[digest].name.split("/")[0], []).append(digest)
+        makers = [self.jobs[digest] for section in ("runs", "predictions") for digest in reads.get(section, [])]
+        reads["data"] = list(dict.fromkeys(job.inputs["data"] for job in makers))
         return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), code)
 
     # Asking ----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ REQUIRED INPUTS, all below results/{study}:
     throughput      throughput/all-{digest}/throughput.csv
     tokens          tokens/{run}-{digest}/tokens.json
     runs, released  weights.safetensors of every run, for the report's curves, cost and pictures
+    data            data/{training,evaluation}-{digest}/manifest.json, which images the pictures may show
 
 OUTPUTS:
 
@@ -47,6 +48,7 @@ rule publish_report:
         tables=plan.needs("tables"),
         runs=plan.needs("runs"),
         released=plan.needs("released"),
+        data=plan.needs("data"),
         predictions=plan.needs("predictions"),
         throughput=plan.needs("throughput"),
         tokens=plan.needs("tokens"),

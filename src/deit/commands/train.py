@@ -9,7 +9,7 @@ from pathlib import Path
 from deit.checkpoints import WEIGHTS, ResumeState
 from deit.commands import run
 from deit.distributed import Place, joined_ranks
-from deit.recipes import Job
+from deit.recipes import Heard, Job
 from deit.results import Result, check_input, new_folder, read_job, read_result
 from deit.run_state import Teacher
 from deit.stored_views import open_stream
@@ -77,8 +77,9 @@ def teacher_of(job: Job, place: Place, run: Result | None, caches: list[Path]) -
     if run is None:
         raise SystemExit(f"{job.name}: the objective {recipe.objective.loss!r} needs --teacher-logits or --teacher.")
     model = run.job.resolved().model.model_copy(update={"resolution": recipe.views.resolution})
-    precision = recipe.heard.precision if recipe.heard else recipe.optimisation.precision
-    return TeacherInTheLoop(load_teacher(run.file(WEIGHTS), model, place.device), precision)
+    net = load_teacher(run.file(WEIGHTS), model, place.device)
+    heard = recipe.heard or Heard(precision=recipe.optimisation.precision)
+    return TeacherInTheLoop(net, heard.precision, heard.k, recipe.objective.temperature)
 
 
 def check_cache(folder: Path, job: Job) -> None:

@@ -131,7 +131,8 @@ def teachers_of(jobs: list[Job], caches: list[Job], place: Place) -> dict[str, P
 def asked(cache: Job, place: Place) -> TeacherInTheLoop:
     """The teacher that a cache is made by."""
     recipe, weights = cache.resolved(), check_input(only(cache, "teacher"), cache, "teacher").file(WEIGHTS)
-    return TeacherInTheLoop(load_teacher(weights, recipe.model, place.device), recipe.precision)
+    net = load_teacher(weights, recipe.model, place.device)
+    return TeacherInTheLoop(net, recipe.precision, recipe.k, recipe.temperature)
 
 
 if __name__ == "__main__":
