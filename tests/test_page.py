@@ -14,6 +14,7 @@ import pytest
 from bs4 import BeautifulSoup
 from test_report import Published
 
+from deit.tables.titles import TABLES
 from deit.tables.verdicts import signed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,7 +113,7 @@ def test_the_page_is_dark_where_the_reader_is(report, tmp_path):
 def test_every_link_leads_to_a_file_or_a_place_of_the_page(report, page):
     links = [link["href"] for link in page.find_all("a")]
     files = [link for link in links if not link.startswith("#")]
-    assert len(files) > 15 and len(links) > 100
+    assert len(files) >= 15 and len(links) > 100
     assert [link for link in files if not (report / link).exists()] == []
     assert [link for link in links if link.startswith("#") and not page.find(id=link[1:])] == []
 
@@ -129,8 +130,11 @@ def assert_shows(text: str, number: float, what: str) -> None:
     assert abs(shown - number) <= error, f"{what}: {text} on the page, {number} in the file"
 
 
-@pytest.mark.parametrize("table", ["table_1", "table_2", "table_3", "table_4", "table_5", "token_analysis"])
+@pytest.mark.parametrize("table", [name for name in TABLES if name != "accuracy_throughput"])
 def test_every_cell_of_the_page_is_its_file(report, page, table):
+    if not page.find(id=table):
+        assert not (report / f"{table}.csv").exists()
+        pytest.skip(f"{report.name} has no {table}")
     cells = pd.read_csv(report / f"{table}.csv", dtype={"row": str, "column": str})
     rows, columns = list(dict.fromkeys(cells["row"])), list(dict.fromkeys(cells["column"]))
     cells = cells.set_index(["row", "column"])
