@@ -43,7 +43,8 @@ class Recorder:
     def add(self, positions: list[Tensor], said: list[Said]) -> None:
         """Keeps what the teacher says of this rank's mix groups of a step; positions (G,) a group."""
         where = torch.cat(positions) % self.caching.views.batch
-        records = np.concatenate([records_of(one.exact, self.caching) for one in said])  # pyrefly: ignore[bad-argument-type]
+        asked = [one.unreduced for one in said]  # no cache holds what this one is to hold, so all were said in the loop
+        records = np.concatenate([records_of(logits, self.caching) for logits in asked])  # pyrefly: ignore[bad-argument-type]
         batch = np.empty(self.caching.views.batch, record_type(self.caching))
         for places, part in self.place.of_all_ranks(where, torch.from_numpy(records.view(np.uint8))):
             batch[places.numpy()] = part.numpy().view(batch.dtype)

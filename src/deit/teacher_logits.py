@@ -86,7 +86,7 @@ def top_k(logits: Tensor, k: int, temperature: float) -> tuple[Tensor, Tensor, T
     return ordered.indices[:, :k], ordered.values[:, :k], tail
 
 
-def spread(where: Tensor, largest: Tensor, tail: Tensor, classes: int) -> Tensor:
+def logits_of_top_k(where: Tensor, largest: Tensor, tail: Tensor, classes: int) -> Tensor:
     """What `top_k` has kept -> logits (G, K)."""
     return tail[:, None].repeat(1, classes).scatter(1, where, largest)
 
@@ -106,7 +106,7 @@ def logits_from(records: np.ndarray, classes: int) -> Tensor:
         return largest
     tail = torch.from_numpy(np.ascontiguousarray(records["tail"]))
     where = torch.from_numpy(records["classes"].astype(np.int64))
-    return spread(where, largest, tail, classes)
+    return logits_of_top_k(where, largest, tail, classes)
 
 
 def open_shards(folder: Path, caching: Caching, teacher: str, stream: ViewStream) -> ShardFolder:
@@ -166,8 +166,8 @@ class Said:
     labels: Tensor
     """(G,) int64."""
     decode: Callable[[], Tensor]
-    exact: Tensor | None = None
-    """(G, K) float32, of a teacher in the loop: what a cache of it is made from."""
+    unreduced: Tensor | None = None
+    """(G, K) float32, all that a teacher in the loop says: what a cache of it is made from."""
 
     @cached_property
     def logits(self) -> Tensor:
@@ -186,10 +186,10 @@ class TeacherInTheLoop:
     def says(self, epoch: int, positions: Tensor, views: Tensor) -> Said:
         """Of one mix group (G, C, H, W)."""
         logits = logits_of(self.net, views, self.precision)
-        return Said(logits.argmax(1), lambda: self.heard(logits), logits)
+        return Said(logits.argmax(1), lambda: self.reduced(logits), logits)
 
-    def heard(self, logits: Tensor) -> Tensor:
-        return spread(*top_k(logits, self.k, self.temperature), logits.shape[1]) if self.k else logits
+    def reduced(self, logits: Tensor) -> Tensor:
+        return logits_of_top_k(*top_k(logits, self.k, self.temperature), logits.shape[1]) if self.k else logits
 
 
 class CachedTeacher:

@@ -104,7 +104,7 @@ def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Itera
             if not runs and not recorders:
                 return
             if place.world == 1 or step % ASK_EVERY == 0:
-                save_where_due(runs, recorders, request)
+                save_where_due(runs, recorders, request, step)
             batch = next(batches)
             said = Answers(step // stream.steps_per_epoch, batch)
             for run in runs:
@@ -136,8 +136,8 @@ def ended(runs: list[Run], recorders: list[Recorder]) -> Iterator[Run | Recorder
             yield one
 
 
-def save_where_due(runs: list[Run], recorders: list[Recorder], request: StopRequest) -> None:
-    """Saves all states when their time has come; ends the process where it was told to stop.
+def save_where_due(runs: list[Run], recorders: list[Recorder], request: StopRequest, step: int) -> None:
+    """Saves all states when their time has come; ends the process where it was told to stop, before this `step`.
 
     All ranks save and end at the same step. No state is saved that is not finite: its run is given up.
     """
@@ -155,7 +155,7 @@ def save_where_due(runs: list[Run], recorders: list[Recorder], request: StopRequ
         failures = [run.failure for run in runs if run.failure]
         if failures:
             place.stop("\n".join(failures))
-        raise stop(told, max(one.step for one in (runs or recorders)))
+        raise stop(told, step)
 
 
 @contextmanager

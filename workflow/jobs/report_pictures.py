@@ -32,7 +32,7 @@ class Images:
         return at_hand(lambda: evaluation_images(recipe.data, images, self.root, name, self.manifest_of(sheet)))
 
     def manifest_of(self, result: Result) -> dict:
-        """Raises SystemExit where the report is not given the images' own result."""
+        """Raises SystemExit where the report is not given the images' own result; then they are not `at_hand`."""
         digest = result.job.inputs.get("data", "")
         if digest not in self.manifests:
             raise SystemExit(

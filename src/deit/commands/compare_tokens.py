@@ -38,16 +38,16 @@ def main() -> None:
 def compare_tokens(job: Job, weights: Path, output: Path, manifest: dict | None = None) -> None:
     """Fills the folder `output`; always in fp32, as bf16 would round cosines near 1 to three digits."""
     recipe, execution = job.resolved(), job.execution
-    device = set_up_torch(execution)
-    net = create(recipe.run.model).to(device)
-    load_weights(net, read_weights(weights))
-    images = evaluation_images(recipe.data, recipe.evaluation_set, execution.data_root, manifest=manifest)
-    views = EvaluationViews(images, evaluation_transform(recipe.data, recipe.view))
-    first = Subset(views, range(min(recipe.images, len(views))))
-    layers, count = layer_cosines(net, batches(first, device, execution.workers))
-    comparison = {"run": recipe.run.run, "input_cosine": input_cosine(net), "layers": layers, "images": count}
-    log.info("%s", comparison)
     with new_folder(output, job) as folder:
+        device = set_up_torch(execution)
+        net = create(recipe.run.model).to(device)
+        load_weights(net, read_weights(weights))
+        images = evaluation_images(recipe.data, recipe.evaluation_set, execution.data_root, manifest=manifest)
+        views = EvaluationViews(images, evaluation_transform(recipe.data, recipe.view))
+        first = Subset(views, range(min(recipe.images, len(views))))
+        layers, count = layer_cosines(net, batches(first, device, execution.workers))
+        comparison = {"run": recipe.run.run, "input_cosine": input_cosine(net), "layers": layers, "images": count}
+        log.info("%s", comparison)
         (folder / "tokens.json").write_text(json.dumps(comparison, indent=1) + "\n")
 
 

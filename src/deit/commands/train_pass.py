@@ -114,10 +114,11 @@ def initial_of(job: Job) -> Path | None:
 def teachers_of(jobs: list[Job], caches: list[Job], place: Place) -> dict[str, PartlyCachedTeacher]:
     """Digest of a teacher run -> the teacher, read from caches that are there, and asked where `caches` are missing."""
     teachers = {}
+    written = {cache.execution.output for cache in caches}  # by this pass, even where another job is done meanwhile
     for digest in {job.inputs["teacher"]: None for job in jobs + caches if "teacher" in job.inputs}:
         students = [job for job in jobs if job.inputs.get("teacher") == digest]
         folders = dict.fromkeys(path for job in students for path in job.execution.folders["teacher-logits"])
-        finished = [Path(path) for path in folders if Path(path, "provenance.json").exists()]
+        finished = [Path(path) for path in folders if path not in written and Path(path, "provenance.json").exists()]
         cached = None
         for job in students:
             for folder in finished:
