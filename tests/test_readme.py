@@ -161,10 +161,23 @@ def test_the_table_is_the_published_reports():
             assert_rounds(text["paper"], cell.paper, what)
 
 
-@pytest.mark.skipif(not REPORT.exists(), reason="the full study is not published yet")
-def test_the_first_screen_counts_the_verdicts_of_the_published_report():
-    verdicts = Counter(finding["verdict"] for finding in json.loads((REPORT / "findings.json").read_text()))
-    counts = re.search(
-        r"<!-- verdicts -->\n.*?(\d+) hold.*?(\d+) .*?contradicted.*?(\d+) .*?undecided", README, re.DOTALL
-    )
-    assert [int(count) for count in counts.groups()] == [verdicts[v] for v in ("holds", "contradicted", "undecided")]
+FINDINGS = README.partition("<!-- verdicts -->")[2].partition("## Two commands")[0]
+
+
+@pytest.mark.parametrize(("report", "number"), [(REPORT, 0), (REPORT.with_name("fashion-ablation"), 1)])
+def test_the_first_screen_counts_the_verdicts_of_the_published_reports(report, number):
+    verdicts = Counter(finding["verdict"] for finding in json.loads((report / "findings.json").read_text()))
+    counts = re.findall(r"(\d+) hold, (\d+)\s+are contradicted and (\d+)\s+are undecided", FINDINGS)[number]
+    assert [int(count) for count in counts] == [verdicts[v] for v in ("holds", "contradicted", "undecided")]
+
+
+def test_every_interval_of_the_first_screen_is_one_of_a_published_report():
+    """Rounded as there; a loss may be told as a positive number."""
+    shown = set()
+    for report in (REPORT, REPORT.with_name("fashion-ablation")):
+        for finding in json.loads((report / "findings.json").read_text()):
+            for one in finding["comparisons"]:
+                shown |= {(f"{one['low']:.1f}", f"{one['high']:.1f}"), (f"{-one['high']:.1f}", f"{-one['low']:.1f}")}
+    told = re.findall(r"\[(−?[\d.]+), (−?[\d.]+)\]", FINDINGS)
+    assert len(told) > 5
+    assert [ends for ends in told if tuple(end.replace("−", "-") for end in ends) not in shown] == []
