@@ -29,6 +29,7 @@ READ = {
     ("data", "cache"): ["manifest.json"],
     ("data", "predict"): ["manifest.json"],
     ("data", "tokens"): ["manifest.json"],
+    ("data", "report"): ["manifest.json"],
     ("views", "train"): ["manifest.json", "pixels-0000.npy", "noise-0000.bin"],
     ("views", "cache"): ["manifest.json", "labels-0000.npy", "mixing-0000.npy"],
     ("train", "train"): ["weights.safetensors"],
