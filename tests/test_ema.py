@@ -86,12 +86,12 @@ def test_a_step_that_is_skipped_does_not_enter(tmp_path, root, monkeypatch, mode
 def test_a_fine_tuning_averages_from_its_initial_weights_on(tmp_path, root):
     run(training_job(root), tmp_path / "initial")
     larger = {"model": {"resolution": 2 * PIXELS}, "views": {"resolution": 2 * PIXELS}}
-    job = training_job(root, optimisation={"ema_decay": 1 - 1e-12, "epochs": 1}, **larger)
+    job = training_job(root, optimisation={"ema_decay": 1 - 2**-53, "epochs": 1}, **larger)
     tuned = run(job, tmp_path / "tuned", initial=tmp_path / "initial/weights.safetensors")
     reference = models.create(job.resolved().model)
     models.load_weights(reference, read_weights(tmp_path / "initial/weights.safetensors"))
     for name, initial in reference.state_dict().items():
-        torch.testing.assert_close(tuned[name], initial, rtol=0, atol=1e-9)
+        torch.testing.assert_close(tuned[name], initial, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("model", [DEIT, REGNETY], ids=["deit", "regnety"])

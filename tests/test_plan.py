@@ -109,6 +109,14 @@ def test_tables_ask_what_a_model_is_not_how_it_is_called(tmp_path):
     assert {cell.row: cell.column for cell in tables["tables/accuracy_throughput"].cells} == expected
 
 
+def test_no_command_is_given_a_flag_without_folders(tmp_path):
+    """Table 1 alone needs no run and no images: argparse would refuse `--runs` with nothing behind it."""
+    others = dict.fromkeys(["table_2", "table_3", "table_4", "table_5", "token_analysis", "accuracy_throughput"])
+    plan = edited(tmp_path, "fashion", {"tables": others})
+    assert [job.kind for job in plan.jobs.values()] == ["throughput", "table", "report"]
+    assert all(all(job.execution.folders.values()) for job in plan.jobs.values())
+
+
 def test_a_finetuning_learns_from_the_teacher_of_its_resolution(fashion):
     high = fashion.study.resolutions.finetuning
     for run, digest in fashion.runs.items():

@@ -72,13 +72,14 @@ class Plan:
         folder = f"results/{self.name}/{name}-{job.digest}"
         place = {
             "output": folder,
-            "folders": {
-                flag: [self.jobs[digest].execution.output for digest in digests] for flag, digests in reads.items()
-            },
+            "folders": {flag: list(map(self.output_of, digests)) for flag, digests in reads.items() if digests},
             "data_root": execution.data_root or self.study.data.root,
         }
         self.jobs[job.digest] = job.model_copy(update={"execution": execution.model_copy(update=place)})
         return job.digest
+
+    def output_of(self, digest: str) -> str:
+        return self.jobs[digest].execution.output
 
     # Data ------------------------------------------------------------------------------------------------------------
 
@@ -262,11 +263,7 @@ class Plan:
     def plan_table(self, recipe: recipes.Table, inputs: dict[str, str]) -> str:
         notebook = f"workflow/notebooks/{recipe.table}.ipynb"
         code = [*closure("deit.tables"), *PAPER, notebook, "workflow/jobs/render.py"]
-        reads = {"predictions": [], "throughput": [], "tokens": []}
-        for digest in inputs.values():
-            reads[self.jobs[digest].name.split("/")[0]].append(digest)
-        reads = {flag: digests for flag, digests in reads.items() if digests}
-        name = f"tables/{recipe.table}"
+        name, reads = f"tables/{recipe.table}", self.by_section(inputs.values())
         return self.add("table", name, recipe, inputs, reads, self.study.resources("tables"), code)
 
     def plan_report(self, tables: dict[str, str], students: list[str]) -> str:
@@ -282,11 +279,17 @@ class Plan:
         )
         code = [*closure("deit.tables"), *closure("deit.pictures"), *PAPER, *REPORT]
         reads = {"tables": list(tables.values()), "released" if study.released else "runs": list(self.runs.values())}
-        for digest in dict.fromkeys(made for table in tables.values() for made in self.jobs[table].inputs.values()):
-            reads.setdefault(self.jobs[digest].name.split("/")[0], []).append(digest)
+        reads |= self.by_section(made for table in tables.values() for made in self.jobs[table].inputs.values())
         makers = [self.jobs[digest] for section in ("runs", "predictions") for digest in reads.get(section, [])]
         reads["data"] = list(dict.fromkeys(job.inputs["data"] for job in makers))
         return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), code)
+
+    def by_section(self, digests: Iterable[str]) -> dict[str, list[str]]:
+        """Each job once, by the section of its name, which is the flag of what reads it."""
+        sections: dict[str, list[str]] = {}
+        for digest in dict.fromkeys(digests):
+            sections.setdefault(self.jobs[digest].name.split("/")[0], []).append(digest)
+        return sections
 
     # Asking ----------------------------------------------------------------------------------------------------------
 
