@@ -270,7 +270,7 @@ def miniature_study(bench: Bench) -> Iterator[Row]:
     """`smoke` with every job that computes on the GPU, from end to end in a clone; quick: only planned."""
     with tempfile.TemporaryDirectory() as folder:
         project = copy_of_project(Path(folder) / "clone")
-        with (project / "params/smoke.yaml").open("a") as params:
+        with (project / "params/smoke.yaml").open("a", encoding="utf-8") as params:
             gpus = int(bench.place.device.type == "cuda")
             params.write(f"execution: {{default: {{gpus: {gpus}}}, data: {{gpus: 0}}, tables: {{gpus: 0}}}}\n")
         start = time.perf_counter()
@@ -287,7 +287,7 @@ def write(folder: Path, rows: list[Row], bench: Bench, seconds: float) -> None:
     """gpu-<card>.csv and .md in the folder: all rows so far, and what they were measured on."""
     card = device_name(bench.place.device)
     stem = re.sub(r"[^a-z0-9]+", "-", f"gpu-{card}".lower()).strip("-") + ("-quick" if bench.quick else "")
-    with (folder / f"{stem}.csv").open("w", newline="") as file:
+    with (folder / f"{stem}.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("card", *Row._fields))
         table.writerows((card, *row[:3], f"{row.value:.4g}", row.unit) for row in rows)
@@ -301,7 +301,7 @@ def write(folder: Path, rows: list[Row], bench: Bench, seconds: float) -> None:
         "|---|---|---|---|---|",
         *(f"| {row.section} | {row.what} | {row.variant} | {row.value:,.4g} | {row.unit} |" for row in rows),
     ]
-    (folder / f"{stem}.md").write_text("\n".join(lines) + "\n")
+    (folder / f"{stem}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def about_mfu(card: str) -> str:

@@ -57,7 +57,7 @@ def main() -> None:
         raise SystemExit(f"--models {' '.join(sorted(unknown))}: {arguments.study} has {', '.join(plan.study.models)}.")
     execution = Execution(gpus=int(torch.cuda.is_available()), save_minutes=FAR)
     place = Place(set_up_torch(execution))
-    with tempfile.TemporaryDirectory() as folder, arguments.output.open("w", newline="") as file:
+    with tempfile.TemporaryDirectory() as folder, arguments.output.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         images = images_of(plan, Path(folder), arguments.own_images)

@@ -19,7 +19,7 @@ class RuleText(NamedTuple):
 
 
 def rules_of(*files: Path) -> list[RuleText]:
-    bodies = RULE.findall("".join(path.read_text() for path in files))
+    bodies = RULE.findall("".join(path.read_text(encoding="utf-8") for path in files))
     return [
         RuleText(name, "".join(SECTION.search(body).groups("")), dict(ROLE.findall(body)))
         for name, body in bodies

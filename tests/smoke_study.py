@@ -30,7 +30,7 @@ def copy_of_project(folder: Path) -> Path:
 
 def snakemake(project: Path, *arguments: str, check: bool = True) -> str:
     """stdout and stderr of `snakemake --profile local --config study=smoke ...`."""
-    run = subprocess.run([*COMMAND, *arguments], cwd=project, capture_output=True, text=True, env=ENVIRONMENT)
+    run = subprocess.run([*COMMAND, *arguments], cwd=project, capture_output=True, encoding="utf-8", env=ENVIRONMENT)
     output = run.stdout + run.stderr
     assert run.returncode == 0 or not check, output[-6000:]
     return output

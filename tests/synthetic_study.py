@@ -68,7 +68,7 @@ def begun(root: Path, kind: str, name: str, recipe: Recipe, inputs: dict[str, st
     job = Job(kind=kind, name=name, recipe=recipe.model_dump(mode="json"), inputs=inputs or {}, behaviour={})
     folder = root / f"{name}-{job.digest}"
     folder.mkdir(parents=True)
-    (folder / "recipe.json").write_text(job.model_dump_json())
+    (folder / "recipe.json").write_text(job.model_dump_json(), encoding="utf-8")
     return folder
 
 
@@ -153,7 +153,7 @@ def throughput(root: Path) -> Path:
     models = {label: model(embed_dim=32 * number, num_heads=number, depth=4) for number, label in enumerate(labels, 1)}
     recipe = recipes.MeasuringThroughput(models=models, batch=64, repeats=5)
     folder = begun(root, "throughput", "throughput/all", recipe)
-    with (folder / "throughput.csv").open("w", newline="") as file:
+    with (folder / "throughput.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
             [
@@ -181,7 +181,7 @@ def tokens(root: Path, run: str, layers: list[float]) -> Path:
     )
     folder = begun(root, "tokens", f"tokens/{run}", recipe)
     comparison = {"run": run, "input_cosine": 0.05, "layers": layers, "images": 500}
-    (folder / "tokens.json").write_text(json.dumps(comparison))
+    (folder / "tokens.json").write_text(json.dumps(comparison), encoding="utf-8")
     return sealed(folder)
 
 
@@ -204,7 +204,7 @@ def trained(root: Path, run: str) -> Path:
     )  # fmt: skip
     section = ("teachers" if name.startswith("regnet") else "students") if resolution == "16" else "finetuned"
     folder = begun(root, "train", f"{section}/{run}", recipe)
-    with (folder / "history.csv").open("w", newline="") as file:
+    with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", "step", "loss", "accuracy", "learning_rate", "images_per_second", "seconds"])
         for epoch in range(4):
@@ -365,9 +365,9 @@ def write_recipe(root: Path, kind: str, name: str, recipe: Recipe, inputs: list[
     job = Job(kind=kind, name=name, recipe=recipe.model_dump(mode="json"), inputs=digests, behaviour={})
     path = root / "recipes" / f"{job.digest}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(job.model_dump_json())
+    path.write_text(job.model_dump_json(), encoding="utf-8")
     return path, job
 
 
 def json_digest(folder: Path) -> str:
-    return Job.model_validate_json((folder / "recipe.json").read_text()).digest
+    return Job.model_validate_json((folder / "recipe.json").read_text(encoding="utf-8")).digest

@@ -57,8 +57,8 @@ def images(monkeypatch):
 def finish(job: Job) -> Path:
     folder = Path(job.execution.output)
     folder.mkdir(parents=True)
-    (folder / "recipe.json").write_text(job.model_dump_json())
-    (folder / "log.txt").write_text("trained\n")
+    (folder / "recipe.json").write_text(job.model_dump_json(), encoding="utf-8")
+    (folder / "log.txt").write_text("trained\n", encoding="utf-8")
     write_provenance(folder, {"git_commit": "abc123-dirty", "finished": "2026-11-24T10:00:00Z"})
     return folder
 
@@ -84,10 +84,10 @@ def test_all_results_of_an_edited_file_can_be_adopted_and_then_only_tables_are_m
     for job in plan.jobs.values():
         if job.kind in ("train", "predict"):
             folder = Path(job.execution.output)
-            assert Job.model_validate_json((folder / "recipe.json").read_text()).digest == job.digest
-            (entry,) = json.loads((folder / "provenance.json").read_text())["adopted"]
+            assert Job.model_validate_json((folder / "recipe.json").read_text(encoding="utf-8")).digest == job.digest
+            (entry,) = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["adopted"]
             assert entry["to"] == job.digest and entry["from"] in before.jobs and entry["because"] == "half is half"
-            assert (folder / "log.txt").read_text() == "trained\n"
+            assert (folder / "log.txt").read_text(encoding="utf-8") == "trained\n"
     edit_of("none")
     assert not study().unfinished() or {job.kind for job in study().unfinished()} == {"report"}, "taken back"
 
@@ -108,9 +108,11 @@ def test_another_recipe_or_other_inputs_are_never_adopted(before, edit_of):
     plan = study()
     student = next(job for job in before.jobs.values() if job.name.startswith("students/deit-s/labels"))
     path = Path(student.execution.output) / "recipe.json"
-    path.write_text(student.model_copy(update={"recipe": student.recipe | {"seed": 9}}).model_dump_json())
+    path.write_text(
+        student.model_copy(update={"recipe": student.recipe | {"seed": 9}}).model_dump_json(), encoding="utf-8"
+    )
     assert not list(adopt.adoptions(plan, [student.name]))
-    path.write_text(student.model_copy(update={"inputs": {"data": "0123456789"}}).model_dump_json())
+    path.write_text(student.model_copy(update={"inputs": {"data": "0123456789"}}).model_dump_json(), encoding="utf-8")
     assert not list(adopt.adoptions(plan, [student.name]))
 
 
@@ -124,7 +126,7 @@ def test_an_adoption_stopped_half_way_goes_on(before, edit_of, monkeypatch):
             adopt.adopt(one, "the same")
     (again,) = adopt.adoptions(plan, ["teachers/regnety-4gf/*"])
     adopt.adopt(again, "the same")
-    record = json.loads((Path(one.after.execution.output) / "provenance.json").read_text())
+    record = json.loads((Path(one.after.execution.output) / "provenance.json").read_text(encoding="utf-8"))
     assert [entry["from"] for entry in record["adopted"]] == [one.before.digest]
 
 
@@ -135,7 +137,7 @@ def stopped(self, target):
 def test_a_damaged_result_is_not_adopted(before, edit_of):
     edit_of("src/deit/losses.py")
     (one,) = adopt.adoptions(study(), ["teachers/regnety-4gf/*"])
-    (one.folder / "log.txt").write_text("trained?\n")
+    (one.folder / "log.txt").write_text("trained?\n", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"log\.txt: damaged"):
         adopt.adopt(one, "the same")
     assert not Path(one.after.execution.output).exists()
@@ -163,7 +165,7 @@ def test_a_training_under_way_goes_on_from_its_state_and_its_result_tells(before
         adopt.adopt(one, "the same")
     state = ResumeState(Path("results/smoke/resume") / one.after.digest, one.after.digest)
     assert state.load() == {"step": 3}
-    record = json.loads((state.folder / "adopted.json").read_text())
+    record = json.loads((state.folder / "adopted.json").read_text(encoding="utf-8"))
     assert [entry["from"] for entry in record] == [student.digest, one.before.digest]
 
 
@@ -187,8 +189,8 @@ def test_a_study_with_a_living_training_is_left_alone(before):
 def test_results_of_a_version_that_wrote_other_recipes_are_passed_over(before, edit_of):
     folder = Path("results/smoke/students/old-0123456789")
     folder.mkdir()
-    (folder / "recipe.json").write_text('{"behaviour": "text"}')
-    (folder / "provenance.json").write_text("{}")
+    (folder / "recipe.json").write_text('{"behaviour": "text"}', encoding="utf-8")
+    (folder / "provenance.json").write_text("{}", encoding="utf-8")
     edit_of("src/deit/losses.py")
     assert list(adopt.adoptions(study(), ["teachers/*"]))
 

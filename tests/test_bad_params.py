@@ -63,7 +63,7 @@ def refusal(study: str, params: Path) -> str:
 def write(params: Path, layer: dict, base: str = "fashion") -> None:
     """mutant.yaml: `layer` over a study."""
     yaml = YAML(typ="safe", pure=True)
-    with (params / "mutant.yaml").open("w") as file:
+    with (params / "mutant.yaml").open("w", encoding="utf-8") as file:
         yaml.dump({"extends": base} | layer, file)
 
 
@@ -124,7 +124,7 @@ FILES = {
 @pytest.mark.parametrize(("content", "words"), FILES.values(), ids=FILES)
 def test_a_damaged_file_is_refused(params, content, words):
     (params / "mutant.yaml").write_bytes(content)
-    (params / "other.yaml").write_text("extends: mutant\n")
+    (params / "other.yaml").write_text("extends: mutant\n", encoding="utf-8")
     message = refusal("mutant", params)
     assert message and words in message
 
@@ -135,7 +135,8 @@ def test_a_folder_is_no_study(params):
 
 
 def test_anchors_and_merge_keys_work(params):
-    (params / "mutant.yaml").write_text("""
+    (params / "mutant.yaml").write_text(
+        """
 extends: fashion
 models:
   vit-x: &x
@@ -144,14 +145,18 @@ models:
     arguments: &arguments {embed_dim: 16, num_heads: 1, depth: 1, patch_size: 5}
   vit-y: {<<: *x, stochastic_depth: 1e-1}
   vit-z: {<<: [*x, {timm: a}], arguments: {<<: *arguments, depth: 2}}
-""")
+""",
+        encoding="utf-8",
+    )
     models = plan_study("mutant", params).study.models
     assert models["vit-y"].stochastic_depth == 0.1 and models["vit-z"].timm == "vit_tiny_patch16_224"
     assert models["vit-z"].arguments == {**models["vit-x"].arguments, "depth": 2}
 
 
 def test_a_number_without_a_point_is_a_number(params):
-    (params / "mutant.yaml").write_text("extends: fashion\nstudents: {runs: {deit-s/hard: {learning_rate: 1e-3}}}\n")
+    (params / "mutant.yaml").write_text(
+        "extends: fashion\nstudents: {runs: {deit-s/hard: {learning_rate: 1e-3}}}\n", encoding="utf-8"
+    )
     assert plan_study("mutant", params).study.students.runs["deit-s/hard"]["learning_rate"] == 0.001
 
 
@@ -355,10 +360,12 @@ def test_snakemake_starts_nothing_and_shows_no_traceback(tmp_path, layer, study,
     for name in ("Snakefile", "workflow", "src", "local"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "params", tmp_path / "params")
-    (tmp_path / "params/mutant.yaml").write_text(layer)
+    (tmp_path / "params/mutant.yaml").write_text(layer, encoding="utf-8")
     command = ["-m", "snakemake", "--profile", "local", "-n", "--config", f"study={study}", "--", "all_tables"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    run = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    run = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, capture_output=True, encoding="utf-8", env=environment
+    )
     text = run.stdout + run.stderr
     assert run.returncode and words in text and "Traceback" not in text and "rule " not in text, text
     assert not (tmp_path / "results").exists()

@@ -64,7 +64,9 @@ def test_digests_are_the_same_under_other_versions_of_python():
     ours = str(behaviours(closure("deit.commands.train")))
     code = "from closure import *; from deit.behaviour import *; print(behaviours(closure('deit.commands.train')))"
     for python in other_pythons():
-        run = subprocess.run([python, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": "src:workflow"})
+        run = subprocess.run(
+            [python, "-c", code], capture_output=True, encoding="utf-8", env={"PYTHONPATH": "src:workflow"}
+        )
         if run.returncode == 0:
             assert run.stdout.strip() == ours, python
 

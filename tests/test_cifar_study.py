@@ -73,7 +73,7 @@ def place(tmp_path_factory):
     for name in ("Snakefile", "workflow", "src", "local"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "params", folder / "params")
-    (folder / "params/small.yaml").write_text(yaml.safe_dump(layer(folder / "images")))
+    (folder / "params/small.yaml").write_text(yaml.safe_dump(layer(folder / "images")), encoding="utf-8")
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -87,7 +87,7 @@ def place(tmp_path_factory):
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", "--profile", "local", "--config", "study=small", *arguments]
     environment = ENVIRONMENT | {name: os.environ[name] for name in ("CIFAR10", "PYTHONPATH")}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", env=environment)
 
 
 def run_command(plan: Plan, job: Job) -> None:
@@ -125,7 +125,7 @@ def test_files_and_checksums_are_the_official_ones():
         assert [[split.files[part], split.md5[part]] for part in parts] == [
             [f"{CIFAR10.base_folder}/{name}", md5] for name, md5 in official
         ]
-    text = (ROOT / "params/cifar10.yaml").read_text()
+    text = (ROOT / "params/cifar10.yaml").read_text(encoding="utf-8")
     assert CIFAR10.url in text and "No result of this study was computed here" in text
 
 
@@ -151,7 +151,7 @@ def test_a_small_copy_goes_from_the_official_format_to_the_table(study):
         for column in ("deit-ti", "deit-ti-finetuned"):
             assert 0 <= table.at[(row, column), "ours"] <= 100
     for job in study.of_section("students"):
-        assert len((Path(job.execution.output) / "history.csv").read_text().splitlines()) == 3
+        assert len((Path(job.execution.output) / "history.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
 def folder_of(plan: Plan, start: str) -> Path:
@@ -164,7 +164,7 @@ def folder_of(plan: Plan, start: str) -> Path:
 
 def refusal(place: Path, change: dict) -> str:
     """What a study is refused by that differs from the small one in `change`."""
-    (place / "params/mistaken.yaml").write_text(yaml.safe_dump({"extends": "small"} | change))
+    (place / "params/mistaken.yaml").write_text(yaml.safe_dump({"extends": "small"} | change), encoding="utf-8")
     with pytest.raises(ParamsError) as error:
         load_study("mistaken")
     (line,) = str(error.value).splitlines()
@@ -198,7 +198,7 @@ def test_files_that_are_all_missing_are_one_line(place):
 
 def test_a_checksum_of_no_file_is_told(place):
     fashion = {"extends": "fashion", "data": {"training": {"md5": {"batch_1": "0" * 32}}}}
-    (place / "params/mistaken.yaml").write_text(yaml.safe_dump(fashion))
+    (place / "params/mistaken.yaml").write_text(yaml.safe_dump(fashion), encoding="utf-8")
     with pytest.raises(ParamsError, match=r"data\.training\.md5: batch_1: no such file is below `files`"):
         load_study("mistaken")
 
@@ -206,7 +206,7 @@ def test_a_checksum_of_no_file_is_told(place):
 def test_a_wrong_count_is_one_clear_line_of_the_job_that_checks_the_images(place):
     small = layer(place / "images")
     small["data"]["training"] |= {"images": 50000}
-    (place / "params/mistaken.yaml").write_text(yaml.safe_dump(small))
+    (place / "params/mistaken.yaml").write_text(yaml.safe_dump(small), encoding="utf-8")
     plan = plan_study("mistaken")
     plan.write({})
     with pytest.raises(SystemExit) as error:

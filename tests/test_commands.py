@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "docs/commands.md").read_text()
+PAGE = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
 NEED_NOTHING = ("progress", "event-files", "publish-report")
 """Of what is installed."""
 FLAG = re.compile(r"--[a-z]+(?:-[a-z]+)*")
@@ -148,10 +148,10 @@ def test_where_there_are_no_results_nothing_is_done(clone, words, called):
 @pytest.mark.parametrize("name", [name for name in door.COMMANDS if name not in NEED_NOTHING])
 def test_another_python_than_the_projects_is_told_so(clone, name):
     command = [sys.executable, "-S", "workflow", name, "--help"]  # -S: without any installed package
-    run = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=clone, capture_output=True, encoding="utf-8")
     assert run.returncode and re.fullmatch(r"\w+ is not installed for .*: activate .*\n", run.stderr), run.stderr
 
 
 def test_the_door_opens(clone):
-    run = subprocess.run([sys.executable, "workflow", "keep"], cwd=clone, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "workflow", "keep"], cwd=clone, capture_output=True, encoding="utf-8")
     assert run.returncode == 0 and "0 results" in run.stdout, run.stderr

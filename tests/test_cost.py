@@ -115,7 +115,7 @@ def test_a_table_of_ones_own_replaces_the_speeds(tmp_path, imagenet, node):
 
 def table_of(folder: Path, rows: list) -> Path:
     path = folder / "mine.csv"
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
     return path
 
@@ -158,7 +158,7 @@ def shipped(what: str, model: str, resolution: int, card: str = "H100") -> float
 
 
 def test_what_the_paper_publishes_is_the_papers():
-    with (ROOT / "src/deit/paper/table_5.csv").open() as file:
+    with (ROOT / "src/deit/paper/table_5.csv").open(encoding="utf-8") as file:
         paper = {
             row["row"]: float(row["images_per_second"]) for row in csv.DictReader(file) if row["images_per_second"]
         }
@@ -235,7 +235,7 @@ def test_at_most_a_pass_takes_its_own_limit(imagenet):
 def test_a_pass_that_fills_caches_asks_their_teacher(tmp_path, node):
     shutil.copytree(ROOT / "params", tmp_path / "params")
     study = tmp_path / "params/imagenet.yaml"
-    study.write_text(study.read_text().replace("caches: false, ", ""))
+    study.write_text(study.read_text(encoding="utf-8").replace("caches: false, ", ""), encoding="utf-8")
     plan = cost.plan_with_passes("imagenet", tmp_path / "params")
     small = job_of(plan, "passes/small")
     runs = [plan.jobs[digest] for digest in small.resolved().runs]
@@ -250,12 +250,12 @@ def test_a_pass_that_fills_caches_asks_their_teacher(tmp_path, node):
 
 def test_a_study_that_does_not_exist_is_one_message():
     command = [sys.executable, "workflow", "cost", "imagenett"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     assert run.returncode and "did you mean 'imagenet'?" in run.stderr and "Traceback" not in run.stderr
 
 
 def test_the_page_quotes_the_command():
     command = [sys.executable, "workflow", "cost", "imagenet"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    page = (ROOT / "docs/cluster.md").read_text()
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout
+    page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
     assert page.split("<!-- cost: begin -->\n")[1].split("<!-- cost: end -->")[0] == printed

@@ -73,7 +73,7 @@ def plan(project) -> Plan:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         plan = plan_study("smoke")
-        Path("params/taken.yaml").write_text(yaml.safe_dump(published_study(plan)))
+        Path("params/taken.yaml").write_text(yaml.safe_dump(published_study(plan)), encoding="utf-8")
         snakemake(project, "--config", "study=taken", "--", "all_tables")
         published = plan_study("taken").jobs.values()
         plan.jobs |= {job.execution.output: job for job in published}  # by folder: what both studies need, each has

@@ -434,7 +434,7 @@ def test_real_labels_follow_file_names_as_timm_reads_them(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(folder / name)
     lists = [[number % 4, (number + 1) % 4][: number % 3] for number in range(12)]
-    (tmp_path / "real.json").write_text(json.dumps(lists))
+    (tmp_path / "real.json").write_text(json.dumps(lists), encoding="utf-8")
     split = Split(images=12, folder="val")
     data = TrainingData(name="v", reader="timm", classes=4, channels=3, mean=(0.5,) * 3, std=(1,) * 3, split=split)
     images = evaluation_images(data, EvaluationSet(reader="timm", split=split, labels="real.json"), tmp_path)
@@ -455,7 +455,7 @@ def test_real_labels_follow_file_names_as_timm_reads_them(tmp_path):
 def test_other_labels_that_do_not_fit_are_refused(tmp_path, lists, words):
     data = idx_data(tmp_path)
     if lists is not None:
-        (tmp_path / "real.json").write_text(json.dumps(lists))
+        (tmp_path / "real.json").write_text(json.dumps(lists), encoding="utf-8")
     with pytest.raises(SystemExit, match=words):
         evaluation_images(data, EvaluationSet(reader="idx", split=data.split, labels="real.json"), tmp_path, "real")
 
@@ -465,7 +465,7 @@ def test_other_labels_that_do_not_fit_are_refused(tmp_path, lists, words):
 
 def test_prepare_data_writes_what_the_data_are(tmp_path):
     data = idx_data(tmp_path, held_out=4)
-    (tmp_path / "real.json").write_text(json.dumps([[1, 2]] * 30 + [[]] * 10))
+    (tmp_path / "real.json").write_text(json.dumps([[1, 2]] * 30 + [[]] * 10), encoding="utf-8")
     sets = {
         "test": EvaluationSet(reader="idx", split=data.split),
         "real": EvaluationSet(reader="idx", split=data.split, labels="real.json"),
@@ -474,7 +474,7 @@ def test_prepare_data_writes_what_the_data_are(tmp_path):
     execution = {"data_root": str(tmp_path)}
     job = Job(kind="data", name="data", recipe=recipe.model_dump(), behaviour={}, execution=execution)
     prepare_data(job, tmp_path / "out")
-    text = (tmp_path / "out" / "manifest.json").read_text()
+    text = (tmp_path / "out" / "manifest.json").read_text(encoding="utf-8")
     splits, fingerprints = json.loads(text)["splits"], json.loads(text)["fingerprints"]
     assert list(splits) == ["training", "test", "real"] and str(tmp_path) not in text
     assert splits["training"]["images"] == 40 and splits["training"]["held_out"] == 4

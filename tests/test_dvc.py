@@ -23,8 +23,8 @@ from planning.studies import plan_study
 from rule_files import FILES, rules_of
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-LOW, HIGH = yaml.safe_load((ROOT / "params/smoke.yaml").read_text())["resolutions"].values()
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+LOW, HIGH = yaml.safe_load((ROOT / "params/smoke.yaml").read_text(encoding="utf-8"))["resolutions"].values()
 # A study of its own for one student: what else the file says of `students:` stays.
 STUDENT = ("epochs: 2, epoch_views: 600}", "epochs: 2, epoch_views: 600, runs: {deit-s/hard: {learning_rate: 0.001}}}")
 TEACHER = (
@@ -87,7 +87,7 @@ def test_stages_keep_their_outputs_and_name_no_run():
         assert re.fullmatch(command, content["cmd"]), stage
         assert all(options["persist"] for out in content["outs"] for options in out.values())
         assert content["params"] == [{"params/${study}.yaml": None}] and "params" in content["deps"]
-    assert not re.search(r"deit-(ti|s|b)|regnety|seed\d", (ROOT / "dvc.yaml").read_text())
+    assert not re.search(r"deit-(ti|s|b)|regnety|seed\d", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 
 
 # With a run ---------------------------------------------------------------------------------------------------------
@@ -96,7 +96,12 @@ def test_stages_keep_their_outputs_and_name_no_run():
 def run(project: Path, *command: str, fails: bool = False, **environment: str) -> str:
     """stdout and stderr of a command, which must succeed, or fail."""
     done = subprocess.run(
-        command, cwd=project, env=ENVIRONMENT | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        command,
+        cwd=project,
+        env=ENVIRONMENT | environment,
+        capture_output=True,
+        encoding="utf-8",
+        stdin=subprocess.DEVNULL,
     )
     output = done.stdout + done.stderr
     assert bool(done.returncode) == fails, output[-6000:]
@@ -109,9 +114,9 @@ def snakemake(project: Path, *arguments: str, **options) -> str:
 
 def edit(project: Path, file: str, old: str, new: str) -> None:
     path = project / file
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert old in text, f"{old!r} is not in {file}"
-    path.write_text(text.replace(old, new, 1))
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def commit(project: Path, message: str) -> None:
@@ -455,7 +460,10 @@ def test_an_edited_image_is_refused_until_it_is_declared_and_then_all_is_new(pul
         "tables/table_1",
     }
     run(pulled, "dvc", "repro", "data")
-    manifests = [json.loads(path.read_text()) for path in pulled.glob("results/smoke/data/training-*/manifest.json")]
+    manifests = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in pulled.glob("results/smoke/data/training-*/manifest.json")
+    ]
     assert len(manifests) == 2 and manifests[0] != manifests[1]
 
 
@@ -463,25 +471,25 @@ def plan_of(project: Path) -> dict[str, dict[str, str]]:
     """Digest -> row of plan.csv, planned in the project's own code."""
     code = "from planning.studies import plan_study; plan_study('smoke').write({})"
     run(project, sys.executable, "-c", code, PYTHONPATH="workflow:src")
-    return {row["digest"]: row for row in csv.DictReader((project / "results/smoke/plan.csv").open())}
+    return {row["digest"]: row for row in csv.DictReader((project / "results/smoke/plan.csv").open(encoding="utf-8"))}
 
 
 @pytest.mark.dvc
 def test_params_edited_during_a_run_reach_neither_its_results_nor_dvcs_record(pulled):
     before = results(pulled)
     edit(pulled, "params/smoke.yaml", *STUDENT)
-    with (pulled / "output.txt").open("w") as output:
+    with (pulled / "output.txt").open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             ["dvc", "repro", "students"], cwd=pulled, env=ENVIRONMENT, stdout=output, stderr=output
         )
         while not list(pulled.glob("results/smoke/logs/students/deit-s/hard*/*/*.log")):
-            assert process.poll() is None, (pulled / "output.txt").read_text()
+            assert process.poll() is None, (pulled / "output.txt").read_text(encoding="utf-8")
             time.sleep(0.1)
         edit(pulled, "params/smoke.yaml", "learning_rate: 0.001", "learning_rate: 0.002")
         assert process.wait() != 0
-    assert "params/ or code were edited meanwhile" in (pulled / "output.txt").read_text()
+    assert "params/ or code were edited meanwhile" in (pulled / "output.txt").read_text(encoding="utf-8")
     (folder,) = (name for name in results(pulled).keys() - before.keys() if name.startswith("students"))
-    recipe = json.loads((pulled / "results/smoke" / folder / "recipe.json").read_text())["recipe"]
+    recipe = json.loads((pulled / "results/smoke" / folder / "recipe.json").read_text(encoding="utf-8"))["recipe"]
     assert recipe["optimisation"]["learning_rate"] == 0.001
     middle = results(pulled)
     run(pulled, "dvc", "repro")
@@ -500,11 +508,13 @@ def test_adopted_results_are_recorded_and_told_of(pulled):
     )
     run(pulled, "dvc", "repro")
     assert agree_that_nothing_is_to_be_done(pulled)
-    (record,) = (json.loads(path.read_text()) for path in pulled.glob("reports/smoke/provenance-*.json"))
+    (record,) = (
+        json.loads(path.read_text(encoding="utf-8")) for path in pulled.glob("reports/smoke/provenance-*.json")
+    )
     told = {entry["result"]: entry for entry in record["adopted"]}
     student = told[f"students/deit-s/hard-from-regnety-16gf/{LOW}/seed0"]
     assert student["because"] == "half is half" and student["edited"] == ["src/deit/losses.py"]
-    assert "half is half" in (pulled / "reports/smoke/index.html").read_text()
+    assert "half is half" in (pulled / "reports/smoke/index.html").read_text(encoding="utf-8")
 
 
 # Experiments --------------------------------------------------------------------------------------------------------
@@ -523,7 +533,7 @@ def test_experiments(pulled):
     assert "learning_rate" in run(pulled, "dvc", "params", "diff", "HEAD")
     assert "table_3" in run(pulled, "dvc", "metrics", "diff", "--all", "HEAD")
     run(pulled, "dvc", "plots", "diff", "HEAD", "-o", "plots")
-    page = (pulled / "plots/index.html").read_text()
+    page = (pulled / "plots/index.html").read_text(encoding="utf-8")
     assert "Training curves" in page and "Table 3" in page
 
 

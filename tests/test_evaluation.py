@@ -204,7 +204,7 @@ def test_tokens_are_compared_on_the_first_images(finished, tmp_path):
     folders, _, tokens, inputs = finished
     job = Job(kind="tokens", name="tokens", recipe=tokens, inputs=inputs, behaviour={})
     tokens_command.compare_tokens(job, folders[1] / "weights.safetensors", tmp_path / "tokens")
-    said = json.loads((tmp_path / "tokens" / "tokens.json").read_text())
+    said = json.loads((tmp_path / "tokens" / "tokens.json").read_text(encoding="utf-8"))
     net = network(DISTILLED, 1)
     expected = torch.cosine_similarity(net.cls_token[0, 0], net.dist_token[0, 0], dim=0).item()
     assert said["input_cosine"] == pytest.approx(expected, abs=1e-6)

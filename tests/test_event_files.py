@@ -19,10 +19,10 @@ def study(tmp_path, monkeypatch):
     rows.append("predictions,predict,p,dddddddddd,results/tiny/predictions/p-dddddddddd")
     for folder in ("students/a-aaaaaaaaaa", "students/b-bbbbbbbbbb.partial"):
         (root / folder).mkdir(parents=True)
-        (root / folder / "history.csv").write_text(HISTORY + EPOCHS)
+        (root / folder / "history.csv").write_text(HISTORY + EPOCHS, encoding="utf-8")
         os.utime(root / folder / "history.csv", (1000, 1000))
-    (root / "students/a-aaaaaaaaaa/validation.csv").write_text(f"{VALIDATION}1,10,100,0.7,,,3.0\n")
-    (root / "plan.csv").write_text("phase,kind,name,digest,folder\n" + "\n".join(rows) + "\n")
+    (root / "students/a-aaaaaaaaaa/validation.csv").write_text(f"{VALIDATION}1,10,100,0.7,,,3.0\n", encoding="utf-8")
+    (root / "plan.csv").write_text("phase,kind,name,digest,folder\n" + "\n".join(rows) + "\n", encoding="utf-8")
     return root
 
 

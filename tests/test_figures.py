@@ -77,7 +77,7 @@ def test_colours_stand_out_on_a_light_and_on_a_dark_page(page):
 
 def test_an_svg_has_no_ink_of_its_own_and_no_background(tmp_path):
     figures.save(drawn(CROWDED)[0], tmp_path, "points")
-    svg = (tmp_path / "points.svg").read_text()
+    svg = (tmp_path / "points.svg").read_text(encoding="utf-8")
     assert "prefers-color-scheme: dark" in svg and "currentColor" in svg
     assert svg.count(figures.INK) == 1 and "#ffffff" not in svg and "#000000" not in svg
 

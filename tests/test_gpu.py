@@ -191,9 +191,9 @@ def test_kill_9_and_the_same_command_again(tmp_path, root, place):
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
-    again = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    again = subprocess.run(line, env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=300)
     assert again.returncode == 0, again.stderr
-    assert "resumed after" in (tmp_path / "run" / "log.txt").read_text()
+    assert "resumed after" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
     undisturbed = run(job, tmp_path / "undisturbed", place=place)
     assert same(checkpoints.read_weights(tmp_path / "run" / "weights.safetensors"), undisturbed)
 
@@ -206,7 +206,7 @@ def test_as_many_ranks_as_there_are_gpus_learn_what_one_does(tmp_path, root, pla
     job = with_data(gpu_job(root, execution={"gpus": ranks * GPUS}, **changes), tmp_path)
     torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}")
     line = command(job, tmp_path, torchrun)
-    ended = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(line, env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=300)
     assert ended.returncode == 0, ended.stderr
     together = checkpoints.read_weights(tmp_path / "run" / "weights.safetensors")
     alone = run(job, tmp_path / "alone", place=place)
@@ -251,13 +251,15 @@ def test_a_convnet_with_channels_last_computes_about_the_same(place, precision):
 def test_the_benchmark_fills_its_table(tmp_path):
     paths = os.pathsep.join(str(ROOT / part) for part in ("src", "workflow", "tests"))
     line = [sys.executable, "benchmarks/gpu.py", "--output", str(tmp_path), "--quick"]
-    ended = subprocess.run(line, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    ended = subprocess.run(
+        line, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, encoding="utf-8"
+    )
     assert ended.returncode == 0, ended.stderr
     (table,) = tmp_path.glob("gpu-*-quick.csv")
-    with table.open() as file:
+    with table.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["section"] for row in rows} == {"networks", "compiled", "cache", "one stream", "study"}
     assert all(float(row["value"]) > 0 for row in rows)
     variants = [row["variant"] for row in rows if row["section"] == "one stream"]
     assert variants == ["separate", "in a pass", "in a pass / separate"]
-    assert "| study | smoke," in table.with_suffix(".md").read_text()
+    assert "| study | smoke," in table.with_suffix(".md").read_text(encoding="utf-8")

@@ -112,7 +112,7 @@ def write_images(root: Path) -> None:
         image.save(root / path, "JPEG")
     for k, (mode, kind) in enumerate([("L", "JPEG"), ("CMYK", "JPEG"), ("RGB", "PNG")]):
         picture(k, 101).convert(mode).save(root / "train" / WNIDS[k] / f"{WNIDS[k]}_1.JPEG", kind)
-    (root / "real.json").write_text(json.dumps(real_labels()))
+    (root / "real.json").write_text(json.dumps(real_labels()), encoding="utf-8")
 
 
 # The run -------------------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("imagenet")
     write_images(folder / "images")
     shutil.copytree(ROOT / "params", folder / "params")
-    (folder / "params/miniature.yaml").write_text(STUDY)
+    (folder / "params/miniature.yaml").write_text(STUDY, encoding="utf-8")
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -202,7 +202,7 @@ def test_the_study_is_the_papers_but_for_its_sizes(plan):
 
 
 def test_the_manifest_counts_the_images_of_every_split(study):
-    manifest = json.loads((folder_of(study, "data/evaluation") / "manifest.json").read_text())["splits"]
+    manifest = json.loads((folder_of(study, "data/evaluation") / "manifest.json").read_text(encoding="utf-8"))["splits"]
     assert manifest["training"]["classes"] == WNIDS == manifest["imagenet"]["classes"]
     assert manifest["v2"]["classes"] == [str(k) for k in range(CLASSES)]
     assert manifest["training"]["images_per_class"] == [2] * CLASSES
@@ -298,7 +298,7 @@ def test_a_student_of_the_cache_is_the_student_of_the_teacher(study, tmp_path):
 
 
 def test_tokens_are_compared_after_each_of_twelve_blocks(study, place):
-    comparison = json.loads((folder_of(study, "tokens/deit-ti/token") / "tokens.json").read_text())
+    comparison = json.loads((folder_of(study, "tokens/deit-ti/token") / "tokens.json").read_text(encoding="utf-8"))
     weights = weights_of(study, "students/deit-ti/token")
     one, other = (weights[name][0, 0].double() for name in ("cls_token", "dist_token"))
     assert comparison["input_cosine"] == pytest.approx((one @ other / one.norm() / other.norm()).item(), abs=1e-9)
@@ -307,7 +307,7 @@ def test_tokens_are_compared_after_each_of_twelve_blocks(study, place):
 
 
 def test_throughput_has_a_row_for_each_student_with_timms_parameters(study):
-    with (folder_of(study, "throughput/all") / "throughput.csv").open() as file:
+    with (folder_of(study, "throughput/all") / "throughput.csv").open(encoding="utf-8") as file:
         rows = {row["label"]: row for row in csv.DictReader(file)}
     names = {"deit-ti": "deit_tiny_patch16_224", "deit-ti-token": "deit_tiny_distilled_patch16_224"}
     assert rows.keys() == names.keys()
@@ -333,7 +333,7 @@ def test_a_missing_image_is_one_message_before_any_training(plan, place, tmp_pat
     job = job_named(incomplete, f"data/{data}")
     assert job.digest in plan.jobs, "where the images lie is no part of what is planned"
     recipe, output = tmp_path / f"{job.digest}.json", tmp_path / "results" / data
-    recipe.write_text(job.model_dump_json())
+    recipe.write_text(job.model_dump_json(), encoding="utf-8")
     with pytest.raises(SystemExit) as refusal:
         run_command(incomplete, job, recipe=[str(recipe)], output=[str(output)])
     expected = {"training": 24, "evaluation": 12}[data]
@@ -353,7 +353,7 @@ FOREIGN = {
     "name": (IMAGE, lambda path: path.rename(path.with_name("x.JPEG"))),
     "class": (IMAGE, lambda path: exchange(path, path.parents[1] / WNIDS[6] / f"{WNIDS[6]}_0.JPEG")),
     "v2": (f"{V2}/7/0007.jpeg", lambda path: picture(7, 99).save(path, "JPEG")),
-    "labels": ("real.json", lambda path: path.write_text(json.dumps([[1]] * 14))),
+    "labels": ("real.json", lambda path: path.write_text(json.dumps([[1]] * 14), encoding="utf-8")),
     "validation": (VALIDATION, lambda path: picture(1, 99).save(path, "JPEG")),
 }
 
@@ -384,7 +384,7 @@ def test_no_job_reads_another_copy_of_the_images(study, place, tmp_path, monkeyp
     copy = plan_study("miniature")
     job = next(each for each in copy.jobs.values() if each.name.startswith(job))
     recipe, output = tmp_path / f"{job.digest}.json", tmp_path / "results"
-    recipe.write_text(job.model_dump_json())
+    recipe.write_text(job.model_dump_json(), encoding="utf-8")
     resume = {"resume": [str(tmp_path / "resume")]} if job.kind == "train" else {}
     with pytest.raises(SystemExit) as refusal:
         run_command(copy, job, recipe=[str(recipe)], output=[str(output)], **resume)
@@ -394,7 +394,7 @@ def test_no_job_reads_another_copy_of_the_images(study, place, tmp_path, monkeyp
 
 
 def test_stored_views_are_made_of_the_images_of_the_manifest(place, tmp_path, monkeypatch):
-    (place / "params/stored.yaml").write_text("extends: miniature\nstored_views: true\n")
+    (place / "params/stored.yaml").write_text("extends: miniature\nstored_views: true\n", encoding="utf-8")
     plan = plan_study("stored")
     plan.write({})
     run_command(plan, job_named(plan, "data/training"))

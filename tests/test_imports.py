@@ -73,7 +73,7 @@ def module_imports(source_root: Path) -> dict[str, set[str]]:
         module = path.relative_to(source_root).with_suffix("").parts
         package = ".".join(module[:-1])
         name = package if module[-1] == "__init__" else ".".join(module)
-        graph[name] = imported(path.read_text(), package)
+        graph[name] = imported(path.read_text(encoding="utf-8"), package)
     return graph
 
 
@@ -142,7 +142,7 @@ def slow_tables(graph: dict[str, set[str]], internal: dict[str, set[str]]) -> li
 def notebook_violations(root: Path) -> list[str]:
     found = []
     for path in sorted(root.glob("workflow/notebooks/*.ipynb")):
-        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
         # A magic is no Python, and imports nothing of ours.
         lines = [
             line for cell in cells for line in "".join(cell["source"]).split("\n") if not line.startswith(("%", "!"))
@@ -189,7 +189,7 @@ def write(folder: Path, modules: dict[str, str]) -> None:
     for name, source in modules.items():
         path = folder / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source)
+        path.write_text(source, encoding="utf-8")
 
 
 def build(root: Path, changes: dict[str, str], notebook: str = "from deit.tables import table_1") -> Path:
@@ -201,7 +201,7 @@ def build(root: Path, changes: dict[str, str], notebook: str = "from deit.tables
         {"cell_type": "markdown", "source": ["import torch"]},
         {"cell_type": "code", "source": ["%matplotlib inline\n", notebook]},
     ]
-    (notebooks / "table_1.ipynb").write_text(json.dumps({"cells": cells}))
+    (notebooks / "table_1.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
     return root
 
 

@@ -37,7 +37,9 @@ class Killer:
     def jobs(self) -> dict[int, str]:
         """Process -> kind of its job."""
         plan = self.project / "results/smoke/plan.csv"
-        kinds = {row["digest"]: row["kind"] for row in csv.DictReader(plan.open())} if plan.exists() else {}
+        kinds = (
+            {row["digest"]: row["kind"] for row in csv.DictReader(plan.open(encoding="utf-8"))} if plan.exists() else {}
+        )
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:

@@ -19,7 +19,7 @@ FAKE = "import time; print('trained', flush=True); time.sleep({seconds})"
 
 def launched(folder: Path, **options) -> subprocess.Popen:
     """launch.py with a module that prints a word and sleeps, as its own process."""
-    (folder / "fake.py").write_text(FAKE.format(**options))
+    (folder / "fake.py").write_text(FAKE.format(**options), encoding="utf-8")
     words = [
         "--lock",
         f"{folder}/locks/a",
@@ -31,7 +31,7 @@ def launched(folder: Path, **options) -> subprocess.Popen:
     ]
     environment = os.environ | {"PYTHONPATH": f"{folder}:{Path(launch.__file__).parents[1]}"}
     return subprocess.Popen(
-        [sys.executable, launch.__file__, *words], env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, launch.__file__, *words], env=environment, stdout=subprocess.PIPE, encoding="utf-8"
     )
 
 
@@ -39,7 +39,7 @@ def test_the_launched_process_is_the_trainer_itself(tmp_path):
     process = launched(tmp_path, seconds=60)
     assert "1 node(s) x 1 process(es)" in process.stdout.readline()
     assert process.stdout.readline() == "trained\n"
-    assert json.loads((tmp_path / "locks/a.1.json").read_text())["pid"] == process.pid
+    assert json.loads((tmp_path / "locks/a.1.json").read_text(encoding="utf-8"))["pid"] == process.pid
     assert b"fake" in Path(f"/proc/{process.pid}/cmdline").read_bytes()
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == -signal.SIGTERM
@@ -89,7 +89,7 @@ def test_the_words_for_one_process_and_for_several():
 
 def test_torchrun_leaves_a_training_the_profiles_time_to_save():
     profile = Path(launch.__file__).parents[1] / "profiles/slurm/config.yaml"
-    assert set(re.findall(r"--signal=TERM@(\d+)", profile.read_text())) == {str(launch.SAVE_SECONDS)}
+    assert set(re.findall(r"--signal=TERM@(\d+)", profile.read_text(encoding="utf-8"))) == {str(launch.SAVE_SECONDS)}
     assert f"--shutdown-timeout={launch.SAVE_SECONDS}" in launch.torchrun(2)
 
 
@@ -107,7 +107,7 @@ def not_activated(tmp_path) -> dict[str, str]:
     """The environment of a user who calls .venv/bin/snakemake, and whose `python` knows nothing of this project."""
     other = tmp_path / "bin/python"
     other.parent.mkdir()
-    other.write_text("#!/bin/sh\necho ModuleNotFoundError: another python >&2\nexit 1\n")
+    other.write_text("#!/bin/sh\necho ModuleNotFoundError: another python >&2\nexit 1\n", encoding="utf-8")
     other.chmod(0o755)
     hidden = Path(sys.executable).parent
     kept = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != hidden]
@@ -121,7 +121,7 @@ def test_jobs_run_with_the_python_that_runs_snakemake(tmp_path, not_activated):
         cwd=project,
         env=not_activated,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert list(project.glob("results/smoke/data/*/provenance.json"))
@@ -130,5 +130,7 @@ def test_jobs_run_with_the_python_that_runs_snakemake(tmp_path, not_activated):
 def test_dvcs_records_are_read_with_it_too(tmp_path, not_activated):
     code = "from planning.recorded import cache; print(cache())"
     environment = not_activated | {"PYTHONPATH": f"{ROOT}/src:{ROOT}/workflow"}
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8"
+    )
     assert run.stdout == ".dvc/cache\n", run.stderr

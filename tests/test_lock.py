@@ -13,7 +13,7 @@ REMEDY = "run `make lock`, then `make test` to install it"
 
 def requirements(file: str) -> list[Requirement]:
     """The requirements in a file, with neither hashes nor comments."""
-    lines = re.sub(r" \\\n", " ", (ROOT / file).read_text()).splitlines()
+    lines = re.sub(r" \\\n", " ", (ROOT / file).read_text(encoding="utf-8")).splitlines()
     return [Requirement(line.partition(" --hash")[0]) for line in lines if line and not line.lstrip().startswith("#")]
 
 
@@ -59,7 +59,7 @@ def test_everything_that_is_installed_is_locked_at_its_version():
 
 
 def test_every_entry_has_hashes_and_none_names_a_place():
-    text = (ROOT / "requirements.lock").read_text()
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     entries = re.split(r"\n(?=\S)", text.partition("\n\n")[0])
     assert all("--hash=sha256:" in entry for entry in entries if not entry.startswith("#"))
     assert not re.search(

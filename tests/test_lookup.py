@@ -59,7 +59,7 @@ def test_gpus_are_asked_for_as_the_cluster_knows_them(tmp_path, monkeypatch, gpu
     job = Job(kind="train", name="students/a/labels/16/seed0", recipe={}, behaviour={}, execution=execution)
     recipe = Path(f"results/study/recipes/{job.digest}.json")
     recipe.parent.mkdir(parents=True)
-    recipe.write_text(job.model_dump_json())
+    recipe.write_text(job.model_dump_json(), encoding="utf-8")
     lookup, wildcards = Lookup("study", False, gres_only=gres_only), SimpleNamespace(digest=job.digest)
     assert (lookup.gpu(wildcards), lookup.gres(wildcards)) == asked
 
@@ -69,7 +69,7 @@ def test_what_a_rule_asks_the_cluster_for():
     lookup = Lookup("study", False)
     assert [*lookup.resources] == ["gpu", "gres", "nodes", "mem_mb", "runtime"]
     assert lookup.training_resources.keys() - lookup.resources.keys() == {"mpi", "tasks", "tasks_per_gpu"}
-    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
     assert "gpu=" not in rules and "gres=" not in rules
 
 
@@ -93,7 +93,7 @@ def test_a_rule_names_every_role_in_which_its_jobs_read(study, passes, monkeypat
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_file_of_rules_begins_with_what_it_needs_and_makes(path):
-    head, rules = path.read_text().split('"""')[1], rules_of(path)
+    head, rules = path.read_text(encoding="utf-8").split('"""')[1], rules_of(path)
     assert "REQUIRED INPUTS" in head and "OUTPUTS" in head
     for rule in rules:
         assert rule.section in head, rule.name
@@ -112,13 +112,15 @@ def asked(tmp_path, monkeypatch):
     job = Job(kind="train", name="students/a/labels/16/seed0", recipe={}, behaviour={}, execution=execution)
     recipe = Path(f"results/study/recipes/{job.digest}.json")
     recipe.parent.mkdir(parents=True)
-    recipe.write_text(job.model_dump_json())
+    recipe.write_text(job.model_dump_json(), encoding="utf-8")
     logs = Path(f"logs/slurm/rule_distil_student/study_a_labels_16_seed0_{job.digest}")
     logs.mkdir(parents=True)
 
     def memory(*printed: str, attempt: int | None = None) -> int:
         for number, text in enumerate(printed, 9):  # as text, job 10 would come before job 9
-            (logs / f"{number}.log").write_text(f"job {number} on n1\nepoch 1/30\n{text}\nElapsed time: 0:00:04\n")
+            (logs / f"{number}.log").write_text(
+                f"job {number} on n1\nepoch 1/30\n{text}\nElapsed time: 0:00:04\n", encoding="utf-8"
+            )
         wildcards = SimpleNamespace(digest=job.digest)
         return Lookup("study", main_process=False).memory(wildcards, attempt or len(printed) + 1)
 
@@ -151,13 +153,13 @@ def test_earlier_calls_of_snakemake_do_not_count(asked):
 
 
 def test_the_logs_are_read_where_the_profile_puts_them():
-    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text(encoding="utf-8"))
     assert profile["slurm-logdir"] == str(LOGS)
 
 
 @pytest.mark.parametrize("code", ["bytearray(2**62)", "numpy.empty(2**58)", "torch.empty(2**58)"])
 def test_the_words_of_python_numpy_and_torch(code):
-    run = subprocess.run([sys.executable, "-c", f"import numpy, torch; {code}"], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", f"import numpy, torch; {code}"], capture_output=True, encoding="utf-8")
     assert run.returncode and RAN_OUT.search(run.stderr), run.stderr
 
 
@@ -175,7 +177,9 @@ def clone(tmp_path, monkeypatch) -> Path:
     """A folder with params/, in which the images' folder is called by a variable that is not set."""
     shutil.copytree(ROOT / "params", tmp_path / "params")
     for study in ("smoke", "imagenet"):
-        (tmp_path / f"params/{study}-there.yaml").write_text(f"extends: {study}\ndata: {{root: '${{NODE_DISK}}/it'}}\n")
+        (tmp_path / f"params/{study}-there.yaml").write_text(
+            f"extends: {study}\ndata: {{root: '${{NODE_DISK}}/it'}}\n", encoding="utf-8"
+        )
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NODE_DISK", raising=False)
     return tmp_path

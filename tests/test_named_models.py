@@ -77,7 +77,7 @@ def test_a_loaded_run_can_be_given_another_head_and_more_channels(tmp_path):
 
 
 def test_the_config_names_no_place_and_no_training(tmp_path):
-    text = (trained(tmp_path, "token") / "config.json").read_text()
+    text = (trained(tmp_path, "token") / "config.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in text and set(json.loads(text)) == {
         "architecture", "num_classes", "model_args", "pretrained_cfg",
     }  # fmt: skip
@@ -100,5 +100,5 @@ def test_the_notebook_shows_a_students_heads(tmp_path, monkeypatch, pictures):
 
 
 def test_the_notebook_is_plain_timm():
-    text = (ROOT / "docs/heads.ipynb").read_text()
+    text = (ROOT / "docs/heads.ipynb").read_text(encoding="utf-8")
     assert "import deit" not in text and "from deit" not in text and len(json.loads(text)["cells"]) <= 12

@@ -56,14 +56,14 @@ def report(request) -> Path:
     if request.param == "synthetic":
         return request.getfixturevalue("synthetic")
     folder = ROOT / "reports/published" / request.param
-    if 'id="runs"' not in (folder / "index.html").read_text():
+    if 'id="runs"' not in (folder / "index.html").read_text(encoding="utf-8"):
         pytest.skip(f"{folder.name}: this page was made before its cells led to their runs")
     return folder
 
 
 @pytest.fixture(scope="module")
 def page(report) -> BeautifulSoup:
-    return BeautifulSoup((report / "index.html").read_text(), "html.parser")
+    return BeautifulSoup((report / "index.html").read_text(encoding="utf-8"), "html.parser")
 
 
 # In a browser ---------------------------------------------------------------------------------------------------------
@@ -74,12 +74,14 @@ def looked_at(report: Path, folder: Path, width: int, *flags: str) -> tuple[dict
     for path in report.iterdir():
         if path.suffix != ".html":
             (folder / path.name).symlink_to(path)
-    (folder / "index.html").write_text((report / "index.html").read_text().replace("</body>", PROBE + "</body>"))
-    (folder / "frame.html").write_text(FRAME.replace("{width}", str(width)))
+    (folder / "index.html").write_text(
+        (report / "index.html").read_text(encoding="utf-8").replace("</body>", PROBE + "</body>"), encoding="utf-8"
+    )
+    (folder / "frame.html").write_text(FRAME.replace("{width}", str(width)), encoding="utf-8")
     words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--hide-scrollbars"]
     words += ["--window-size=1400,1000", f"--user-data-dir={folder}/profile", "--virtual-time-budget=5000", *flags]
     done = subprocess.run(
-        [*words, "--dump-dom", f"file://{folder}/frame.html"], capture_output=True, text=True, timeout=120
+        [*words, "--dump-dom", f"file://{folder}/frame.html"], capture_output=True, encoding="utf-8", timeout=120
     )
     found = BeautifulSoup(done.stdout, "html.parser").find(id="probe")
     assert found and found.text, done.stderr[-3000:]
@@ -173,7 +175,7 @@ def leads_to_its_runs(page: BeautifulSoup, shown: BeautifulSoup, number: pd.Seri
 
 
 def test_every_finding_is_its_file(report, page):
-    found = json.loads((report / "findings.json").read_text())
+    found = json.loads((report / "findings.json").read_text(encoding="utf-8"))
     sections = page.find_all(class_="finding")
     assert len(sections) == len(found) > (8 if page.find(id="table_3") else 6)
     for finding, section in zip(found, sections, strict=True):

@@ -73,7 +73,7 @@ def edited(tmp_path, key: str, value: object):
     for part in path:
         place = place.setdefault(part, {})
     place[last] = value
-    (tmp_path / "edited.yaml").write_text(yaml.safe_dump({"extends": "fashion"} | layer))
+    (tmp_path / "edited.yaml").write_text(yaml.safe_dump({"extends": "fashion"} | layer), encoding="utf-8")
     return tmp_path
 
 
@@ -98,13 +98,13 @@ def test_a_study_that_does_not_exist_is_named_with_those_that_do():
 
 
 def test_a_key_that_stands_twice_is_an_error(tmp_path):
-    (tmp_path / "twice.yaml").write_text("title: a\ntitle: b\n")
+    (tmp_path / "twice.yaml").write_text("title: a\ntitle: b\n", encoding="utf-8")
     with pytest.raises(ParamsError, match="'title' stands twice"):
         load_study("twice", tmp_path)
 
 
 def test_broken_yaml_names_the_file(tmp_path):
-    (tmp_path / "broken.yaml").write_text("a: [1, 2\n")
+    (tmp_path / "broken.yaml").write_text("a: [1, 2\n", encoding="utf-8")
     with pytest.raises(ParamsError, match=r"broken.yaml: line 2: not valid YAML"):
         load_study("broken", tmp_path)
 
@@ -137,10 +137,10 @@ def test_the_choice_of_the_study_is_checked(tmp_path, content, words):
     assert chosen_study() == "fashion"
     shutil.copy("params/fashion.yaml", tmp_path)
     if content is not None:
-        (tmp_path / "study.yaml").write_text(content)
+        (tmp_path / "study.yaml").write_text(content, encoding="utf-8")
     with pytest.raises(ParamsError, match=words):
         chosen_study(tmp_path)
 
 
 def test_the_editors_schema_is_up_to_date():
-    assert Path("params/schema.json").read_text() == schema(), "run: python workflow/planning/schema.py"
+    assert Path("params/schema.json").read_text(encoding="utf-8") == schema(), "run: python workflow/planning/schema.py"

@@ -11,7 +11,7 @@ from planning.studies import plan_study
 from planning.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "docs/params.md").read_text()
+PAGE = (ROOT / "docs/params.md").read_text(encoding="utf-8")
 SCHEMA = Study.model_json_schema()
 STUDIES = sorted(path.stem for path in ROOT.glob("params/*.yaml") if path.stem != "study")
 PHASES = "(teachers|students|adaptation|finetuning)"
@@ -61,7 +61,7 @@ def paths(content: object, above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_key_of_a_params_file_is_in_the_page(study):
-    keys = paths(yaml.safe_load((ROOT / f"params/{study}.yaml").read_text())) - {("extends",)}
+    keys = paths(yaml.safe_load((ROOT / f"params/{study}.yaml").read_text(encoding="utf-8"))) - {("extends",)}
     assert keys and [".".join(path) for path in sorted(keys) if not described(path)] == []
 
 
@@ -107,7 +107,7 @@ def folder(tmp_path_factory):
 def names(folder: Path, text: str) -> dict[str, str]:
     """Name of each planned job of a study that extends fashion -> digest."""
     text = text if text.startswith("{") else "{" + text + "}"
-    (folder / "edited.yaml").write_text(yaml.safe_dump({"extends": "fashion"} | yaml.safe_load(text)))
+    (folder / "edited.yaml").write_text(yaml.safe_dump({"extends": "fashion"} | yaml.safe_load(text)), encoding="utf-8")
     return {job.name: digest for digest, job in plan_study("edited", folder).jobs.items()}
 
 
@@ -131,7 +131,7 @@ def test_where_the_images_lie_renames_nothing(folder, monkeypatch):
 def test_a_params_file_opens_with_what_it_yields_on_what_and_in_how_long(study, monkeypatch):
     """Its numbers of jobs and trainings are the plan's."""
     monkeypatch.chdir(ROOT)
-    head = re.match(r"(#.*\n)+", Path(f"params/{study}.yaml").read_text())[0]
+    head = re.match(r"(#.*\n)+", Path(f"params/{study}.yaml").read_text(encoding="utf-8"))[0]
     assert re.search(r"^# Yields .*\n(#   .*\n)*# On .*\n(#   .*\n)*# In ", head, re.MULTILINE), head
     jobs = plan_study(study).jobs.values()
     planned = {"jobs": len(jobs), "trainings": sum(job.kind == "train" for job in jobs)}

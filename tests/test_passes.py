@@ -269,7 +269,7 @@ def params(tmp_path, monkeypatch) -> Path:
     shutil.copytree(ROOT / "params", tmp_path / "params")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("planning.params.file_problems", lambda study: iter(()))
-    with (tmp_path / "params/smoke.yaml").open("a") as file:
+    with (tmp_path / "params/smoke.yaml").open("a", encoding="utf-8") as file:
         file.write(PASSES)
     return tmp_path / "params/smoke.yaml"
 
@@ -293,7 +293,9 @@ def test_a_pass_holds_the_unfinished_runs_of_a_stream_and_the_caches_that_they_r
 
 
 def test_a_pass_may_wait_for_its_caches(params):
-    params.write_text(params.read_text().replace('"deit-s/*"]', '"deit-s/*"], caches: false'))
+    params.write_text(
+        params.read_text(encoding="utf-8").replace('"deit-s/*"]', '"deit-s/*"], caches: false'), encoding="utf-8"
+    )
     plan = plan_study("smoke")
     (small,) = (job for job in plan_passes(plan).values() if job.name == "passes/small-0")
     assert not small.resolved().caches and len(small.execution.folders["teacher-logits"]) == 2
@@ -303,7 +305,7 @@ def test_a_pass_may_wait_for_its_caches(params):
 def test_a_pass_changes_no_name(params):
     with_passes = plan_study("smoke")
     plan_passes(with_passes)
-    params.write_text(params.read_text().removesuffix(PASSES))
+    params.write_text(params.read_text(encoding="utf-8").removesuffix(PASSES), encoding="utf-8")
     assert with_passes.jobs.keys() == plan_study("smoke").jobs.keys()
 
 
@@ -324,7 +326,9 @@ def test_what_is_finished_is_left_out_and_one_run_is_no_pass(params):
 
 
 def test_a_run_that_needs_another_of_the_pass_is_trained_later(params):
-    params.write_text(params.read_text().replace('["deit-ti/*", "deit-s/*"]', '["deit-*"]'))
+    params.write_text(
+        params.read_text(encoding="utf-8").replace('["deit-ti/*", "deit-s/*"]', '["deit-*"]'), encoding="utf-8"
+    )
     plan = plan_study("smoke")
     for job in plan_passes(plan).values():
         names = runs_of(job, plan)
@@ -344,7 +348,10 @@ def test_a_run_that_needs_another_of_the_pass_is_trained_later(params):
     ],
 )
 def test_a_mistake_in_passes_is_one_message(params, line, words):
-    params.write_text(params.read_text().removesuffix(PASSES) + f"\nexecution:\n  passes:\n    {line}\n")
+    params.write_text(
+        params.read_text(encoding="utf-8").removesuffix(PASSES) + f"\nexecution:\n  passes:\n    {line}\n",
+        encoding="utf-8",
+    )
     with pytest.raises(ParamsError, match=re.escape(words)):
         plan_passes(plan_study("smoke"))
 
@@ -353,7 +360,7 @@ def test_a_mistake_in_passes_is_one_message(params, line, words):
 @pytest.mark.long
 def test_a_study_with_passes_has_the_results_of_one_without(project, tmp_path):
     clone = copy_of_project(tmp_path / "clone")
-    with (clone / "params/smoke.yaml").open("a") as file:
+    with (clone / "params/smoke.yaml").open("a", encoding="utf-8") as file:
         file.write(PASSES)
     output = snakemake(clone, "--", "students")
     assert re.search(r"train_pass +2", output), output[-3000:]
@@ -362,6 +369,6 @@ def test_a_study_with_passes_has_the_results_of_one_without(project, tmp_path):
     assert len(weights) > 10 and shards
     for name in (*weights, *shards):
         assert (clone / name).read_bytes() == (project / name).read_bytes(), name
-    log = next(clone.glob("results/smoke/logs/students/deit-ti/hard*/**/*.log")).read_text()
+    log = next(clone.glob("results/smoke/logs/students/deit-ti/hard*/**/*.log")).read_text(encoding="utf-8")
     assert "finished by another job" in log
     assert "Nothing to be done" in snakemake(clone, "--", "students")

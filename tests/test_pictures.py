@@ -63,7 +63,7 @@ def test_the_views_are_those_of_the_stream_with_the_teachers_answers(runs):
 
 def test_classes_have_names_where_the_data_have_some(tmp_path):
     assert pictures.class_names(tmp_path, 2) == ["class 0", "class 1"]
-    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    (tmp_path / "classes.txt").write_text("cat\ndog\n", encoding="utf-8")
     assert pictures.class_names(tmp_path, 2) == ["cat", "dog"]
     assert pictures.class_names(tmp_path, 3) == ["class 0", "class 1", "class 2"]
 

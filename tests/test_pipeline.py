@@ -31,9 +31,9 @@ def planned(project: Path, target: str = "all_tables") -> Counter:
 
 def edit(project: Path, file: str, old: str, new: str) -> None:
     path = project / file
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert old in text, f"{old!r} is not in {file}"
-    path.write_text(text.replace(old, new, 1))
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +48,9 @@ def test_every_table_is_rendered(project):
     for table in ("table_1", "table_2", "table_3", "table_4", "table_5", "token_analysis", "accuracy_throughput"):
         for suffix in (".html", ".csv", ".ipynb"):
             assert (report / (table + suffix)).stat().st_size > 100
-    page = (report / "index.html").read_text()
+    page = (report / "index.html").read_text(encoding="utf-8")
     assert "Table 3" in page and "provenance" in page.lower()
-    metrics = json.loads((report / "metrics.json").read_text())
+    metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     for method in ("labels", "soft", "hard", "token_class", "token_distillation", "token_fusion"):
         assert set(metrics["table_3"][method]) >= {"deit-ti", "deit-s", "deit-b", "deit-b-finetuned"}
     for teacher in ("deit-b", "regnety-4gf", "regnety-16gf"):
@@ -59,12 +59,12 @@ def test_every_table_is_rendered(project):
 
 def test_every_job_left_a_log_a_benchmark_and_a_recipe(project):
     results = project / "results/smoke"
-    rows = [line.split(",") for line in (results / "plan.csv").read_text().splitlines()[1:]]
+    rows = [line.split(",") for line in (results / "plan.csv").read_text(encoding="utf-8").splitlines()[1:]]
     for section, kind, _, digest, folder in rows:
         if kind == "report":
             continue
         assert (results / "recipes" / f"{digest}.json").exists()
-        assert json.loads((project / folder / "provenance.json").read_text())["seconds"] >= 0
+        assert json.loads((project / folder / "provenance.json").read_text(encoding="utf-8"))["seconds"] >= 0
         place = folder.removeprefix("results/smoke/")
         assert (results / "logs" / f"{place}.log").exists(), section
         assert (results / "benchmarks" / f"{place}.tsv").exists()
@@ -99,7 +99,7 @@ def test_an_edited_student_is_trained_alone_and_an_older_report_comes_back_witho
 
 def test_comments_plan_nothing_and_constants_plan_the_trainings(project):
     edit(project, "src/deit/losses.py", '"""', '"""Reworded. ')
-    with (project / "src/deit/losses.py").open("a") as file:
+    with (project / "src/deit/losses.py").open("a", encoding="utf-8") as file:
         file.write("\n# A comment.\n")
     assert not planned(project)
     edit(project, "src/deit/losses.py", "teacher_loss) / 2", "teacher_loss) / 3")
@@ -146,7 +146,11 @@ def test_a_job_reads_its_recipe_and_not_the_params(project):
     """Params edited while a job waits, even to nonsense, do not reach it, although it parses the Snakefile then."""
     sheet = next(iter(project.glob("results/smoke/tokens/deit-ti/token*/*/*-*")))
     shutil.rmtree(sheet)
-    plan = [line for line in (project / "results/smoke/plan.csv").read_text().splitlines() if sheet.name[-10:] in line]
+    plan = [
+        line
+        for line in (project / "results/smoke/plan.csv").read_text(encoding="utf-8").splitlines()
+        if sheet.name[-10:] in line
+    ]
     assert plan
     edit(project, "params/smoke.yaml", "extends: fashion", "extends: nonsense")
     output = snakemake(

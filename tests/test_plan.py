@@ -27,7 +27,7 @@ def edited(tmp_path: Path, study: str, layer: dict):
     """The plan of a study with some keys changed, under the study's own name."""
     shutil.copytree("params", tmp_path / "params")
     (tmp_path / "params" / f"{study}.yaml").rename(tmp_path / "params" / "before.yaml")
-    (tmp_path / "params" / f"{study}.yaml").write_text(yaml.safe_dump({"extends": "before"} | layer))
+    (tmp_path / "params" / f"{study}.yaml").write_text(yaml.safe_dump({"extends": "before"} | layer), encoding="utf-8")
     return plan_study(study, tmp_path / "params")
 
 
@@ -250,7 +250,7 @@ def test_two_temperatures_need_all_logits(tmp_path):
         names(plan_study("fashion"), "teacher_logits")
     )
     (tmp_path / "params" / "fashion.yaml").write_text(
-        yaml.safe_dump({"extends": "before", "teacher_logits": {"soft": "top-k", "k": 3}} | layer)
+        yaml.safe_dump({"extends": "before", "teacher_logits": {"soft": "top-k", "k": 3}} | layer), encoding="utf-8"
     )
     with pytest.raises(
         ParamsError, match=r"teacher_logits.soft: .* one temperature only, and there are soft 3, warm 5"
@@ -266,4 +266,4 @@ def test_recipes_are_written_once_and_listed(tmp_path, monkeypatch):
     assert set(files) == set(plan.jobs)
     plan.write({})
     assert files == {path.stem: path.stat().st_mtime_ns for path in (tmp_path / "results/smoke/recipes").iterdir()}
-    assert len((tmp_path / "results/smoke/plan.csv").read_text().splitlines()) == len(plan.jobs) + 1
+    assert len((tmp_path / "results/smoke/plan.csv").read_text(encoding="utf-8").splitlines()) == len(plan.jobs) + 1

@@ -18,12 +18,12 @@ def study(tmp_path, monkeypatch):
     root = tmp_path / "results/tiny"
     rows = [("students", "train", name, name * 10, f"results/tiny/students/{name}-{name * 10}") for name in "abcd"]
     (root / "logs/students").mkdir(parents=True)
-    (root / "plan.csv").write_text(HEADER + "\n".join(",".join(row) for row in rows))
+    (root / "plan.csv").write_text(HEADER + "\n".join(",".join(row) for row in rows), encoding="utf-8")
     (root / "students/a-aaaaaaaaaa").mkdir(parents=True)
     (root / "students/a-aaaaaaaaaa/provenance.json").touch()
-    (root / "logs/students/b-bbbbbbbbbb.log").write_text(EPOCH)
+    (root / "logs/students/b-bbbbbbbbbb.log").write_text(EPOCH, encoding="utf-8")
     assert run_lock.take(root / "locks/bbbbbbbbbb")
-    (root / "logs/students/c-cccccccccc.log").write_text("FloatingPointError: epoch 2\n")
+    (root / "logs/students/c-cccccccccc.log").write_text("FloatingPointError: epoch 2\n", encoding="utf-8")
     return root
 
 
@@ -39,7 +39,7 @@ def test_the_log_of_a_run_that_a_pass_trains_is_in_its_own_folder(study):
     partial = study / "students/d-dddddddddd.partial"
     partial.mkdir()
     look = "epoch 3/30  validation accuracy class 71.20 %, fusion 72.00 %  on 5000 images\n"
-    (partial / "log.txt").write_text(f"2030-01-01 00:00:00 {EPOCH}2030-01-01 00:00:09 {look}")
+    (partial / "log.txt").write_text(f"2030-01-01 00:00:00 {EPOCH}2030-01-01 00:00:09 {look}", encoding="utf-8")
     assert run_lock.take(study / "locks/dddddddddd")
     told = next(line for line in progress.report("tiny") if "students/d" in line)
     assert "  running  students/d" in told
@@ -65,7 +65,7 @@ def test_slurms_lines_are_understood(tmp_path, monkeypatch):
         "PENDING|6|(Resources)|0:00|30:00|rule_predict_wildcards_tiny_y_bbbbbbbbbb",
     ]
     script = tmp_path / "squeue"
-    script.write_text("#!/bin/sh\ncat <<'END'\n" + "\n".join(lines) + "\nEND\n")
+    script.write_text("#!/bin/sh\ncat <<'END'\n" + "\n".join(lines) + "\nEND\n", encoding="utf-8")
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert progress.slurm_jobs() == {

@@ -51,7 +51,7 @@ def trained(root: Path, loss: str) -> Path:
 
 def publish(folder: Path, output: Path) -> subprocess.CompletedProcess:
     words = [sys.executable, ROOT / "workflow", "publish", folder, "--output", output]
-    return subprocess.run(list(map(str, words)), capture_output=True, text=True, cwd=ROOT, env=os.environ)
+    return subprocess.run(list(map(str, words)), capture_output=True, encoding="utf-8", cwd=ROOT, env=os.environ)
 
 
 @pytest.mark.parametrize("loss", ["labels", "token"])
@@ -64,11 +64,11 @@ def test_a_run_becomes_a_folder_for_a_hub(tmp_path, loss):
     net = create_model(f"local-dir:{output}", pretrained=True).eval()
     assert tiny.same(net.state_dict(), read_weights(folder / "weights.safetensors"))
     assert resolve_model_data_config(net)["crop_pct"] == CROP
-    text = (output / "README.md").read_text()
+    text = (output / "README.md").read_text(encoding="utf-8")
     front, body = text.split("---\n")[1:3]
     assert yaml.safe_load(front)["library_name"] == "timm" and yaml.safe_load(front)["datasets"] == ["random"]
     readings = ("class", "distillation", "fusion", "fusion_logits") if loss == "token" else ("class",)
-    metrics = json.loads((output / "metrics.json").read_text())
+    metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     assert [row["reading"] for row in metrics] == list(readings)
     (sheet,) = (tmp_path / "study/predictions").iterdir()
     run = read_result(folder).job.name.partition("/")[2]
@@ -79,13 +79,15 @@ def test_a_run_becomes_a_folder_for_a_hub(tmp_path, loss):
     assert ("head_dist" in body) == (loss == "token")
     for path in output.glob("*.*"):
         if path.suffix != ".safetensors":
-            assert str(tmp_path) not in path.read_text() and f'"{platform.node()}"' not in path.read_text(), path
+            assert str(tmp_path) not in path.read_text(
+                encoding="utf-8"
+            ) and f'"{platform.node()}"' not in path.read_text(encoding="utf-8"), path
 
 
 def test_the_cards_lines_read_both_heads(tmp_path):
     folder = trained(tmp_path / "study", "token")
     publish(folder, tmp_path / "hub")
-    code = (tmp_path / "hub/README.md").read_text().split("```python\n")[1:]
+    code = (tmp_path / "hub/README.md").read_text(encoding="utf-8").split("```python\n")[1:]
     names = {"views": torch.randn(3, 1, tiny.PIXELS, tiny.PIXELS)}
     for block in code:
         exec(block.partition("```")[0].replace("local-dir:.", f"local-dir:{tmp_path / 'hub'}"), names)

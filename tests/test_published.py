@@ -153,7 +153,7 @@ def test_the_hub_is_asked_by_name(tmp_path, monkeypatch):
     save_file(random_weights(LABELS), tmp_path / "model.safetensors")
     asked = []
     monkeypatch.setattr(published, "download_from_hf", lambda *names: asked.append(names) or tmp_path / names[1])
-    source = json.loads((imported(tmp_path, LABELS, hub="timm/x@main") / "source.json").read_text())
+    source = json.loads((imported(tmp_path, LABELS, hub="timm/x@main") / "source.json").read_text(encoding="utf-8"))
     assert asked == [("timm/x@main", "model.safetensors")]
     assert source["hub"] == "timm/x@main" and len(source["sha256"]) == 64
 

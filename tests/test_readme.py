@@ -16,7 +16,7 @@ from rule_files import FILES, rules_of
 from deit.tables.titles import title
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 MARKDOWN = [
     *ROOT.glob("*.md"),
     *(path for part in ("workflow", "src", "tests", "docs") for path in (ROOT / part).rglob("*.md")),
@@ -26,7 +26,7 @@ REPORT = ROOT / "reports/published/fashion-full"
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_relative_link_leads_somewhere(path):
-    links = re.findall(r"\[[^\]\n]*\]\(([^)\s]+)\)", path.read_text())
+    links = re.findall(r"\[[^\]\n]*\]\(([^)\s]+)\)", path.read_text(encoding="utf-8"))
     files = [link.partition("#")[0] for link in links if not re.match(r"\w+:|#", link)]
     assert files
     assert [file for file in files if not (path.parent / file).exists()] == []
@@ -51,7 +51,7 @@ def test_there_are_snippets_for_a_student_a_teacher_a_single_run_and_longer_ones
 def test_a_snippet_is_a_valid_study_with_runs_of_its_own(name, fashion, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     shutil.copy("params/fashion.yaml", tmp_path)
-    (tmp_path / f"{name}.yaml").write_text(SNIPPETS[name])
+    (tmp_path / f"{name}.yaml").write_text(SNIPPETS[name], encoding="utf-8")
     assert yaml.safe_load(SNIPPETS[name])["extends"] == "fashion"
     assert set(plan_study(name, tmp_path).runs.values()) - set(fashion.runs.values())
 
@@ -59,7 +59,7 @@ def test_a_snippet_is_a_valid_study_with_runs_of_its_own(name, fashion, tmp_path
 def test_a_new_student_written_into_the_study_trains_nothing_but_itself(fashion, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     shutil.copy("params/fashion.yaml", tmp_path)
-    (tmp_path / "medium.yaml").write_text(SNIPPETS["medium"])
+    (tmp_path / "medium.yaml").write_text(SNIPPETS["medium"], encoding="utf-8")
     after = plan_study("medium", tmp_path)
     trained = {job.name for digest, job in after.jobs.items() if digest not in fashion.jobs and job.kind == "train"}
     assert len(trained) == 4 * 3 and all(name.startswith("students/deit-m/") for name in trained)
@@ -67,10 +67,10 @@ def test_a_new_student_written_into_the_study_trains_nothing_but_itself(fashion,
 
 
 def test_the_checksums_are_those_that_the_study_declares():
-    declared = yaml.safe_load((ROOT / "params/fashion.yaml").read_text())["data"]
+    declared = yaml.safe_load((ROOT / "params/fashion.yaml").read_text(encoding="utf-8"))["data"]
     splits = [declared["training"], declared["evaluation"]["test"]["split"]]
     expected = {(split["files"][part], split["md5"][part]) for split in splits for part in ("images", "labels")}
-    text = (ROOT / "workflow/resources/fashion-mnist/README.md").read_text()
+    text = (ROOT / "workflow/resources/fashion-mnist/README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| \[([\w.-]+)\].*`([0-9a-f]{32})` \|$", text, re.MULTILINE)) == expected
 
 
@@ -97,7 +97,9 @@ def test_the_drawing_is_the_plan(fashion):
     assert closure(drawn) == closure(planned)
 
 
-ROOMS = re.search(r"^```text\n(Snakefile.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)[1]
+ROOMS = re.search(
+    r"^```text\n(Snakefile.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)[1]
 
 
 @pytest.mark.parametrize("house", ["workflow", "src/deit"])
@@ -109,7 +111,7 @@ def test_the_rooms_are_the_folders(house):
 
 @pytest.mark.parametrize("room", ["planning", "jobs", "commands"])
 def test_a_room_imports_what_is_drawn(room):
-    texts = "".join(path.read_text() for path in (ROOT / "workflow" / room).glob("*.py"))
+    texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / room).glob("*.py"))
     imported = set(re.findall(r"^ *(?:from|import) (planning|jobs|commands|deit)\b", texts, re.MULTILINE)) - {room}
     drawn = re.search(rf"^  {room}/.*; imports (.*)$", ROOMS, re.MULTILINE)[1].replace("src/deit", "deit")
     assert set(drawn.split(", ")) == imported
@@ -166,7 +168,9 @@ FINDINGS = README.partition("<!-- verdicts -->")[2].partition("## Two commands")
 
 @pytest.mark.parametrize(("report", "number"), [(REPORT, 0), (REPORT.with_name("fashion-ablation"), 1)])
 def test_the_first_screen_counts_the_verdicts_of_the_published_reports(report, number):
-    verdicts = Counter(finding["verdict"] for finding in json.loads((report / "findings.json").read_text()))
+    verdicts = Counter(
+        finding["verdict"] for finding in json.loads((report / "findings.json").read_text(encoding="utf-8"))
+    )
     counts = re.findall(r"(\d+) hold, (\d+)\s+are contradicted and (\d+)\s+are undecided", FINDINGS)[number]
     assert [int(count) for count in counts] == [verdicts[v] for v in ("holds", "contradicted", "undecided")]
 
@@ -175,7 +179,7 @@ def test_every_interval_of_the_first_screen_is_one_of_a_published_report():
     """Rounded as there; a loss may be told as a positive number."""
     shown = set()
     for report in (REPORT, REPORT.with_name("fashion-ablation")):
-        for finding in json.loads((report / "findings.json").read_text()):
+        for finding in json.loads((report / "findings.json").read_text(encoding="utf-8")):
             for one in finding["comparisons"]:
                 shown |= {(f"{one['low']:.1f}", f"{one['high']:.1f}"), (f"{-one['high']:.1f}", f"{-one['low']:.1f}")}
     told = re.findall(r"\[(−?[\d.]+), (−?[\d.]+)\]", FINDINGS)

@@ -214,7 +214,7 @@ def test_a_params_file_may_ask_for_every_row(tmp_path, monkeypatch):
     """Of single runs (optimiser, EMA), of a model (dropout, initialisation, stochastic depth) and of all views."""
     monkeypatch.chdir(ROOT)
     shutil.copy("params/fashion.yaml", tmp_path)
-    (tmp_path / "ablation.yaml").write_text(PARAMS)
+    (tmp_path / "ablation.yaml").write_text(PARAMS, encoding="utf-8")
     plan = plan_study("ablation", tmp_path)
     recipes = {job.name: job.resolved() for job in plan.jobs.values() if job.kind == "train"}
     averaged = {name for name, recipe in recipes.items() if recipe.optimisation.ema_decay}

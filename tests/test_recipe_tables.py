@@ -271,10 +271,10 @@ def test_the_notebook_of_the_epochs_figure_runs(sheets, tmp_path):
     command = [sys.executable, ROOT / "workflow/jobs/render.py", "--recipe", path, "--predictions", *sheets]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
-        [*map(str, command), "--output", str(output)], env=environment, cwd=ROOT, capture_output=True, text=True
+        [*map(str, command), "--output", str(output)], env=environment, cwd=ROOT, capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr
     assert {file.suffix for file in output.glob("epochs.*")} == {".ipynb", ".html", ".csv", ".tex", ".png", ".svg"}
-    assert "8 epochs" in (output / "epochs.html").read_text()
+    assert "8 epochs" in (output / "epochs.html").read_text(encoding="utf-8")
     assert by_key(tables.load(output))["longer_training"].verdict == "holds"
     assert len(pd.read_csv(output / "epochs.csv")) == 9

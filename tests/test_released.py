@@ -100,7 +100,7 @@ def place(tmp_path_factory):
     gone = {key: None for key in PUBLISHED if key.endswith("384")}
     missing = {"deit-b/token/384": None, "deit-b/token/256": "the published one was trained for 1000 epochs"}
     released = {"source": "files", "weights": write_weights(folder / "weights") | gone, "missing": missing}
-    (folder / "params/miniature.yaml").write_text(yaml.safe_dump(STUDY | {"released": released}))
+    (folder / "params/miniature.yaml").write_text(yaml.safe_dump(STUDY | {"released": released}), encoding="utf-8")
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -115,7 +115,7 @@ def place(tmp_path_factory):
 def snakemake(folder: Path, study: str, *arguments: str) -> str:
     command = [sys.executable, "-m", "snakemake", "--profile", "local", "--config", f"study={study}", *arguments]
     environment = ENVIRONMENT | {key: os.environ[key] for key in ("IMAGENET", "DEIT_WEIGHTS") if key in os.environ}
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    run = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", env=environment)
     assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
     return run.stdout + run.stderr
 
@@ -181,9 +181,9 @@ def test_where_weights_come_from_names_them_and_where_they_lie_does_not(place, m
     shutil.copytree(place / "weights", place / "elsewhere")
     monkeypatch.setenv("DEIT_WEIGHTS", str(place / "elsewhere"))
     assert plan_study("miniature").jobs.keys() == before
-    content = yaml.safe_load((place / "params/miniature.yaml").read_text())
+    content = yaml.safe_load((place / "params/miniature.yaml").read_text(encoding="utf-8"))
     content["released"]["weights"]["deit-b/token/224"]["sha256"] = "12345678"
-    (place / "params/other.yaml").write_text(yaml.safe_dump(content))
+    (place / "params/other.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     new = {job.name for digest, job in plan_study("other").jobs.items() if digest not in before}
     assert {name for name in new if name.startswith("released/")} == {
         "released/deit-b/token-from-regnety-16gf/224/seed0"
@@ -252,12 +252,12 @@ def test_the_student_of_1000_epochs_stands_in_its_own_row(study):
     assert longer == [f"{student}-1000-epochs" for student in students]
     assert [table.at[(row, "imagenet"), "ours"] >= 0 for row in longer] == [False, False, False, True]
     assert [table.at[(row, "imagenet"), "paper"] for row in longer] == [76.6, 82.6, 84.2, 85.2]
-    page = Path("reports/miniature/index.html").read_text()
+    page = Path("reports/miniature/index.html").read_text(encoding="utf-8")
     assert "DeiT-B⚗ ↑, 1000 epochs" in page
 
 
 def test_the_page_says_that_nothing_was_trained_and_whence_the_weights_are(study):
-    page = Path("reports/miniature/index.html").read_text()
+    page = Path("reports/miniature/index.html").read_text(encoding="utf-8")
     assert "9 networks with published weights; none was trained here" in page and "training_curves" not in page
     assert "deit_base_patch16_224-b5f2ef4d.pth" in page and "Seeds" not in page and str(Path.cwd()) not in page
 
@@ -307,7 +307,7 @@ def test_seeds_and_longer_trainings_are_checked(tmp_path):
 def refusal(tmp_path: Path, layer: dict, key: str) -> str:
     """The line by which a study that extends `released` is refused."""
     shutil.copytree(ROOT / "params", tmp_path / "params", dirs_exist_ok=True)
-    (tmp_path / "params/edited.yaml").write_text(yaml.safe_dump({"extends": "released"} | layer))
+    (tmp_path / "params/edited.yaml").write_text(yaml.safe_dump({"extends": "released"} | layer), encoding="utf-8")
     with pytest.raises(ParamsError) as error:
         load_study("edited", tmp_path / "params")
     (line,) = [line for line in str(error.value).splitlines() if f".yaml: {key}: " in line]

@@ -20,9 +20,11 @@ def report(folder: Path, accuracies: dict[str, tuple[float, float, int]], verdic
         (row, "deit-ti", mean, std if n > 1 else None, n, 1000, 70, 0) for row, (mean, std, n) in accuracies.items()
     ]
     pd.DataFrame(cells, columns=COLUMNS).to_csv(folder / "table_3.csv", index=False)
-    (folder / "metrics.json").write_text("{}")
-    (folder / "provenance-0123456789.json").write_text("{}")
-    (folder / "findings.json").write_text(json.dumps([{"claim": "Hard beats soft.", "verdict": verdict}]))
+    (folder / "metrics.json").write_text("{}", encoding="utf-8")
+    (folder / "provenance-0123456789.json").write_text("{}", encoding="utf-8")
+    (folder / "findings.json").write_text(
+        json.dumps([{"claim": "Hard beats soft.", "verdict": verdict}]), encoding="utf-8"
+    )
     return folder
 
 
@@ -66,7 +68,7 @@ def test_without_a_report_the_command_says_what_to_run(tmp_path, monkeypatch):
 def test_publishing_replaces_the_former_report_and_refuses_an_unfinished_one(tmp_path):
     fresh, published = report(tmp_path / "reports/demo", {"hard": (70.0, 1.0, 3)}), tmp_path / "published/demo"
     published.mkdir(parents=True)
-    (published / "old.csv").write_text("")
+    (published / "old.csv").write_text("", encoding="utf-8")
     publish_report.publish_report(fresh, published)
     assert {path.name for path in published.iterdir()} == {path.name for path in fresh.iterdir()}
     (fresh / "provenance-0123456789.json").unlink()
@@ -81,5 +83,7 @@ def test_git_ignores_a_runs_own_report_and_keeps_the_published_ones():
 
     assert ignored("reports/fashion/index.html") and ignored("reports/smoke/metrics.json")
     assert not ignored("reports/published/fashion/index.html")
-    tracked = subprocess.run(["git", "ls-files", "reports"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files", "reports"], cwd=ROOT, capture_output=True, encoding="utf-8"
+    ).stdout.split()
     assert tracked and all(path.startswith("reports/published/") for path in tracked)

@@ -23,7 +23,7 @@ RENDERED = ("table_3", "token_analysis")
 def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}/src{os.pathsep}{ROOT}/workflow"}
     command = [sys.executable, ROOT / "workflow/jobs" / script, *arguments]
-    return subprocess.run(list(map(str, command)), env=environment, cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(list(map(str, command)), env=environment, cwd=ROOT, capture_output=True, encoding="utf-8")
 
 
 class Published:
@@ -38,8 +38,8 @@ class Published:
         self.recipe = self.report_recipe()
         self.output.mkdir(parents=True)
         for stale in ("provenance-0000000000.json", "table_9.csv"):
-            (self.output / stale).write_text("old")
-        (self.output / "notes.txt").write_text("somebody's")
+            (self.output / stale).write_text("old", encoding="utf-8")
+        (self.output / "notes.txt").write_text("somebody's", encoding="utf-8")
         self.publish(self.tables)
 
     def table(self, name: str, recipe: recipes.Table) -> Path:
@@ -69,11 +69,11 @@ class Published:
     def plan(self) -> None:
         lines = ["phase,kind,name,digest,folder"]
         for folder in [*(f for section in self.results.values() for f in section), *self.tables]:
-            job = Job.model_validate_json((folder / "recipe.json").read_text())
+            job = Job.model_validate_json((folder / "recipe.json").read_text(encoding="utf-8"))
             section, _, name = job.name.partition("/")
             lines.append(f"{section},{job.kind},{name},{job.digest},{folder}")
         lines.append(f"teacher_logits,cache,pruned,ffffffffff,{self.root}/teacher_logits/pruned-ffffffffff")
-        (self.root / "plan.csv").write_text("\n".join(lines) + "\n")
+        (self.root / "plan.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def report_recipe(self) -> Path:
         page = recipes.Report(
@@ -108,9 +108,9 @@ def test_an_executed_notebook_shows_the_table_and_no_temporary_folder(published)
     (path,) = published.root.glob("tables/table_3-*/table_3.ipynb")
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert "74.5" in text and ".partial" not in text and "papermill" not in notebook.metadata
-    assert "± 3.7" in path.with_suffix(".html").read_text()
+    assert "± 3.7" in path.with_suffix(".html").read_text(encoding="utf-8")
 
 
 def test_a_table_rendered_twice_is_the_same_files(published, tmp_path):
@@ -136,7 +136,7 @@ def test_render_refuses_inputs_that_were_not_planned(published):
 
 
 def test_the_page_is_complete_and_stands_alone(published):
-    page = (published.output / "index.html").read_text()
+    page = (published.output / "index.html").read_text(encoding="utf-8")
     assert "A &lt;demo&gt;" in page
     for table in study.tables():
         assert f'id="{table}"' in page
@@ -151,7 +151,7 @@ def test_the_page_is_complete_and_stands_alone(published):
 def test_every_link_of_the_page_leads_to_a_file(published):
     import re
 
-    links = re.findall(r'href="([^"]+)"', (published.output / "index.html").read_text())
+    links = re.findall(r'href="([^"]+)"', (published.output / "index.html").read_text(encoding="utf-8"))
     assert len(links) > 20
     files = [link for link in links if not link.startswith(("#", "data:"))]
     assert len(files) > 20 and [link for link in files if not (published.output / link).exists()] == []
@@ -161,11 +161,11 @@ def test_old_files_go_and_foreign_files_stay(published):
     names = {path.name for path in published.output.iterdir()}
     assert "table_9.csv" not in names and "notes.txt" in names
     assert [name for name in names if name.startswith("provenance-")] == [f"provenance-{published.job.digest}.json"]
-    assert "secret-host" not in "".join(path.read_text() for path in published.output.glob("*.json"))
+    assert "secret-host" not in "".join(path.read_text(encoding="utf-8") for path in published.output.glob("*.json"))
 
 
 def test_provenance_sums_the_time_of_each_phase(published):
-    made = json.loads((published.output / f"provenance-{published.job.digest}.json").read_text())
+    made = json.loads((published.output / f"provenance-{published.job.digest}.json").read_text(encoding="utf-8"))
     phases = {phase["phase"]: phase for phase in made["phases"]}
     assert phases["teachers"] == {"phase": "teachers", "jobs": 4, "seconds": 4 * 12.5}
     assert phases["teacher_logits"]["seconds"] == 0  # pruned
@@ -174,7 +174,7 @@ def test_provenance_sums_the_time_of_each_phase(published):
 
 
 def test_metrics_stand_beside_the_page(published):
-    metrics = json.loads((published.output / "metrics.json").read_text())
+    metrics = json.loads((published.output / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["table_3"]["token_fusion"]["deit-b-finetuned"] == 84.2
     assert metrics["table_2"]["deit-b"]["teacher"] == 77.0
     assert metrics["token_analysis"]["layer_4"]["deit-ti/token"] == 0.9
@@ -202,13 +202,12 @@ def test_a_damaged_prediction_is_refused_and_the_former_report_stays(published):
 
 
 def test_findings_stand_beside_the_page(published):
-    found = json.loads((published.output / "findings.json").read_text())
+    found = json.loads((published.output / "findings.json").read_text(encoding="utf-8"))
     hard = next(finding for finding in found if finding["key"] == "hard_over_none")
     assert hard["table"] == "table_3" and hard["unit"] == "points" and hard["comparisons"][0]["n"] == 2
-    assert (
-        round(hard["comparisons"][0]["ours"], 6) == 4.3
-        and "NaN" not in (published.output / "findings.json").read_text()
-    )
+    assert round(hard["comparisons"][0]["ours"], 6) == 4.3 and "NaN" not in (
+        published.output / "findings.json"
+    ).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (119.6, "2 min 00 s"), (3900, "1 h 05 min")])

@@ -81,7 +81,7 @@ def test_every_bit_of_the_record_is_under_its_seal(tmp_path_factory, position, b
 
 
 def test_a_file_that_was_not_published_is_not_read(folder):
-    (folder / "extra.csv").write_text("a\n")
+    (folder / "extra.csv").write_text("a\n", encoding="utf-8")
     assert "not among the files that were published" in refusal(lambda: read_result(folder).file("extra.csv"))
 
 
@@ -117,9 +117,11 @@ def test_an_interrupted_folder_begins_anew_unless_it_is_kept(tmp_path):
 
 
 def test_a_result_that_was_finished_meanwhile_stays(folder):
-    before = (folder / "provenance.json").read_text()
+    before = (folder / "provenance.json").read_text(encoding="utf-8")
     made(folder, content=dict.fromkeys(CONTENT, b"later"))
-    assert (folder / "provenance.json").read_text() == before and not folder.with_name("result.partial").exists()
+    assert (folder / "provenance.json").read_text(encoding="utf-8") == before and not folder.with_name(
+        "result.partial"
+    ).exists()
     read_result(folder).verify()
 
 

@@ -17,7 +17,7 @@ def fake_slurm(tmp_path, monkeypatch):
     def answer(text: str, status: int = 0) -> None:
         script = tmp_path / "bin/squeue"
         script.parent.mkdir(exist_ok=True)
-        script.write_text(f"#!/bin/sh\necho '{text}' >&{2 if status else 1}\nexit {status}\n")
+        script.write_text(f"#!/bin/sh\necho '{text}' >&{2 if status else 1}\nexit {status}\n", encoding="utf-8")
         script.chmod(0o755)
         monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
 
@@ -27,7 +27,7 @@ def fake_slurm(tmp_path, monkeypatch):
 def lock(folder: Path, **changes) -> Path:
     """A lock of this process, changed."""
     path = folder / "a"
-    Path(f"{path}.1.json").write_text(json.dumps(run_lock.myself() | changes))
+    Path(f"{path}.1.json").write_text(json.dumps(run_lock.myself() | changes), encoding="utf-8")
     return path
 
 
@@ -99,7 +99,7 @@ def test_of_three_that_take_one_lock_in_any_order_one_holds_it(tmp_path, monkeyp
         (tmp_path / str(number)).mkdir()
         path = tmp_path / str(number) / "a"
         if stale:
-            Path(f"{path}.1.json").write_text("{}")
+            Path(f"{path}.1.json").write_text("{}", encoding="utf-8")
         assert len(stepper.run(path, order)) == 1, order
     assert number + 1 == {3: 1680, 2: 90}[steps]
 

@@ -29,7 +29,7 @@ from smoke_study import copy_of_project
 
 ROOT = Path(__file__).resolve().parent.parent
 LAB = ROOT / "tests/slurm"
-LOW = yaml.safe_load((ROOT / "params/smoke.yaml").read_text())["resolutions"]["pretraining"]
+LOW = yaml.safe_load((ROOT / "params/smoke.yaml").read_text(encoding="utf-8"))["resolutions"]["pretraining"]
 TRAININGS = ("train_teacher", "adapt_teacher", "distil_student", "finetune")
 ON_GPUS = (*TRAININGS, "cache_teacher_logits")
 # One training of these studies is disturbed; the state is saved about every second.
@@ -67,7 +67,7 @@ def cluster() -> Iterator[dict[str, str]]:
         missing = "Slurm is not installed (Debian, Ubuntu: apt-get install slurm-wlm munge)"
         pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # not below pytest's folder, which is closed to munged
-    up = subprocess.run([LAB / "up", folder], capture_output=True, text=True)
+    up = subprocess.run([LAB / "up", folder], capture_output=True, encoding="utf-8")
     try:
         assert up.returncode == 0, up.stderr
         settings = dict(word.split("=", 1) for word in shlex.split(up.stdout)[1:])
@@ -79,7 +79,7 @@ def cluster() -> Iterator[dict[str, str]]:
 
 
 def answer(cluster: dict, *command: str, cwd: Path | None = None) -> str:
-    return subprocess.run(command, env=cluster, cwd=cwd, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, env=cluster, cwd=cwd, check=True, capture_output=True, encoding="utf-8").stdout
 
 
 def jobs(cluster: dict) -> dict[str, dict[str, str]]:
@@ -119,7 +119,7 @@ def command(study: str, *arguments: str) -> list[str]:
 @contextmanager
 def snakemake_meanwhile(cluster: dict, project: Path, *words: str) -> Iterator[subprocess.Popen]:
     """A Snakemake that runs meanwhile; its output is in snakemake.txt."""
-    with (project / "snakemake.txt").open("w") as output:
+    with (project / "snakemake.txt").open("w", encoding="utf-8") as output:
         process = subprocess.Popen(words, cwd=project, env=cluster, stdout=output, stderr=output)
         try:
             yield process
@@ -132,7 +132,7 @@ def snakemake_meanwhile(cluster: dict, project: Path, *words: str) -> Iterator[s
 def finished(process: subprocess.Popen, project: Path) -> str:
     """What Snakemake printed, once it has ended well."""
     status = process.wait(1800)
-    text = (project / "snakemake.txt").read_text()
+    text = (project / "snakemake.txt").read_text(encoding="utf-8")
     assert status == 0, text[-6000:]
     return text
 
@@ -151,7 +151,7 @@ def project(tmp_path_factory) -> Path:
     """A clone with the studies above."""
     folder = copy_of_project(tmp_path_factory.mktemp("clone"))
     for name, text in STUDIES.items():
-        (folder / f"params/{name}.yaml").write_text(text)
+        (folder / f"params/{name}.yaml").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -168,7 +168,7 @@ def test_the_paper_is_planned_without_slurm_and_without_images(project):
     environment = {key: value for key, value in os.environ.items() if key not in ("IMAGENET", "SLURM_CONF")}
     environment["PATH"] = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     words = ["snakemake", "--profile", "slurm", "-n", "all_tables"]
-    output = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
+    output = subprocess.run(words, cwd=project, env=environment, capture_output=True, encoding="utf-8")
     assert output.returncode == 0, output.stderr[-3000:]
     text = output.stdout + output.stderr
     assert "study=imagenet" in text and re.search(r"distil_student +15", text)
@@ -182,12 +182,14 @@ def test_a_job_on_a_node_runs_with_the_python_that_runs_snakemake(cluster, tmp_p
     clone, tools = copy_of_project(tmp_path / "clone"), Path(sys.executable).parent
     other = tmp_path / "bin/python"
     other.parent.mkdir()
-    other.write_text("#!/bin/sh\necho another python >&2\nexit 1\n")
+    other.write_text("#!/bin/sh\necho another python >&2\nexit 1\n", encoding="utf-8")
     other.chmod(0o755)
     folders = [folder for folder in cluster["PATH"].split(":") if Path(folder) != tools]
     environment = cluster | {"PATH": ":".join([str(other.parent), *folders])}
     _, *words = command("smoke", "--until", "prepare_data", "--", "data")
-    run = subprocess.run([tools / "snakemake", *words], cwd=clone, env=environment, capture_output=True, text=True)
+    run = subprocess.run(
+        [tools / "snakemake", *words], cwd=clone, env=environment, capture_output=True, encoding="utf-8"
+    )
     assert run.returncode == 0, (run.stdout + run.stderr)[-3000:]
     assert list(clone.glob("results/smoke/data/*/provenance.json"))
 
@@ -215,7 +217,7 @@ def test_the_smoke_study_ends_in_tables_and_again_submits_nothing(smoke, cluster
     assert set(last.values()) == {"COMPLETED"}
     known = set(jobs(cluster))
     again = subprocess.run(
-        command("smoke", "--", "all_tables"), cwd=project, env=cluster, capture_output=True, text=True
+        command("smoke", "--", "all_tables"), cwd=project, env=cluster, capture_output=True, encoding="utf-8"
     )
     assert "Nothing to be done" in again.stdout + again.stderr
     assert set(jobs(cluster)) == known
@@ -239,7 +241,7 @@ def test_every_job_asked_for_what_its_plan_and_the_profile_say(smoke, project, m
 
 @in_cluster
 def test_jobs_that_share_a_node_see_different_gpus(smoke, project):
-    logs = "\n".join(path.read_text() for path in (project / "results/smoke/logs").rglob("*.log"))
+    logs = "\n".join(path.read_text(encoding="utf-8") for path in (project / "results/smoke/logs").rglob("*.log"))
     seen = dict(re.findall(r"^job (\d+) on \w+, CUDA_VISIBLE_DEVICES=(\S+?):", logs, re.MULTILINE))
     assert len(seen) >= 10
     spans = [(smoke[job]["NodeList"], smoke[job]["StartTime"], smoke[job]["EndTime"], job) for job in seen]
@@ -259,12 +261,12 @@ def test_dvc_repro_goes_through_slurm_where_the_profile_says_so(smoke, cluster, 
     shutil.copytree(ROOT / ".dvc", project / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
     for name in (".dvcignore", "dvc.yaml"):
         shutil.copy(ROOT / name, project)
-    (project / "params/study.yaml").write_text("study: smoke\n")
+    (project / "params/study.yaml").write_text("study: smoke\n", encoding="utf-8")
     (tokens,) = project.glob("results/smoke/tokens/deit-ti/two-class-tokens/*/*")
     shutil.rmtree(tokens)
     known = set(jobs(cluster))
     environment = cluster | {"SNAKEMAKE_PROFILE": "slurm"}
-    run = subprocess.run(["dvc", "repro"], cwd=project, env=environment, capture_output=True, text=True)
+    run = subprocess.run(["dvc", "repro"], cwd=project, env=environment, capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     (job,) = set(jobs(cluster)) - known
     assert digest_of(jobs(cluster)[job]) == tokens.name[-10:] and (tokens / "tokens.json").exists()
@@ -304,7 +306,7 @@ class Training:
 
     def log(self, job: str) -> str:
         """What a job printed, over all its starts."""
-        return Path(self.jobs()[job]["StdOut"]).read_text()
+        return Path(self.jobs()[job]["StdOut"]).read_text(encoding="utf-8")
 
     def under_way(self) -> str:
         """Waits until a state is saved; the job that trains."""
@@ -340,7 +342,7 @@ def undisturbed(cluster, project) -> Callable[[str], str]:
         if key not in known:
             shutil.rmtree(one.output, ignore_errors=True)
             words = ["snakemake", "--profile", "local", "--config", f"study={one.study}", "--", one.target]
-            run = subprocess.run(words, cwd=project, env=cluster, capture_output=True, text=True)
+            run = subprocess.run(words, cwd=project, env=cluster, capture_output=True, encoding="utf-8")
             assert run.returncode == 0, run.stderr[-3000:]
             known[key] = one.weights()
         return known[key]
@@ -418,12 +420,12 @@ def test_params_edited_while_a_job_is_queued_do_not_reach_it(training, cluster, 
     partitions("down")
     with one.start() as process:
         job = until(lambda: next((job for job in one.jobs() if state(cluster, job) == "PENDING"), None))
-        params.write_text(STUDIES["edited"].replace("epochs: 3", "epochs: 4"))
+        params.write_text(STUDIES["edited"].replace("epochs: 3", "epochs: 4"), encoding="utf-8")
         partitions("up")
         assert process.wait(300) != 0
-    assert "params/ or code were edited meanwhile" in (project / "snakemake.txt").read_text()
+    assert "params/ or code were edited meanwhile" in (project / "snakemake.txt").read_text(encoding="utf-8")
     assert state(cluster, job) == "COMPLETED" and len(one.losses()) == 3
-    assert json.loads((one.output / "recipe.json").read_text())["recipe"]["optimisation"]["epochs"] == 3
+    assert json.loads((one.output / "recipe.json").read_text(encoding="utf-8"))["recipe"]["optimisation"]["epochs"] == 3
 
 
 @in_cluster
@@ -431,16 +433,16 @@ def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, partition
     """The result would bear the name of other code."""
     one = training("short")
     losses = project / "src/deit/losses.py"
-    code = losses.read_text()
+    code = losses.read_text(encoding="utf-8")
     partitions("down")
     with one.start("--retries", "0") as process:
         job = until(lambda: next((job for job in one.jobs() if state(cluster, job) == "PENDING"), None))
-        losses.write_text(code + "\nEDITED = True\n")
+        losses.write_text(code + "\nEDITED = True\n", encoding="utf-8")
         try:
             partitions("up")
             assert process.wait(300) != 0
         finally:
-            losses.write_text(code)
+            losses.write_text(code, encoding="utf-8")
     assert "code that was edited after this job was planned: src/deit/losses.py" in one.log(job)
     assert not one.output.exists()
 
@@ -531,7 +533,7 @@ def test_two_processes_and_two_nodes_train_the_same_run(training, undisturbed):
     assert record["NumNodes"] == "2" and "rank 0 of 2" in two.log(record["JobId"])
     assert one.weights() == two.weights()
     assert abs(one.losses() - alone).max() < 0.05 and abs(one.losses() - alone)[0] < 1e-4
-    assert json.loads((two.output / "recipe.json").read_text())["execution"]["nodes"] == 2
+    assert json.loads((two.output / "recipe.json").read_text(encoding="utf-8"))["execution"]["nodes"] == 2
 
 
 # Several runs in one job ----------------------------------------------------------------------------------------------
@@ -568,15 +570,15 @@ class Pass(Training):
 def test_a_pass_that_is_stopped_and_killed_ends_in_the_results_of_separate_jobs(cluster, project, monkeypatch):
     """Told to end when it has trained one run, and killed when it has filled one cache, which it then leaves out."""
     params = project / "params/together.yaml"
-    params.write_text(STUDIES["together"] + PASS)
+    params.write_text(STUDIES["together"] + PASS, encoding="utf-8")
     one = Pass(cluster, project, "together", plan_of(project, "together", monkeypatch))
-    params.write_text(STUDIES["together"])
+    params.write_text(STUDIES["together"], encoding="utf-8")
     answer(cluster, "snakemake", "--profile", "local", "--config", "study=together", "--", *one.targets, cwd=project)
     separate = one.digests()
     for section in ("students", "teacher_logits"):
         shutil.rmtree(project / "results/together" / section)
 
-    params.write_text(STUDIES["together"] + PASS)
+    params.write_text(STUDIES["together"] + PASS, encoding="utf-8")
     words = command("together", "--set-resources", "train_pass:gpu=1", "--", *one.targets)
     labels = next(job for job in one.runs if "/labels/" in job.name)
     with snakemake_meanwhile(cluster, project, *words) as process:
@@ -600,5 +602,5 @@ def test_a_pass_that_is_stopped_and_killed_ends_in_the_results_of_separate_jobs(
     assert one.own_jobs().keys() == {job.digest for job in (*one.runs, *one.caches)}
     for record in one.own_jobs().values():
         assert record["JobState"] == "COMPLETED" and "TresPerJob" not in record and record["Partition"] == "cpu"
-        text = Path(record["StdOut"]).read_text()
+        text = Path(record["StdOut"]).read_text(encoding="utf-8")
         assert "finished by another job" in text and "epoch " not in text

@@ -23,13 +23,13 @@ CHECKS = {
 
 @pytest.mark.parametrize("command", CHECKS.values(), ids=CHECKS)
 def test_style(command):
-    run = subprocess.run([TOOLS / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run([TOOLS / command[0], *command[1:]], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_commits_are_checked_by_these_linters_at_their_pinned_versions():
-    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
-    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
     installed = {hook["id"]: hook["additional_dependencies"] for hook in local["hooks"]}
     assert installed == {hook: [f"{tool}=={pins[tool]}"] for hook, (tool, *_words) in CHECKS.items() if hook != "types"}
     for hook in local["hooks"]:

@@ -305,8 +305,8 @@ def test_a_changed_byte_is_refused_when_its_epoch_begins(copied, tmp_path):
 
 
 def test_a_foreign_digest_of_the_same_parameters_is_refused(copied, tmp_path):
-    manifest = json.loads((copied / "manifest.json").read_text())
-    (copied / "manifest.json").write_text(json.dumps({**manifest, "stream": "0" * 10}))
+    manifest = json.loads((copied / "manifest.json").read_text(encoding="utf-8"))
+    (copied / "manifest.json").write_text(json.dumps({**manifest, "stream": "0" * 10}), encoding="utf-8")
     assert "the code that makes the views" in refused([copied], training_job(tmp_path, "hard").resolved())
 
 

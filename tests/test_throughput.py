@@ -89,7 +89,7 @@ def test_one_job_measures_all_models_in_order(tmp_path):
     }
     job = Job(kind="throughput", name="throughput", recipe=recipe, behaviour={})
     measure_throughput(job, tmp_path / "measured")
-    with (tmp_path / "measured" / "throughput.csv").open() as file:
+    with (tmp_path / "measured" / "throughput.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["label"] for row in rows] == list(models)
     assert tuple(rows[0]) == COLUMNS

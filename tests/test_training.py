@@ -102,7 +102,9 @@ def test_a_run_folder_tells_its_story(tmp_path, root, caplog):
 def test_the_log_has_a_line_an_epoch(tmp_path, root, caplog):
     caplog.set_level("INFO", "deit")
     run(training_job(root), tmp_path / "run")
-    lines = [line for line in (tmp_path / "run" / "log.txt").read_text().splitlines() if " epoch " in line]
+    lines = [
+        line for line in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8").splitlines() if " epoch " in line
+    ]
     assert len(lines) == 2
     for part in ("epoch 2/2", "loss", "accuracy", "learning rate", "im/s", "0 h 0 min 0 s left"):
         assert part in lines[1]
@@ -326,7 +328,7 @@ def equal(left: dict, right: dict) -> bool:
 
 
 def rows_of(folder: Path) -> list[dict]:
-    with (folder / "history.csv").open() as file:
+    with (folder / "history.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -346,7 +348,11 @@ def test_skipped_steps_are_counted_over_interruptions_and_logged(tmp_path, root,
         run(allowing[1], tmp_path / "1")
     weights = run(allowing[2], tmp_path / "2")
     assert same(weights, run(allowing[2], tmp_path / "undisturbed"))
-    assert [line for line in (tmp_path / "2/log.txt").read_text().splitlines() if "1 steps skipped: not finite" in line]
+    assert [
+        line
+        for line in (tmp_path / "2/log.txt").read_text(encoding="utf-8").splitlines()
+        if "1 steps skipped: not finite" in line
+    ]
 
 
 def test_running_statistics_move_once_a_step_towards_the_mean_of_the_groups(tmp_path, root):
@@ -370,7 +376,7 @@ def test_ranks_that_cannot_share_a_batch_are_refused(tmp_path, root):
 def command(job: Job, folder: Path, launcher: tuple[str, ...] = ()) -> list[str]:
     """The command line that trains `job` into folder/run, its recipe and data folder written."""
     recipe = folder / f"{job.digest}.json"
-    recipe.write_text(job.model_dump_json())
+    recipe.write_text(job.model_dump_json(), encoding="utf-8")
     paths = {"recipe": recipe, "data": folder / "prepared", "resume": folder / "resume", "output": folder / "run"}
     flags = [f"--{name}={path}" for name, path in paths.items()]
     return [sys.executable, *launcher, "-m", "deit.commands.train", *flags]
@@ -381,7 +387,7 @@ def with_data(job: Job, folder: Path) -> Job:
     data = Job(kind="data", name="data", recipe={}, behaviour={})
     prepared = manifest_of(PreparingData(training=job.resolved().data, evaluation_sets={}), job.execution.data_root)
     with new_folder(folder / "prepared", data) as partial:
-        (partial / "manifest.json").write_text(json.dumps(prepared))
+        (partial / "manifest.json").write_text(json.dumps(prepared), encoding="utf-8")
     return job.model_copy(update={"inputs": {**job.inputs, "data": data.digest}})
 
 
@@ -397,9 +403,9 @@ def test_kill_9_and_the_same_command_again(tmp_path, root):
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
-    again = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    again = subprocess.run(line, env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=120)
     assert again.returncode == 0, again.stderr
-    assert "resumed after" in (tmp_path / "run" / "log.txt").read_text()
+    assert "resumed after" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
     assert not (tmp_path / "resume").exists()
     assert same(checkpoints.read_weights(tmp_path / "run" / "weights.safetensors"), run(job, tmp_path / "undisturbed"))
 
@@ -408,7 +414,7 @@ def test_two_ranks_learn_what_one_does(tmp_path, root):
     job = with_data(training_job(root, model=REGNETY, optimisation=SGD), tmp_path)
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     ended = subprocess.run(
-        command(job, tmp_path, torchrun), env=ENVIRONMENT, capture_output=True, text=True, timeout=120
+        command(job, tmp_path, torchrun), env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=120
     )
     assert ended.returncode == 0, ended.stderr
     alone = run(job, tmp_path / "alone")
@@ -464,7 +470,7 @@ def test_a_bad_read_on_one_rank_starts_no_rank_afresh(tmp_path, interrupted, mon
         run(interrupted, tmp_path / "run", place=place)
 
     assert on_two_ranks(tmp_path, work) == ["", ""]
-    assert "resumed after 2 optimiser steps" in (tmp_path / "run/log.txt").read_text()
+    assert "resumed after 2 optimiser steps" in (tmp_path / "run/log.txt").read_text(encoding="utf-8")
     assert close(checkpoints.read_weights(tmp_path / "run/weights.safetensors"), run(interrupted, tmp_path / "alone"))
 
 
@@ -495,7 +501,7 @@ def test_a_damaged_state_ends_all_ranks_and_the_one_before_serves_all(tmp_path, 
     assert f"{latest}: damaged" in first and f"{previous}: damaged" in first and second == "1"
     previous.write_bytes(whole)
     assert on_two_ranks(tmp_path, work) == ["", ""]
-    log = (tmp_path / "run/log.txt").read_text()
+    log = (tmp_path / "run/log.txt").read_text(encoding="utf-8")
     assert "the state before it counts" in log and "resumed after 1 optimiser steps" in log
 
 
@@ -542,11 +548,13 @@ def test_two_ranks_are_given_the_time_to_save(tmp_path, root):
     """torchrun's own patience, 30 s, is shortened to 1 s here, and saving takes 2 s."""
     job = with_data(training_job(root, optimisation={"epochs": 100_000}), tmp_path)
     _python, _m, _train, *flags = command(job, tmp_path)
-    (tmp_path / "slow_save.py").write_text(SLOW_SAVE)
+    (tmp_path / "slow_save.py").write_text(SLOW_SAVE, encoding="utf-8")
     environment = {**ENVIRONMENT, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1"}
     environment["PYTHONPATH"] += f":{tmp_path}"
     line = [*launch.torchrun(2), "--standalone", "-m", "slow_save", *flags]
-    process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
+    )
     assert process.stdout.readline() == process.stdout.readline() == "training\n"
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)

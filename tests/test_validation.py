@@ -36,7 +36,7 @@ def validation(root, images: int = IMAGES) -> dict:
 
 
 def rows_of(path) -> list[dict]:
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -117,7 +117,7 @@ def test_rows_are_there_while_a_run_is_trained_and_after_it_was_resumed(tmp_path
     assert seen[STEPS + 1] == {"history.csv": 1, "validation.csv": 1}
     for name in ("history.csv", "validation.csv"):
         assert [row["epoch"] for row in rows_of(tmp_path / "run" / name)] == ["0", "1"]
-    assert "validation accuracy class" in (tmp_path / "run/log.txt").read_text()
+    assert "validation accuracy class" in (tmp_path / "run/log.txt").read_text(encoding="utf-8")
 
 
 def test_missing_images_are_named_before_the_first_step(tmp_path, root):
@@ -130,9 +130,11 @@ def test_missing_images_are_named_before_the_first_step(tmp_path, root):
 @pytest.mark.parametrize(("study", "name"), [("fashion", "test"), ("fashion-validation", "held_out")])
 def test_a_study_watches_held_out_images_or_the_primary_set(tmp_path, monkeypatch, study, name):
     monkeypatch.chdir(ROOT)
-    (tmp_path / "watched.yaml").write_text(f"extends: {study}\nexecution: {{students: {{validate_epochs: 2}}}}\n")
+    (tmp_path / "watched.yaml").write_text(
+        f"extends: {study}\nexecution: {{students: {{validate_epochs: 2}}}}\n", encoding="utf-8"
+    )
     for file in ("fashion.yaml", "fashion-validation.yaml"):
-        (tmp_path / file).write_text((ROOT / "params" / file).read_text())
+        (tmp_path / file).write_text((ROOT / "params" / file).read_text(encoding="utf-8"), encoding="utf-8")
     plan = plan_study("watched", tmp_path)
     watched = [job for job in plan.of_section("students") if job.execution.validation]
     assert watched and all(job.execution.validation.name == name for job in watched)

@@ -29,7 +29,7 @@ tables:
 @pytest.fixture
 def params(tmp_path) -> Path:
     copytree(ROOT / "params", tmp_path / "params")
-    (tmp_path / "params" / "varied.yaml").write_text(STUDY)
+    (tmp_path / "params" / "varied.yaml").write_text(STUDY, encoding="utf-8")
     return tmp_path / "params"
 
 
@@ -95,7 +95,7 @@ def test_the_tables_say_which_runs_stand_in_their_cells(params):
     ],
 )
 def test_what_is_wrong_with_a_variant_is_said_before_anything_runs(params, edit, message):
-    (params / "edited.yaml").write_text(f"extends: varied\n{edit}\n")
+    (params / "edited.yaml").write_text(f"extends: varied\n{edit}\n", encoding="utf-8")
     with pytest.raises(ParamsError) as refused:
         plan_study("edited", params)
     assert message in str(refused.value)
@@ -118,7 +118,7 @@ def test_what_is_wrong_with_a_variant_is_said_before_anything_runs(params, edit,
     ],
 )
 def test_what_would_fail_or_mislead_late_is_said_first(params, edit, message):
-    (params / "edited.yaml").write_text(f"extends: varied\n{edit}\n")
+    (params / "edited.yaml").write_text(f"extends: varied\n{edit}\n", encoding="utf-8")
     with pytest.raises(ParamsError) as refused:
         plan_study("edited", params)
     assert message in str(refused.value)
@@ -128,7 +128,8 @@ def test_published_weights_of_a_run_are_not_those_of_its_variants(params):
     (params / "edited.yaml").write_text(
         "extends: varied\nreleased: {source: hub, weights: {deit-s/labels/15: {hub: some/one}}}\n"
         "tables: {table_1: null, table_2: null, table_3: null, table_4: null, table_5: null, token_analysis: null, "
-        "accuracy_throughput: null, epochs: null}\n"
+        "accuracy_throughput: null, epochs: null}\n",
+        encoding="utf-8",
     )
     plan = plan_study("edited", params)
     assert {run.name for run in plan.runs} == {"deit-s/labels/15/seed0"}

@@ -61,9 +61,9 @@ def edited(made_by: dict[str, str]) -> list[str]:
 def _behaviour(file: str) -> str:
     path = ROOT / file
     if path.suffix == ".py":
-        return behaviour_of_source(path.read_text())
+        return behaviour_of_source(path.read_text(encoding="utf-8"))
     if path.suffix == ".ipynb":
-        return behaviour_of_notebook(path.read_text())
+        return behaviour_of_notebook(path.read_text(encoding="utf-8"))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

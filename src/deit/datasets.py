@@ -442,7 +442,7 @@ def relabelled(images: ImageSet, path: Path, classes: int, key: str) -> Relabell
     """
     if not path.exists():
         raise SystemExit(f"{path}: missing. {RESTORE} ({key}).")
-    labels = json.loads(path.read_text())
+    labels = json.loads(path.read_text(encoding="utf-8"))
     names = [posixpath.basename(images.identity(index)) for index in range(len(images))]
     if len(labels) != len(names) or len(set(names)) != len(names):
         raise SystemExit(

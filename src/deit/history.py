@@ -62,7 +62,7 @@ def validation_line(row: Row, epochs: int) -> str:
 def write_rows(path: Path, columns: tuple[str, ...], rows: tuple[Row, ...]) -> None:
     """As CSV, replacing the file at once: whoever watches a training reads it at any time."""
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="") as file:
+    with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

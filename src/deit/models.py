@@ -94,7 +94,7 @@ def write_config(path: Path, model: Model, mean: tuple[float, ...], std: tuple[f
         "model_args": model.arguments,
         "pretrained_cfg": {"input_size": shape, "fixed_input_size": bool(size_of(model)), **statistics, **layers},
     }
-    path.write_text(json.dumps(config, indent=1) + "\n")
+    path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 
 def token_logits(net: nn.Module, views: Tensor) -> tuple[Tensor, ...]:

@@ -35,7 +35,7 @@ Share = tuple[int, float]
 def class_names(root: Path | str, classes: int) -> list[str]:
     """A name a class: the lines of classes.txt below data.root, or numbers where it is not there."""
     path = located(root) / NAMES
-    names = path.read_text().splitlines() if path.is_file() else []
+    names = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return names if len(names) == classes else [f"class {number}" for number in range(classes)]
 
 

@@ -149,10 +149,10 @@ class Unpublished:
         self.output = Path(output)
         self.folder = self.output.with_name(self.output.name + ".partial")
         recipe, path = job.model_dump_json(indent=1), self.folder / "recipe.json"
-        if not (keep and path.exists() and path.read_text() == recipe):
+        if not (keep and path.exists() and path.read_text(encoding="utf-8") == recipe):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-            path.write_text(recipe)
+            path.write_text(recipe, encoding="utf-8")
         self.made_with, self.start = provenance(), time.perf_counter()
 
     def publish(self, resume: Path | None = None, jobs: int = 1) -> None:
@@ -167,7 +167,7 @@ class Unpublished:
         seconds = (time.perf_counter() - self.start) / jobs
         record = {"seconds": round(seconds, 2), "finished": now(), **self.made_with}
         if resume and (resume / ADOPTED).exists():
-            record["adopted"] = json.loads((resume / ADOPTED).read_text())
+            record["adopted"] = json.loads((resume / ADOPTED).read_text(encoding="utf-8"))
         publish(self.folder, self.output, record)
 
 
@@ -193,7 +193,7 @@ def write_provenance(folder: Path, record: dict) -> None:
     """Writes provenance.json: the record, the sha256 of every other file of the folder, and the seal of both."""
     others = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "provenance.json")
     record = {**record, "files": {str(path.relative_to(folder)): file_digest(path) for path in others}}
-    (folder / "provenance.json").write_text(json.dumps({**record, "seal": seal_of(record)}, indent=1))
+    (folder / "provenance.json").write_text(json.dumps({**record, "seal": seal_of(record)}, indent=1), encoding="utf-8")
 
 
 def sync(path: Path) -> None:
@@ -211,7 +211,9 @@ def now() -> str:
 
 def provenance() -> dict[str, object]:
     """What may change a result without being part of its digest; asked at a job's start, as commits may follow."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, encoding="utf-8"
+    )
     return {
         "git_commit": commit.stdout.strip() or "unknown",
         "host": platform.node(),

@@ -144,7 +144,7 @@ class ShardFolder:
         for shard in self.shards.values():
             self.saved[shard.path.name] = shard.save()
         partial = self.folder / f"{PROGRESS}.partial"
-        with partial.open("w") as file:
+        with partial.open("w", encoding="utf-8") as file:
             json.dump({"manifest": self.manifest, "steps": self.steps, "files": self.saved}, file)
             file.flush()
             os.fsync(file.fileno())
@@ -154,7 +154,9 @@ class ShardFolder:
         """Writes manifest.json, with the digests of the complete shards."""
         self._close()
         shards = {name: saved["sha256"] for name, saved in self.saved.items()}
-        (self.folder / "manifest.json").write_text(json.dumps({**self.manifest, "shards": shards}, indent=1))
+        (self.folder / "manifest.json").write_text(
+            json.dumps({**self.manifest, "shards": shards}, indent=1), encoding="utf-8"
+        )
         (self.folder / PROGRESS).unlink()
 
     def _open(self, epoch: int) -> None:

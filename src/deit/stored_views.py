@@ -39,7 +39,7 @@ class StoredViews(ViewStream):
         # The numbers of the images are all that is needed; their pixels are in the views.
         super().__init__(range(recipe.data.images), recipe.data, recipe.views, recipe.stream_seed)  # pyrefly: ignore[bad-argument-type]
         self.folder = folder
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if manifest["stream"] != stream_digest(recipe.data, recipe.views, recipe.stream_seed):
             raise SystemExit(
                 f"{folder}: holds the views of another stream, or made by other versions of the transforms "

@@ -269,7 +269,7 @@ def read_manifest(folder: Path) -> dict:
     path = folder / "manifest.json"
     if not path.exists():
         raise SystemExit(f"{folder}: no manifest.json, so these are no finished teacher logits. {REMEDY}")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def differing(manifest: dict, recipe: Training, teacher: str | None) -> Iterator[str]:

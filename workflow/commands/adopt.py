@@ -96,7 +96,7 @@ def earlier_results(plan: Plan) -> Predecessors:
     for path in Path("results", plan.name).glob("**/provenance.json"):
         job = readable_job(path.with_name("recipe.json"))
         if job and path.parent.suffix != ".partial" and str(path.parent) not in outputs:
-            results.append((path.parent, json.loads(path.read_text()), job))
+            results.append((path.parent, json.loads(path.read_text(encoding="utf-8")), job))
     return by_name(sorted(results, key=lambda result: result[1]["finished"], reverse=True))
 
 
@@ -118,7 +118,7 @@ def by_name(predecessors: list[tuple[Path, dict, Job]]) -> Predecessors:
 def readable_job(recipe: Path) -> Job | None:
     """The job in a recipe file; None where there is no file, or one that another version of the project wrote."""
     try:
-        return Job.model_validate_json(recipe.read_text())
+        return Job.model_validate_json(recipe.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValidationError):
         return None
 
@@ -132,7 +132,9 @@ def adopted_before(plan: Plan) -> Iterator[tuple[str, str]]:
     for digest, job in plan.jobs.items():
         path = Path(job.execution.output) / "provenance.json"
         if path.exists():
-            yield from ((entry["from"], digest) for entry in json.loads(path.read_text()).get("adopted", []))
+            yield from (
+                (entry["from"], digest) for entry in json.loads(path.read_text(encoding="utf-8")).get("adopted", [])
+            )
 
 
 def listing(candidates: list[Adoption]) -> Iterator[str]:
@@ -188,7 +190,7 @@ def adopt_result(adoption: Adoption, entry: dict) -> None:
     shutil.copytree(adoption.folder, partial, symlinks=True, copy_function=os.link)
     for name in ("recipe.json", "provenance.json"):
         (partial / name).unlink()  # a link: to write into it would change the former result
-    (partial / "recipe.json").write_text(adoption.after.model_dump_json(indent=1))
+    (partial / "recipe.json").write_text(adoption.after.model_dump_json(indent=1), encoding="utf-8")
     publish(partial, output, former.record | {"adopted": [*former.record.get("adopted", []), entry]})
 
 
@@ -205,7 +207,7 @@ def adopt_state(adoption: Adoption, entry: dict) -> None:
         raise SystemExit(f"{before.folder}: the saved state has gone; see what is left without --because.")
     after.folder.mkdir(exist_ok=True)
     path = before.folder / ADOPTED
-    records = json.loads(path.read_text()) if path.exists() else []
-    (after.folder / ADOPTED).write_text(json.dumps([*records, entry], indent=1))
+    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    (after.folder / ADOPTED).write_text(json.dumps([*records, entry], indent=1), encoding="utf-8")
     after.save(state)
     shutil.rmtree(before.folder)

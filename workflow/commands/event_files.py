@@ -23,7 +23,7 @@ def write_events(study: Path) -> list[Path]:
     """
     if not (study / "plan.csv").exists():
         raise SystemExit(f"{study}/plan.csv is missing: nothing was started yet. Known studies are in params/.")
-    with (study / "plan.csv").open() as file:
+    with (study / "plan.csv").open(encoding="utf-8") as file:
         trainings = [row for row in csv.DictReader(file) if row["kind"] == "train"]
     shutil.rmtree(study / "tensorboard", ignore_errors=True)
     folders = []
@@ -40,7 +40,7 @@ def write_events(study: Path) -> list[Path]:
 def rows_of(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

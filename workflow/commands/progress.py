@@ -26,7 +26,7 @@ def slurm_jobs() -> dict[str, str]:
     if not shutil.which("squeue"):
         return {}
     command = ["squeue", "--me", "--noheader", "--states=PENDING,RUNNING,COMPLETING", "--format=%T|%i|%R|%M|%l|%k"]
-    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    lines = subprocess.run(command, capture_output=True, encoding="utf-8").stdout.splitlines()
     jobs = {}
     for state, job, where, used, limit, comment in (line.split("|", 5) for line in lines):
         detail = f"{where}, {used} of {limit}" if state != "PENDING" else where.strip("()")
@@ -66,7 +66,7 @@ def log_of(folder: Path, study: Path) -> tuple[Path, str]:
     rules = study / "logs" / folder.relative_to(study).with_suffix(".log")
     logs = [path for path in (own, rules) if path.exists() and path.stat().st_size]
     log = max(logs, key=lambda path: path.stat().st_mtime, default=rules)
-    return log, log.read_text(errors="replace") if logs else ""
+    return log, log.read_text(errors="replace", encoding="utf-8") if logs else ""
 
 
 def latest(text: str) -> str:
@@ -83,7 +83,7 @@ def report(study: str) -> Iterator[str]:
     root = Path("results") / study
     if not (root / "plan.csv").exists():
         raise SystemExit(f"{root}/plan.csv is missing: nothing was started yet. Known studies are in params/.")
-    rows = list(csv.DictReader((root / "plan.csv").open()))
+    rows = list(csv.DictReader((root / "plan.csv").open(encoding="utf-8")))
     jobs = slurm_jobs()
     states = [(*state_of(row, root, jobs), row) for row in rows]
     counts = {name: sum(state == name for state, _, _ in states) for name in ("finished", *ORDER, "waiting")}

@@ -57,8 +57,8 @@ def publish(run: Result, output: Path) -> None:
     record |= {"name": run.job.name, "digest": run.job.digest, "sha256": run.sha256[WEIGHTS]}
     record |= {"evaluated_by": sheet.job.digest, "inputs": run.job.inputs, "behaviour": run.job.behaviour}
     for name, content in {"recipe": run.job.recipe, "metrics": metrics, "provenance": record}.items():
-        (partial / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    (partial / "README.md").write_text(card(run, sheet, metrics, record))
+        (partial / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (partial / "README.md").write_text(card(run, sheet, metrics, record), encoding="utf-8")
     partial.rename(output)
 
 

@@ -139,4 +139,6 @@ def verdicts_that_changed(fresh: Path, published: Path) -> list[str]:
 def verdicts(report: Path) -> dict[str, str]:
     """Claim -> verdict."""
     path = report / "findings.json"
-    return {one["claim"]: one["verdict"] for one in json.loads(path.read_text())} if path.exists() else {}
+    return (
+        {one["claim"]: one["verdict"] for one in json.loads(path.read_text(encoding="utf-8"))} if path.exists() else {}
+    )

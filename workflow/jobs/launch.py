@@ -54,7 +54,7 @@ def main() -> None:
 
 def why_not(made_by: Path, digest: str) -> str:
     """What the pass of a result says of it."""
-    reason = json.loads((made_by / "outcome.json").read_text()).get(digest)
+    reason = json.loads((made_by / "outcome.json").read_text(encoding="utf-8")).get(digest)
     return f"{reason or 'not made'}. Its pass trained the others; to try again as it is, delete {made_by}."
 
 
@@ -100,7 +100,7 @@ def on_nodes(arguments: argparse.Namespace) -> list[str]:
 
 
 def output_of(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout.strip()
 
 
 if __name__ == "__main__":

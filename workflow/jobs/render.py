@@ -72,7 +72,7 @@ def render(job: Job, recipe: Path, inputs: list[Path], output: Path) -> None:
         settle(executed, folder, output)
         nbformat.write(executed, folder / f"{name}.ipynb")
         body, _ = HTMLExporter(template_name="basic").from_notebook_node(executed)
-        (folder / f"{name}.html").write_text(PAGE.format(title=escape(name), body=body))
+        (folder / f"{name}.html").write_text(PAGE.format(title=escape(name), body=body), encoding="utf-8")
 
 
 def execute(notebook: Path, output: Path, parameters: dict) -> nbformat.NotebookNode:

@@ -92,7 +92,7 @@ def publish(
         figures.save(figure, output, "findings")
     curves = training_curves(list(networks.values()), output)
     content = Content(job.resolved(), shown, found, cells, runs, seen, made, output, curves)
-    (output / "index.html").write_text(page(content, plan))
+    (output / "index.html").write_text(page(content, plan), encoding="utf-8")
     write(output / f"provenance-{job.digest}.json", made)
 
 
@@ -105,7 +105,7 @@ def clear(output: Path) -> None:
 
 
 def write(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def copy(folder: Path, output: Path) -> None:

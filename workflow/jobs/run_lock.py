@@ -40,7 +40,7 @@ def take(lock: Path) -> bool:
     if is_alive(text):
         return False
     mine = lock.with_name(f"{lock.name}.{socket.gethostname()}.{os.getpid()}")
-    with mine.open("w") as file:
+    with mine.open("w", encoding="utf-8") as file:
         file.write(json.dumps(myself()))
         file.flush()
         os.fsync(file.fileno())  # a number that is taken names its holder, also after a power failure
@@ -67,7 +67,7 @@ def last(lock: Path) -> tuple[int, str]:
 
 def text_of(path: Path) -> str | None:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
 
@@ -110,7 +110,7 @@ def is_alive(text: str) -> bool:
 def start_of(pid: int) -> str:
     """When a process of this host started, in ticks since boot; empty where it is gone (or waits to be reaped)."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return ""
     return "" if fields[0] == "Z" else fields[19]
@@ -120,7 +120,7 @@ def state_of(job: str) -> str:
     """Slurm's state of a job: empty where Slurm has forgotten it, RUNNING where Slurm does not answer."""
     command = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        answer = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return "RUNNING"
     if answer.returncode and "Invalid job id" not in answer.stderr:

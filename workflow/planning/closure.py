@@ -23,7 +23,7 @@ def _imports(module: str) -> tuple[str, ...]:
     """The modules of ours that `module` imports itself, at its top or inside functions, sorted."""
     names = set()
     package = module if _path(module).name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(_path(module).read_text())):
+    for node in ast.walk(ast.parse(_path(module).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

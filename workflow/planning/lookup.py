@@ -99,7 +99,7 @@ class Lookup:
         if not self.plan:
             return
         words = [sys.executable, "-c", PLAN_TODAY, self.study]
-        today = subprocess.run(words, capture_output=True, text=True)
+        today = subprocess.run(words, capture_output=True, encoding="utf-8")
         if set(today.stdout.split()) != self.plan.jobs.keys():
             raise WorkflowError(
                 "All jobs ended well, but params/ or code were edited meanwhile. The results are those of what stood "
@@ -125,7 +125,7 @@ class Lookup:
         path = self.path(digest)
         if not path.exists():
             raise ValueError(f"{digest} is not in the plan of the study '{self.study}'; ask for all_tables.")
-        return Job.model_validate_json(path.read_text())
+        return Job.model_validate_json(path.read_text(encoding="utf-8"))
 
     def recipe(self, wildcards) -> str:
         return str(self.path(wildcards.digest))

@@ -24,7 +24,7 @@ RAN_OUT = re.compile(
 def asked_memory(first: int, digest: str, attempt: int) -> int:
     """MB; `first` is the first attempt's. Looks at the attempts since then, of this call of Snakemake."""
     earlier = earlier_logs(digest)[-(attempt - 1) :] if attempt > 1 else []
-    out = sum(bool(RAN_OUT.search(log.read_text(errors="replace"))) for log in earlier)
+    out = sum(bool(RAN_OUT.search(log.read_text(errors="replace", encoding="utf-8"))) for log in earlier)
     return int(first * min(1 + GROWTH * out, MOST))
 
 

@@ -324,12 +324,12 @@ class Plan:
         for digest, job in self.jobs.items():
             section, _, name = job.name.partition("/")
             rows.append((section, job.kind, name or section, digest, job.execution.output))
-        with (root / "plan.csv").open("w", newline="") as file:
+        with (root / "plan.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def _write_if_changed(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text() != text:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
         partial = path.with_suffix(".partial")
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
         partial.rename(path)

@@ -43,7 +43,7 @@ def refuse_to_compute_again(study: str, jobs: list[Job]) -> None:
 
 def recorded_folders(study: str, lock: Path = Path("dvc.lock")) -> dict[str, str]:
     """Folder below results/<study>/ -> the hash under which DVC keeps its listing."""
-    stages = yaml.safe_load(lock.read_text()).get("stages", {}) if lock.exists() else {}
+    stages = yaml.safe_load(lock.read_text(encoding="utf-8")).get("stages", {}) if lock.exists() else {}
     outs = [out for stage in stages.values() for out in stage.get("outs", [])]
     return {out["path"]: out["md5"] for out in outs if out["path"].startswith(f"results/{study}/") and "md5" in out}
 
@@ -53,12 +53,12 @@ def listing(md5: str) -> set[str] | None:
     path = cache() / "files" / "md5" / md5[:2] / md5[2:]
     if not path.exists():
         return None
-    files = [Path(entry["relpath"]) for entry in json.loads(path.read_text())]
+    files = [Path(entry["relpath"]) for entry in json.loads(path.read_text(encoding="utf-8"))]
     return {str(place) for file in files for place in (file, *file.parents)}
 
 
 def cache() -> Path:
     """DVC's cache, which a user may have moved."""
     command = [sys.executable, "-m", "dvc", "cache", "dir"]  # `dvc` itself may not be in PATH
-    folder = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    folder = subprocess.run(command, capture_output=True, encoding="utf-8").stdout.strip()
     return Path(folder or ".dvc/cache")

@@ -24,5 +24,5 @@ def schema() -> str:
 
 
 if __name__ == "__main__":
-    (ROOT / "params" / "schema.json").write_text(schema())
-    (ROOT / "docs" / "params.md").write_text(page())
+    (ROOT / "params" / "schema.json").write_text(schema(), encoding="utf-8")
+    (ROOT / "docs" / "params.md").write_text(page(), encoding="utf-8")

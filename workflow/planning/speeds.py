@@ -51,7 +51,7 @@ def model_of(job: Job) -> str:
 def read_speeds(path: Path) -> list[Speed]:
     """The rows of a table. Raises SystemExit that names file, line and remedy where it is not one."""
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
     except (OSError, ValueError) as error:
         raise SystemExit(f"{path}: not a table of speeds ({error}). {REMEDY}") from error

@@ -48,7 +48,7 @@ def compare_tokens(job: Job, weights: Path, output: Path, manifest: dict | None 
         layers, count = layer_cosines(net, batches(first, device, execution.workers))
         comparison = {"run": recipe.run.run, "input_cosine": input_cosine(net), "layers": layers, "images": count}
         log.info("%s", comparison)
-        (folder / "tokens.json").write_text(json.dumps(comparison, indent=1) + "\n")
+        (folder / "tokens.json").write_text(json.dumps(comparison, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def import_weights(job: Job, output: Path) -> None:
     with new_folder(output, job) as folder:
         save_weights(folder / WEIGHTS, net.state_dict())
         write_config(folder / CONFIG, recipe.model, recipe.mean, recipe.std)
-        (folder / SOURCE).write_text(json.dumps(source, indent=1) + "\n")
+        (folder / SOURCE).write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

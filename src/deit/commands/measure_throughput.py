@@ -27,7 +27,7 @@ def measure_throughput(job: Job, output: Path) -> None:
     """Fills the folder `output`; one row a model."""
     recipe = job.resolved()
     device = set_up_torch(job.execution)
-    with new_folder(output, job) as folder, (folder / "throughput.csv").open("w", newline="") as file:
+    with new_folder(output, job) as folder, (folder / "throughput.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         for label, model in recipe.models.items():

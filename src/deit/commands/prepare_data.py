@@ -28,7 +28,7 @@ def prepare_data(job: Job, output: Path) -> None:
         manifest = manifest_of(job.resolved(), job.execution.data_root)
         for name, split in manifest["splits"].items():
             log.info("%s: %d images of %d classes", name, split["images"], len(split["classes"]))
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def main() -> None:
         with new_folder(arguments.output, job) if place.writes else nullcontext() as folder:
             outcome = train_members(job, place, arguments.recipe.parent, arguments.resume)
             if place.writes:
-                (folder / "outcome.json").write_text(json.dumps(outcome, indent=1))
+                (folder / "outcome.json").write_text(json.dumps(outcome, indent=1), encoding="utf-8")
 
 
 def members(digests: tuple[str, ...], recipes: Path) -> list[Job]:

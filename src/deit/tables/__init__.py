@@ -70,8 +70,8 @@ def save(table: PaperTable, folder: str | Path) -> None:
     for name, frame in ((table.name, table.frame), (f"{table.name}_comparisons", table.comparisons)):
         if len(frame) or name == table.name:
             frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
-    (folder / f"{table.name}.tex").write_text(table_latex(table.recipe, table.frame, table.notes))
-    (folder / "notes.json").write_text(json.dumps(table.notes, indent=1, ensure_ascii=False))
+    (folder / f"{table.name}.tex").write_text(table_latex(table.recipe, table.frame, table.notes), encoding="utf-8")
+    (folder / "notes.json").write_text(json.dumps(table.notes, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def load(folder: str | Path) -> PaperTable:

@@ -59,8 +59,8 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
     with matplotlib.rc_context(STYLE):
         figure.savefig(svg, metadata={"Date": None}, transparent=True)
         figure.savefig(png, facecolor="white")
-    head, tag, rest = svg.read_text().partition("<defs>")
-    svg.write_text(head + ADAPTIVE + tag + rest.replace(INK, "currentColor"))
+    head, tag, rest = svg.read_text(encoding="utf-8").partition("<defs>")
+    svg.write_text(head + ADAPTIVE + tag + rest.replace(INK, "currentColor"), encoding="utf-8")
     return png
 
 
