@@ -138,6 +138,8 @@ def test_a_full_disk_ends_a_command_with_one_message(tmp_path):
         with open("/dev/full", "wb", buffering=0) as file:  # the system's own disk without room
             file.write(b"x")
 
-    assert "make room, and give the same command again" in refusal(lambda: commands.run(command))
-    with pytest.raises(OSError, match="else"):
-        commands.run(lambda: (_ for _ in ()).throw(OSError(errno.EIO, "something else")))
+    with pytest.raises(OSError, match="No space") as full:
+        command()
+    message, status = commands.ending(full.value)
+    assert "make room, and give the same command again" in message and "\n" not in message and status == 1
+    assert commands.ending(OSError(errno.EIO, "something else")) == (f"[Errno {errno.EIO}] something else", 1)

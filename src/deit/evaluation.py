@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from .datasets import ImageSet
+from .loading import loaded
 from .models import fused, token_logits
 from .views import EvaluationViews
 
@@ -22,11 +24,11 @@ TWO_HEADS = ("class", "distillation", "fusion", "fusion_logits")
 ONE_HEAD = ("class",)
 
 
-def batches(views: Dataset, device: torch.device, workers: int) -> Iterator[Tensor]:
-    """Views (B, C, H, W) on `device`, in order; the last batch may be smaller."""
-    loader = DataLoader(views, BATCH, num_workers=workers, pin_memory=device.type == "cuda")
-    for batch in loader:
-        yield batch.to(device, non_blocking=True)
+@contextmanager
+def batches(views: Dataset, device: torch.device, workers: int) -> Iterator[Iterator[Tensor]]:
+    """Views (B, C, H, W) on `device`, in order; the last batch may be smaller. Raises as `loaded`."""
+    with loaded(views, workers, batch_size=BATCH, pin_memory=device.type == "cuda") as on_cpu:
+        yield (batch.to(device, non_blocking=True) for batch in on_cpu)
 
 
 def top_classes(scores: Tensor) -> Tensor:
@@ -61,8 +63,9 @@ def predict(
     for net in nets.values():
         net.eval()
     said: dict[str, list[dict[str, Tensor]]] = {run: [] for run in nets}
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        for views in batches(EvaluationViews(images, transform), device, workers):
+    precise = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    with precise, batches(EvaluationViews(images, transform), device, workers) as shown:
+        for views in shown:
             for run, net in nets.items():
                 said[run].append(decisions(net, views))
     return {run: prediction_table(images, parts) for run, parts in said.items()}

@@ -102,10 +102,11 @@ def store(folder: Path, recipe: StoringViews, stream: ViewStream, execution: Exe
     steps, groups = stream.steps_per_epoch, stream.groups_per_batch
     manifest = {"stream": stream_digest(recipe.data, recipe.views, recipe.stream_seed), "epochs": recipe.epochs}
     shards = ShardFolder(folder, manifest, forms(recipe.data, recipe.views), steps, range(recipe.epochs))
-    made = mix_groups(stream, Keys(shards.steps, recipe.epochs * steps, steps, range(groups)), execution)
-    for step in shards.remaining(execution.save_minutes):
-        batch = list(islice(made, groups))
-        step |= {part: np.stack([getattr(group, part) for group in batch]) for part in ("labels", "pixels", "boxes")}
-        step["mixing"] = np.array([[group.mixing.weight, *group.mixing.box] for group in batch])
-        step["noise"] = np.concatenate([group.noise for group in batch])
+    keys = Keys(shards.steps, recipe.epochs * steps, steps, range(groups))
+    with mix_groups(stream, keys, execution) as made:
+        for step in shards.remaining(execution.save_minutes):
+            batch = list(islice(made, groups))
+            step |= {part: np.stack([getattr(one, part) for one in batch]) for part in ("labels", "pixels", "boxes")}
+            step["mixing"] = np.array([[one.mixing.weight, *one.mixing.box] for one in batch])
+            step["noise"] = np.concatenate([one.noise for one in batch])
     shards.finish()

@@ -131,14 +131,14 @@ def write_epochs(
     epochs, steps, batch = shards.epochs, shards.steps_per_epoch, caching.views.batch
     first = epochs.start * steps
     keys = Keys(first + shards.steps, epochs.stop * steps, steps, range(stream.groups_per_batch))
-    groups, device = mix_groups(stream, keys, execution), next(net.parameters()).device
-    for step in shards.remaining(execution.save_minutes):
-        step["epoch"] = np.empty(batch, record_type(caching))
-        for group in islice(groups, stream.groups_per_batch):
-            views, _ = stream.finish(group, device)
-            step["epoch"][group.positions.numpy() % batch] = records_of(
-                logits_of(net, views, caching.precision), caching
-            )
+    device = next(net.parameters()).device
+    with mix_groups(stream, keys, execution) as groups:
+        for step in shards.remaining(execution.save_minutes):
+            step["epoch"] = np.empty(batch, record_type(caching))
+            for group in islice(groups, stream.groups_per_batch):
+                views, _ = stream.finish(group, device)
+                said = records_of(logits_of(net, views, caching.precision), caching)
+                step["epoch"][group.positions.numpy() % batch] = said
     shards.finish()
 
 

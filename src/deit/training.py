@@ -6,8 +6,8 @@ over all ranks; it is made of mix groups, of which each rank takes an equal shar
 
 import math
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -67,8 +67,8 @@ def train(
     """
     run = set_up(job, stream, resume, place, teacher, initial)
     run.folder = folder
-    with log_file(folder, run.name):
-        for _ in train_together([run]):
+    with log_file(folder, run.name), closing(train_together([run])) as ended_runs:
+        for _ in ended_runs:
             if run.failure:
                 place.stop(run.failure)
             write(run, folder)
@@ -82,7 +82,7 @@ def write(run: Run, folder: Path | None) -> None:
         models.write_config(folder / models.CONFIG, run.recipe.model, run.recipe.data.mean, run.recipe.data.std)
 
 
-def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Iterator[Run | Recorder]:
+def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Generator[Run | Recorder, None, None]:
     """Trains runs of one stream, each from where it is; yields each when it has ended, with its `failure` if it failed.
 
     The views of a step are made once for all runs, and a teacher that several of them share is asked once. Each run
@@ -96,9 +96,9 @@ def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Itera
     steps = range(min(one.step for one in ahead), max(one.end for one in ahead))
     count = stream.groups_per_batch // place.world
     share = range(place.rank * count, (place.rank + 1) * count)  # neighbours show the same images, decoded once
-    groups = mix_groups(stream, Keys(steps.start, steps.stop, stream.steps_per_epoch, share), execution)
-    batches = batches_of(groups, stream, place, count)
-    with noted_stop_signals() as request:
+    keys = Keys(steps.start, steps.stop, stream.steps_per_epoch, share)
+    with noted_stop_signals() as request, mix_groups(stream, keys, execution) as groups:
+        batches = batches_of(groups, stream, place, count)
         for step in tqdm(steps, leave=False, disable=None if place.writes else True):
             yield from ended(runs, recorders)
             if not runs and not recorders:

@@ -8,10 +8,9 @@ import time
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from .datasets import Selected, evaluation_images
-from .loading import ignore_stop_signals
+from .loading import loaded
 from .models import fused, token_logits
 from .recipes import Execution, Training
 from .views import EvaluationViews, evaluation_transform
@@ -40,13 +39,10 @@ class Validator:
         """
         start, found, first = time.perf_counter(), dict[str, int](), 0
         training = net.training
-        loader = DataLoader(
-            self.views, BATCH, num_workers=self.workers, worker_init_fn=ignore_stop_signals, generator=torch.Generator()
-        )
         net.eval()
         precision = torch.autocast(self.device.type, torch.bfloat16, enabled=self.optimisation.precision == "bf16")
-        with precision:
-            for views in loader:
+        with precision, loaded(self.views, self.workers, batch_size=BATCH) as batches:
+            for views in batches:
                 logits = token_logits(net, views.to(self.device))
                 for how in ("class", "distillation", "fusion") if len(logits) == 2 else ("class",):
                     choices = fused(logits, how).argmax(1).tolist()

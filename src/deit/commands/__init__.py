@@ -6,26 +6,55 @@ process, a command starts and ends in 2.8 s of CPU time instead of 4.7 s, which 
 
 import errno
 import gc
+import logging
+import os
 import sys
+import traceback
 from collections.abc import Callable
 
 if sys.argv[0] == "-m":  # python -m deit.commands.x is about to import x; a test that imports it is not
     gc.disable()
 
+AGAIN = "What was saved before is intact: {}, and give the same command again."
+SIGINT_STATUS = 130
+
 
 def run(main: Callable[[], None]) -> None:
     """Runs a command with the garbage collector on again, and what was imported out of its sight.
 
-    A full disk ends it with one message; what was saved before is whole, as all files are replaced by complete ones.
+    An error is told once, and ends the process at once: threads, worker processes and other ranks that wait for
+    something could otherwise keep it for ever, and all of them end by themselves when it is gone.
     """
     gc.freeze()
     gc.enable()
     try:
         main()
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+    except BaseException as error:
+        message, status = ending(error)
+        if message:
+            print(message, file=sys.stderr)
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def ending(error: BaseException) -> tuple[str, int]:
+    """What to say of the error that ends a command, and the process's status.
+
+    What the machine or the data lack is one message; a mistake in the program is its traceback, that of the worker
+    process where one made it.
+    """
+    if isinstance(error, SystemExit):
+        return (error.code, 1) if isinstance(error.code, str) else ("", error.code or 0)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", SIGINT_STATUS
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = error.filename or "the folder of the results"
-        raise SystemExit(
-            f"{where}: {error.strerror}. What was saved before is intact: make room, and give the same command again."
-        ) from error
+        return f"{where}: {error.strerror}. {AGAIN.format('make room')}", 1
+    if isinstance(error, OSError) and str(error):
+        return str(error), 1
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported
+        first = "let execution's groups_per_forward be smaller, or use a machine with more memory"
+        return f"out of memory: {error or 'of the CPU'}\n{AGAIN.format(first)}", 1
+    return "".join(getattr(error, "__notes__", None) or traceback.format_exception(error)).rstrip(), 1

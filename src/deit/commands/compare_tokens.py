@@ -45,7 +45,8 @@ def compare_tokens(job: Job, weights: Path, output: Path, manifest: dict | None 
         images = evaluation_images(recipe.data, recipe.evaluation_set, execution.data_root, manifest=manifest)
         views = EvaluationViews(images, evaluation_transform(recipe.data, recipe.view))
         first = Subset(views, range(min(recipe.images, len(views))))
-        layers, count = layer_cosines(net, batches(first, device, execution.workers))
+        with batches(first, device, execution.workers) as shown:
+            layers, count = layer_cosines(net, shown)
         comparison = {"run": recipe.run.run, "input_cosine": input_cosine(net), "layers": layers, "images": count}
         log.info("%s", comparison)
         (folder / "tokens.json").write_text(json.dumps(comparison, indent=1) + "\n", encoding="utf-8")

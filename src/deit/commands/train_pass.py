@@ -4,7 +4,7 @@ import argparse
 import json
 import logging
 import shutil
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 from deit.checkpoints import WEIGHTS, ResumeState
@@ -56,9 +56,9 @@ def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[s
         results = {each.name: Unpublished(Path(each.execution.output), each) for each in jobs}
         results |= {each.name: Unpublished(Path(each.execution.output), each, keep=True) for each in caches}
     stream, outcome = stream_of((jobs + caches)[0]), {}
-    with ExitStack() as logs:
+    with ExitStack() as opened:
         for each in jobs:
-            logs.enter_context(log_file(folder_of(results, each), each.name))
+            opened.enter_context(log_file(folder_of(results, each), each.name))
         teachers = teachers_of(jobs, caches, place)
         runs = [
             set_up(each, stream, ResumeState(resume / each.digest, each.digest), place, teacher, initial_of(each))
@@ -72,7 +72,7 @@ def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[s
             for each in caches
             for weights in [check_input(only(each, "teacher"), each, "teacher")]
         ]
-        for one in train_together(runs, recorders):
+        for one in opened.enter_context(closing(train_together(runs, recorders))):
             digest = next(each.digest for each in jobs + caches if each.name == one.name)
             outcome[digest] = one.failure
             if not one.failure and place.writes:
