@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from multiprocessing import Pipe, active_children
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
@@ -29,6 +29,8 @@ from .views import MixGroup, ViewStream
 GROUPS_AT_A_TIME = 4
 """Mix groups that a worker makes together. An image's repeats are in neighbouring groups, and are decoded once where
 they are made together: of three repeats and four groups, one image for two views."""
+DYING_SECONDS = 0.5
+"""After an error, within which a worker that was killed is known to have ended."""
 JOIN_SECONDS = 5
 """How long a worker may take to be gone. It takes milliseconds, unless the kernel waits for a disk in its name."""
 
@@ -85,13 +87,15 @@ def loaded(
     try:
         yield map(raised, iterator)
     except Exception:
-        refuse_killed(started)
+        with ignored_children():
+            refuse_killed(started)
         raise
     finally:
         ours.close()
         theirs.close()
-        for worker in started:
-            worker.join(JOIN_SECONDS)
+        with ignored_children():
+            for worker in started:
+                worker.join(JOIN_SECONDS)
 
 
 @contextmanager
@@ -120,8 +124,22 @@ def exit_after(pipe: Connection) -> None:
     os._exit(0)
 
 
+@contextmanager
+def ignored_children() -> Iterator[None]:
+    """torch raises an error in the middle of anything when a worker was killed; here that is not to be disturbed."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def refuse_killed(workers: list[BaseProcess]) -> None:
-    """Raises SystemExit where a worker was ended by a signal."""
+    """Raises SystemExit where a worker was ended by a signal; one that is dying shows by a lost connection first."""
+    dying = wait([worker.sentinel for worker in workers], DYING_SECONDS)
+    for worker in workers:
+        if worker.sentinel in dying:
+            worker.join(JOIN_SECONDS)
     for number in (-worker.exitcode for worker in workers if worker.exitcode):
         name = signal.Signals(number).name if number > 0 else f"with the status {-number}"
         raise SystemExit(

@@ -1,0 +1,232 @@
+"""However a job ends, all of its processes do, within seconds of the fault, with one message and a status.
+
+Jobs are forked from the test's own process, which has imported all; each in a session of its own, by which its
+processes are found, orphans too. One command of each kind of launch is a real one.
+"""
+
+import errno
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from test_passes import caching_job, together
+from test_stored_views import stored
+from tiny_runs import IMAGES, REGNETY, STEPS, images_of, run, stream_of, teacher_net, training_job
+
+from deit import commands, evaluation, loading, training
+from deit.checkpoints import ResumeState
+from deit.recipes import Execution, Job
+from deit.teacher_logits import write_epochs
+from deit.views import EvaluationViews
+
+SECONDS = 10
+"""From a fault to the end of the last process."""
+FAULTY_BATCH = 3
+LONG = {"epochs": 10_000}
+DAMAGED = "/data/train/a/photo.png is damaged: image file is truncated"
+
+
+# Jobs -----------------------------------------------------------------------------------------------------------------
+
+
+def train(job: Job, folder: Path) -> None:
+    run(job, folder / "run")
+
+
+def train_pass(job: Job, folder: Path) -> None:
+    together([job, job.model_copy(update={"name": "other"})], folder, [caching_job(job, "dense", (0, 9))])
+
+
+def cache(job: Job, folder: Path) -> None:
+    caching = caching_job(job, "dense", (0, 9_999)).resolved()
+    (folder / "cache").mkdir()
+    write_epochs(folder / "cache", caching, teacher_net(REGNETY), "a" * 64, stream_of(job), job.execution)
+
+
+def views(job: Job, folder: Path) -> None:
+    stored(job, folder / "views", job.execution)
+
+
+def predict(job: Job, folder: Path) -> None:
+    net, shown = teacher_net(REGNETY), EvaluationViews(stream_of(job).images, lambda image: torch.zeros(1, 14, 14))
+    evaluation.BATCH = 2
+    device = torch.device("cpu")
+    with evaluation.batches(shown, device, job.execution.workers) as batches:
+        for batch in batches:
+            evaluation.decisions(net, batch)
+
+
+KINDS: dict[str, Callable[[Job, Path], None]] = {
+    "train": train, "pass": train_pass, "cache": cache, "views": views, "predict": predict
+}  # fmt: skip
+
+
+# Endings --------------------------------------------------------------------------------------------------------------
+
+
+class Ending(NamedTuple):
+    """A fault in the main process at its third batch, and what is to come of it."""
+
+    fault: Callable[[], None]
+    status: int
+    said: str
+    """A part of the message; empty where nothing can be said."""
+    lines: int = 1
+    """Of the message."""
+
+
+def mistake() -> None:
+    raise ValueError("a mistake in the program")
+
+
+def out_of_memory() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+def full_disk() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/results/run")
+
+
+def told_by_the_scheduler() -> None:
+    os.killpg(os.getpgid(0), signal.SIGTERM)
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_worker() -> None:
+    os.kill(multiprocessing.active_children()[-1].pid, signal.SIGKILL)
+
+
+TERM = 128 + signal.SIGTERM
+ENDINGS = {
+    "a mistake": Ending(mistake, 1, "ValueError: a mistake in the program", lines=0),
+    "out of memory": Ending(out_of_memory, 1, "Tried to allocate", lines=2),
+    "disk full": Ending(full_disk, 1, "/results/run: No space left on device. What was saved before is intact"),
+    "SIGTERM to all": Ending(told_by_the_scheduler, TERM, "saved, the same command goes on"),
+    "main killed": Ending(killed, -signal.SIGKILL, "", lines=0),
+    "worker killed": Ending(killed_worker, 1, "a worker process was ended (SIGKILL)"),
+    "image damaged": Ending(lambda: None, 1, DAMAGED),
+    "mistake in views": Ending(lambda: None, 1, "IndexError: list index out of range", lines=0),
+}
+IN_WORKERS = {"image damaged": OSError(DAMAGED), "mistake in views": IndexError("list index out of range")}
+
+
+class FaultyImages:
+    """Images one of which cannot be made."""
+
+    def __init__(self, images, fault: Exception):
+        self.images, self.fault = images, fault
+
+    def __getattr__(self, name: str):
+        return getattr(self.images, name)
+
+    def __len__(self) -> int:
+        return IMAGES
+
+    def image(self, index: int):
+        if index == IMAGES // 2:
+            Path(os.environ["DEIT_TEST_FAULT"]).write_text(str(time.monotonic()), encoding="utf-8")
+            raise self.fault
+        return self.images.image(index)
+
+
+def faulty(patch: pytest.MonkeyPatch, ending: str, moment: Path) -> None:
+    """Has the process that calls this end so; the time of the fault is written to `moment`."""
+    patch.setenv("DEIT_TEST_FAULT", str(moment))
+    if ending in IN_WORKERS:
+        patch.setattr("tiny_runs.images_of", lambda job: FaultyImages(images_of(job), IN_WORKERS[ending]))
+        patch.setattr("deit.stored_views.training_images", lambda *words: FaultyImages(inner(*words), IN_WORKERS[ending]))
+        from deit.datasets import training_images as inner
+    raised, seen = loading.raised, []
+
+    def at_a_batch(batch):
+        seen.append(batch)
+        if len(seen) == FAULTY_BATCH and ending not in IN_WORKERS:
+            moment.write_text(str(time.monotonic()), encoding="utf-8")
+            ENDINGS[ending].fault()
+        return raised(batch)
+
+    patch.setattr(loading, "raised", at_a_batch)
+
+
+# The matrix -----------------------------------------------------------------------------------------------------------
+
+
+def session(leader: int) -> list[int]:
+    """The processes that a session leader has started, those that wait to be reaped left out."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def forked(work: Callable[[], None], said: Path) -> int:
+    """A process that runs `work` as a command does, in a session of its own; what it says goes to a file."""
+    child = os.fork()
+    if child:
+        return child
+    os.setsid()
+    sys.stdout = sys.stderr = said.open("a", encoding="utf-8", buffering=1)
+    os.dup2(sys.stderr.fileno(), 1)
+    os.dup2(sys.stderr.fileno(), 2)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    commands.run(work)
+    os._exit(0)
+
+
+def waited_for(child: int, moment: Path) -> tuple[int, float]:
+    """Status of a job, and the seconds from its fault to the end of its last process."""
+    start, status = time.monotonic(), None
+    while status is None or session(child):
+        fault = float(moment.read_text(encoding="utf-8") or start) if moment.exists() else start + 20
+        if time.monotonic() > fault + SECONDS:
+            left = session(child)
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            pytest.fail(f"processes {left} are left {SECONDS} seconds after the fault")
+        if status is None and (ended := os.waitpid(child, os.WNOHANG))[0]:
+            status = os.waitstatus_to_exitcode(ended[1])
+        time.sleep(0.01)
+    return status, time.monotonic() - float(moment.read_text(encoding="utf-8"))
+
+
+def cases() -> Iterator[tuple[str, str, int]]:
+    for kind in KINDS:
+        for ending in ENDINGS:
+            yield from ((kind, ending, workers) for workers in (0, 2) if workers or ending != "worker killed")
+
+
+@pytest.mark.parametrize(("kind", "ending", "workers"), cases())
+def test_every_ending_ends_all_processes_with_one_message(tmp_path, monkeypatch, kind, ending, workers):
+    job = training_job(tmp_path / "data", execution={"workers": workers, "save_minutes": 99}, optimisation=LONG)
+    said, moment, expected = tmp_path / "said", tmp_path / "moment", ENDINGS[ending]
+
+    def work() -> None:
+        faulty(monkeypatch, ending, moment)
+        KINDS[kind](job, tmp_path)
+
+    status, seconds = waited_for(forked(work, said), moment)
+    text = said.read_text(encoding="utf-8")
+    print(f"{kind}, {workers} workers, {ending}: status {status} after {seconds:.2f} s: {text}")
+    if kind == "predict" and ending == "SIGTERM to all":  # has nothing to save
+        assert status == -signal.SIGTERM and not text
+        return
+    assert status == expected.status
+    assert expected.said in text
+    assert text.count("Traceback (most recent call last)") == (not expected.lines and bool(expected.said))
+    assert len(text.splitlines()) == expected.lines or not expected.lines
