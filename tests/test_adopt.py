@@ -14,7 +14,7 @@ from planning.studies import plan_study
 from deit.behaviour import behaviours
 from deit.checkpoints import ResumeState
 from deit.recipes import Job
-from deit.results import read_result, write_provenance
+from deit.results import read_adopted, read_result, write_provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -165,7 +165,7 @@ def test_a_training_under_way_goes_on_from_its_state_and_its_result_tells(before
         adopt.adopt(one, "the same")
     state = ResumeState(Path("results/smoke/resume") / one.after.digest, one.after.digest)
     assert state.load() == {"step": 3}
-    record = json.loads((state.folder / "adopted.json").read_text(encoding="utf-8"))
+    record = read_adopted(state.folder)
     assert [entry["from"] for entry in record] == [student.digest, one.before.digest]
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import io
 import os
 import pickle
 import signal
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from deit.checkpoints import ResumeState, read_weights, save_weights
+from deit.checkpoints import SEAL_BYTES, ResumeState, read_weights, save_weights
 
 
 def digest(path: Path) -> str:
@@ -250,3 +251,14 @@ def test_a_pickle_bomb_is_refused_and_never_run(tmp_path, monkeypatch):
     assert not (tmp_path / "trapped").exists()
     pickle.loads((tmp_path / "plain").read_bytes())
     assert (tmp_path / "trapped").exists(), "the bomb is real"
+
+
+def test_an_edit_that_is_a_whole_file_again_is_refused(tmp_path):
+    """Other numbers with right checksums of their own, as a program that edits the file would write it."""
+    resume = ResumeState(tmp_path, "abc")
+    resume.save(some_state())
+    content = io.BytesIO()
+    torch.save({"digest": "abc", "state": some_state(4)}, content)
+    resume.path.write_bytes(content.getvalue() + resume.path.read_bytes()[-SEAL_BYTES:])
+    with pytest.raises(SystemExit, match=r"resume\.pt: damaged \(its sha256 .*delete"):
+        resume.load()

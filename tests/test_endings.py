@@ -19,11 +19,10 @@ import pytest
 import torch
 from test_passes import caching_job, together
 from test_stored_views import stored
-from tiny_runs import IMAGES, REGNETY, STEPS, images_of, run, stream_of, teacher_net, training_job
+from tiny_runs import IMAGES, REGNETY, images_of, run, stream_of, teacher_net, training_job
 
-from deit import commands, evaluation, loading, training
-from deit.checkpoints import ResumeState
-from deit.recipes import Execution, Job
+from deit import commands, evaluation, loading
+from deit.recipes import Job
 from deit.teacher_logits import write_epochs
 from deit.views import EvaluationViews
 
@@ -145,7 +144,9 @@ def faulty(patch: pytest.MonkeyPatch, ending: str, moment: Path) -> None:
     patch.setenv("DEIT_TEST_FAULT", str(moment))
     if ending in IN_WORKERS:
         patch.setattr("tiny_runs.images_of", lambda job: FaultyImages(images_of(job), IN_WORKERS[ending]))
-        patch.setattr("deit.stored_views.training_images", lambda *words: FaultyImages(inner(*words), IN_WORKERS[ending]))
+        patch.setattr(
+            "deit.stored_views.training_images", lambda *words: FaultyImages(inner(*words), IN_WORKERS[ending])
+        )
         from deit.datasets import training_images as inner
     raised, seen = loading.raised, []
 

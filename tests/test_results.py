@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from deit import commands
 from deit.recipes import Job
-from deit.results import check_input, new_folder, read_job, read_result
+from deit.results import (
+    ADOPTED,
+    Unpublished,
+    check_input,
+    new_folder,
+    read_adopted,
+    read_job,
+    read_result,
+    write_adopted,
+)
 
 JOB = Job(kind="data", name="data/tiny", recipe={"one": 1}, behaviour={})
 OTHER = Job(kind="data", name="data/tiny", recipe={"one": 2}, behaviour={})
@@ -143,3 +152,33 @@ def test_a_full_disk_ends_a_command_with_one_message(tmp_path):
     message, status = commands.ending(full.value)
     assert "make room, and give the same command again" in message and "\n" not in message and status == 1
     assert commands.ending(OSError(errno.EIO, "something else")) == (f"[Errno {errno.EIO}] something else", 1)
+
+
+def test_a_damaged_record_of_what_was_adopted_is_refused_before_the_work(tmp_path):
+    """Every byte of it, and a key taken away."""
+    resume, entries = tmp_path / "resume", [{"from": "a" * 10, "to": "b" * 10, "edited": [], "because": "ü", "at": "-"}]
+    resume.mkdir()
+    write_adopted(resume, entries)
+    assert read_adopted(resume) == entries
+    path = resume / ADOPTED
+    whole = path.read_bytes()
+    flips = [whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :] for at in range(len(whole))]
+    for content in (*flips, b"", whole[:-9], b"[]", b'{"seal": 1}'):
+        path.write_bytes(content)
+        try:
+            assert read_adopted(resume) == entries  # where another blank stands between two words
+        except SystemExit as refused:
+            assert f"{path}: damaged" in str(refused) and "delete this file" in str(refused)
+    with pytest.raises(SystemExit, match="damaged"), new_folder(tmp_path / "run", JOB, resume):
+        pytest.fail("the work was begun")
+
+
+def test_what_an_interrupted_job_left_under_a_damaged_recipe_is_made_anew(tmp_path):
+    for content in (b"\xff\xfe", b"", b"{}"):
+        folder = Unpublished(tmp_path / "cache", JOB, keep=True).folder
+        (folder / "epoch-0000.npy").touch()
+        assert (Unpublished(tmp_path / "cache", JOB, keep=True).folder / "epoch-0000.npy").exists()
+        (folder / "recipe.json").write_bytes(content)
+        assert [path.name for path in Unpublished(tmp_path / "cache", JOB, keep=True).folder.iterdir()] == [
+            "recipe.json"
+        ]

@@ -1,13 +1,16 @@
 """Arrays that grow by steps: the same files after any interruption, and nothing damaged goes into them."""
 
+import copy
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deit.results import sealed, unsealed
 from deit.shards import PROGRESS, ShardFolder, shard_name
 
 STEPS, EPOCHS = 3, range(4, 7)
@@ -122,3 +125,101 @@ def test_a_disk_that_fills_up_while_saving_leaves_what_was_saved(tmp_path, undis
     (tmp_path / "a" / f"{PROGRESS}.partial").unlink()
     assert fill(tmp_path / "a")[0] == 4
     assert contents(tmp_path / "a") == undisturbed
+
+
+def edited(progress: dict) -> Iterator[dict]:
+    """The record of a progress with one value of it changed, at every place; once with its former seal."""
+    for at in places(progress):
+        for value in (None, True, -1, 8, 0.5, "", "a", [], {}):
+            changed = copy.deepcopy(progress)
+            inner = changed
+            for key in at[:-1]:
+                inner = inner[key]
+            if inner[at[-1]] != value:
+                inner[at[-1]] = value
+                yield changed
+
+
+def places(value: object, at: tuple = ()) -> Iterator[tuple]:
+    """The keys that lead to every value of a nested dictionary."""
+    for key, item in value.items() if isinstance(value, dict) else ():
+        yield (*at, key)
+        yield from places(item, (*at, key))
+
+
+def refused(folder: Path, progress: bytes, caplog) -> bool:
+    """Whether a folder with this progress is told to be damaged, and nothing in it counts."""
+    caplog.clear()
+    (folder / PROGRESS).write_bytes(progress)
+    return ShardFolder(folder, MANIFEST, ARRAYS, STEPS, EPOCHS).steps == 0 and "damaged" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory) -> dict[str, bytes]:
+    """What a job leaves that was stopped after 8 of 9 steps."""
+    folder = tmp_path_factory.mktemp("interrupted") / "a"
+    with pytest.raises(SystemExit):
+        fill(folder, 8, signals=True)
+    return contents(folder)
+
+
+@pytest.fixture
+def left(tmp_path, interrupted, monkeypatch) -> Path:
+    """Its folder."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # the disk is not what is tested here
+    (tmp_path / "a").mkdir()
+    restore(tmp_path / "a", interrupted)
+    return tmp_path / "a"
+
+
+def restore(folder: Path, files: dict[str, bytes]) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def test_no_edit_of_the_progress_is_believed(left, undisturbed, interrupted, caplog):
+    """Of every value of it; and the edit of a count from 8 to 7, of which other bytes were sealed once."""
+    progress = json.loads(interrupted[PROGRESS])
+    edits = [*edited(progress), {**progress, "steps": 7}]
+    assert all(refused(left, json.dumps(edit).encode(), caplog) for edit in edits)
+    fill(left)
+    assert contents(left) == undisturbed
+    print(f"{len(edits)} edits")
+
+
+def test_no_byte_of_the_progress_can_be_flipped(left, interrupted, caplog):
+    content = interrupted[PROGRESS]
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        assert refused(left, bytes(flipped), caplog), place
+    print(f"{len(content)} flips")
+
+
+def test_a_count_that_is_sealed_anew_must_be_that_of_the_bytes(left, undisturbed, interrupted):
+    progress = unsealed(interrupted[PROGRESS])
+    for steps in range(9):
+        restore(left, interrupted)
+        (left / PROGRESS).write_text(json.dumps(sealed({**progress, "steps": steps})), encoding="utf-8")
+        fill(left)
+        assert contents(left) == undisturbed, steps
+
+
+def test_a_byte_flipped_in_any_region_of_an_array_is_told_and_made_again(left, undisturbed, interrupted, caplog):
+    """The header of a file, and what follows it."""
+    flips = [
+        (name, place)
+        for name, content in interrupted.items()
+        for place in range(0, len(content), 61)
+        if name != PROGRESS
+    ]
+    for name, place in flips:
+        caplog.clear()
+        flipped = bytearray(interrupted[name])
+        flipped[place] ^= 1 << place % 8
+        restore(left, {**interrupted, name: bytes(flipped)})
+        fill(left)
+        assert contents(left) == undisturbed and f"{name}: damaged" in caplog.text
+    print(f"{len(flips)} flips")

@@ -98,12 +98,9 @@ def read_result(folder: Path) -> Result:
     if not path.exists():
         raise SystemExit(f"{folder}: no finished result (no provenance.json). Give the snakemake command again.")
     try:
-        record = json.loads(path.read_bytes())
-        seal = record.pop("seal")
-    except (ValueError, KeyError, AttributeError):
-        refuse_damaged(folder, path, "it is no sealed record")
-    if seal != seal_of(record):
-        refuse_damaged(folder, path, "its seal is not that of its content")
+        record = unsealed(path.read_bytes())
+    except ValueError as error:
+        refuse_damaged(folder, path, str(error))
     recipe = Result(folder, Job.model_construct(), record).file("recipe.json")
     return Result(folder, Job.model_validate_json(recipe.read_bytes()), record)
 
@@ -136,6 +133,47 @@ def seal_of(record: dict) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
+def sealed(record: dict) -> dict:
+    """The record with its seal, as a JSON file is to hold it."""
+    return {**record, "seal": seal_of(record)}
+
+
+def unsealed(content: bytes) -> dict:
+    """The record in a sealed JSON file, byte for byte as it was sealed but for the layout.
+
+    Raises ValueError, with what is wrong in words, where the content is anything else.
+    """
+    try:
+        record = json.loads(content)
+        seal = record.pop("seal")
+        if seal == seal_of(record):
+            return record
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        raise ValueError("it is no sealed record") from None
+    raise ValueError("its seal is not that of its content")
+
+
+def read_adopted(resume: Path) -> list[dict]:
+    """What was adopted of the state in a folder; nothing where there is no such record.
+
+    Raises SystemExit where the record is damaged: the result would tell another story than its own.
+    """
+    path = resume / ADOPTED
+    if not path.exists():
+        return []
+    try:
+        return unsealed(path.read_bytes())["adopted"]
+    except (ValueError, KeyError) as error:
+        raise SystemExit(
+            f"{path}: damaged: {error}. Bring back a copy, or delete this file: the training goes on from its saved "
+            "state, and its result will not tell over which edits it was adopted."
+        ) from None
+
+
+def write_adopted(resume: Path, entries: list[dict]) -> None:
+    (resume / ADOPTED).write_text(json.dumps(sealed({"adopted": entries}), indent=1), encoding="utf-8")
+
+
 # Publishing -----------------------------------------------------------------------------------------------------------
 
 
@@ -149,7 +187,7 @@ class Unpublished:
         self.output = Path(output)
         self.folder = self.output.with_name(self.output.name + ".partial")
         recipe, path = job.model_dump_json(indent=1), self.folder / "recipe.json"
-        if not (keep and path.exists() and path.read_text(encoding="utf-8") == recipe):
+        if not (keep and path.exists() and path.read_bytes() == recipe.encode()):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             path.write_text(recipe, encoding="utf-8")
@@ -166,8 +204,8 @@ class Unpublished:
             return
         seconds = (time.perf_counter() - self.start) / jobs
         record = {"seconds": round(seconds, 2), "finished": now(), **self.made_with}
-        if resume and (resume / ADOPTED).exists():
-            record["adopted"] = json.loads((resume / ADOPTED).read_text(encoding="utf-8"))
+        if resume and (adopted := read_adopted(resume)):
+            record["adopted"] = adopted
         publish(self.folder, self.output, record)
 
 
@@ -175,6 +213,8 @@ class Unpublished:
 def new_folder(output: Path, job: Job, resume: Path | None = None, keep: bool = False) -> Iterator[Path]:
     """Yields the folder of a new result, which is published when the block ends without an error."""
     result = Unpublished(output, job, keep)
+    if resume:
+        read_adopted(resume)  # refused now, where it is damaged, and not after the work
     yield result.folder
     result.publish(resume)
 
@@ -193,7 +233,7 @@ def write_provenance(folder: Path, record: dict) -> None:
     """Writes provenance.json: the record, the sha256 of every other file of the folder, and the seal of both."""
     others = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "provenance.json")
     record = {**record, "files": {str(path.relative_to(folder)): file_digest(path) for path in others}}
-    (folder / "provenance.json").write_text(json.dumps({**record, "seal": seal_of(record)}, indent=1), encoding="utf-8")
+    (folder / "provenance.json").write_text(json.dumps(sealed(record), indent=1), encoding="utf-8")
 
 
 def sync(path: Path) -> None:

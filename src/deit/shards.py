@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .interruption import noted_stop_signals, stop
+from .results import sealed, unsealed
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class Shard:
 
     def __init__(self, folder: Path, array: str, epoch: int, form: Form, steps: int):
         dtype, shape = form
+        self.step_bytes = None if shape is None else dtype.itemsize * math.prod(shape)
+        """What each step adds; None where that differs."""
         self.path = folder / shard_name(array, epoch, ragged=shape is None)
         self.header = b"" if shape is None else header_of(dtype, (steps, *shape))
         self.file: BinaryIO | None = None
@@ -45,9 +49,11 @@ class Shard:
         self.file = self.path.open("wb")
         self._write(self.header)
 
-    def go_on(self, saved: dict) -> bool:
-        """Whether the file still holds what was saved; if so, it is ready for the next step."""
-        if not self.path.exists() or self.path.stat().st_size < saved["bytes"]:
+    def go_on(self, saved: dict, steps: int) -> bool:
+        """Whether the file still holds what was saved after so many steps; if so, it is ready for the next one."""
+        if self.step_bytes is not None and saved["bytes"] != len(self.header) + steps * self.step_bytes:
+            return False
+        if not self.path.is_file() or self.path.stat().st_size < saved["bytes"]:
             return False
         self.file = self.path.open("r+b")
         while (left := saved["bytes"] - self.file.tell()) > 0:
@@ -145,7 +151,7 @@ class ShardFolder:
             self.saved[shard.path.name] = shard.save()
         partial = self.folder / f"{PROGRESS}.partial"
         with partial.open("w", encoding="utf-8") as file:
-            json.dump({"manifest": self.manifest, "steps": self.steps, "files": self.saved}, file)
+            json.dump(sealed({"manifest": self.manifest, "steps": self.steps, "files": self.saved}), file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, self.folder / PROGRESS)
@@ -170,14 +176,17 @@ class ShardFolder:
         self.shards = {}
 
     def _resume(self) -> None:
-        """Goes on with what was saved, up to the first epoch that is not what was saved."""
+        """Goes on with what was saved, up to the first epoch that is not what was saved.
+
+        What is damaged is made again, and that is told: it costs time, and nothing that only a person could bring back.
+        """
         try:
-            progress = json.loads((self.folder / PROGRESS).read_bytes())
+            progress = unsealed((self.folder / PROGRESS).read_bytes())
             manifest, steps, files = progress["manifest"], progress["steps"], progress["files"]
         except FileNotFoundError:
             return
-        except (ValueError, KeyError, TypeError):
-            log.warning("%s: damaged; all epochs are made again", self.folder / PROGRESS)
+        except (ValueError, KeyError, OSError) as error:
+            log.warning("%s: damaged (%s); all epochs are made again", self.folder / PROGRESS, error)
             return
         if manifest != self.manifest:
             log.warning("%s: of another teacher, or other versions; all epochs are made again", self.folder)
@@ -188,7 +197,7 @@ class ShardFolder:
                 break
             self._open(epoch)
             names = [shard.path.name for shard in self.shards.values()]
-            if wrong := [shard.path for shard in self.shards.values() if not shard.go_on(files[shard.path.name])]:
+            if wrong := [one.path for one in self.shards.values() if not one.go_on(files[one.path.name], done)]:
                 log.warning("%s: damaged; made again from epoch %d", wrong[0], epoch)
                 self._close()
                 break

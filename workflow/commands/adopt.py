@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from commands.keep import chosen_plan, refuse_beside_jobs
 from deit.recipes import Job
-from deit.results import ADOPTED, now, publish, read_result
+from deit.results import now, publish, read_adopted, read_result, write_adopted
 
 MADE_AGAIN = ("table", "report")
 
@@ -206,8 +206,6 @@ def adopt_state(adoption: Adoption, entry: dict) -> None:
     if (state := before.load()) is None:
         raise SystemExit(f"{before.folder}: the saved state has gone; see what is left without --because.")
     after.folder.mkdir(exist_ok=True)
-    path = before.folder / ADOPTED
-    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    (after.folder / ADOPTED).write_text(json.dumps([*records, entry], indent=1), encoding="utf-8")
+    write_adopted(after.folder, [*read_adopted(before.folder), entry])
     after.save(state)
     shutil.rmtree(before.folder)

@@ -8,7 +8,6 @@ finds another one alive on the same result waits for it, and has nothing to do w
 """
 
 import argparse
-import json
 import os
 import shlex
 import socket
@@ -54,7 +53,9 @@ def main() -> None:
 
 def why_not(made_by: Path, digest: str) -> str:
     """What the pass of a result says of it."""
-    reason = json.loads((made_by / "outcome.json").read_text(encoding="utf-8")).get(digest)
+    from deit.results import read_result  # late, as no other job needs it here
+
+    reason = read_result(made_by).json("outcome.json").get(digest)
     return f"{reason or 'not made'}. Its pass trained the others; to try again as it is, delete {made_by}."
 
 

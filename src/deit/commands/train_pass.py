@@ -14,7 +14,7 @@ from deit.distributed import Place, joined_ranks
 from deit.history import log_file
 from deit.recipes import Job
 from deit.recording import Recorder
-from deit.results import Unpublished, check_input, new_folder, read_job
+from deit.results import Unpublished, check_input, new_folder, read_adopted, read_job
 from deit.stored_views import open_stream
 from deit.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, load_teacher
 from deit.training import set_up, train_together, write
@@ -53,6 +53,8 @@ def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[s
         return {}
     results: dict[str, Unpublished] = {}
     if place.writes:
+        for each in jobs:
+            read_adopted(resume / each.digest)  # refused now, where it is damaged, and not after the work
         results = {each.name: Unpublished(Path(each.execution.output), each) for each in jobs}
         results |= {each.name: Unpublished(Path(each.execution.output), each, keep=True) for each in caches}
     stream, outcome = stream_of((jobs + caches)[0]), {}
