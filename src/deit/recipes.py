@@ -473,6 +473,8 @@ class Execution(Resources):
     """Folder of the pass that makes this result together with others; empty = a job of its own."""
     data_root: str = ""
     """The folder of the images; of an import, that of the weights."""
+    decode: bool = True
+    """Whether `prepare_data` decodes every image."""
 
 
 RECIPES: dict[str, type[Recipe]] = {
