@@ -110,17 +110,17 @@ def test_a_large_profile_or_text_does_not_matter(chunk):
 @pytest.mark.filterwarnings("error")
 def test_a_hundred_megapixels_are_shown_and_four_hundred_are_not():
     assert decoded(saved(Image.new("1", (10_000, 10_000))), "L", "").size == (10_000, 10_000)
-    assert "has more than 178 megapixels, the most that is read. Store it smaller" in refusal(
+    assert "has 400 megapixels, and at most 180 are read. Store it smaller" in refusal(
         saved(Image.new("1", (20_000, 20_000)))
     )
 
 
+PNG = saved(Image.fromarray(NOISE[..., :3]))
 DAMAGED = {
     "empty": (b"", "cannot identify an image in its 0 bytes"),
     "text": (b"<html>not found</html>", "cannot identify an image in its 22 bytes"),
-    "a bad chunk": (png_with((b"\0\0\0\0", b"")), r"is damaged (broken PNG file (chunk b'\x00\x00\x00\x00'))"),
+    "a bad chunk": (PNG[:33] + struct.pack(">I", 100) + PNG[37:], "is damaged (broken PNG file ("),
     "a bomb of a profile": (png_with((b"iCCP", b"x\0\0" + zlib.compress(bytes(70 << 20)))), "is damaged (Decompressed"),
-    "LAB": (saved(Image.new("LAB", (3, 2)), "TIFF"), "is damaged (conversion from LAB to"),
     "truncated": (saved(Image.fromarray(NOISE), "PNG")[:-200], "is damaged ("),
     "truncated JPEG": (saved(Image.fromarray(NOISE[..., :3]), "JPEG")[:-80], "is damaged (image file is truncated"),
 }
@@ -150,13 +150,12 @@ def test_no_flipped_byte_and_no_cut_raises_anything_else(kind):
 
 @pytest.fixture
 def job(tmp_path) -> Job:
-    """200 images of two classes, of which 1.png to 3.png of class b are damaged, and the job that looks at them."""
+    """200 images of two classes, of which 1.png to 3.png of class b are cut short, and the job that looks at them."""
     for label in "ab":
         (tmp_path / "train" / label).mkdir(parents=True)
         for number in range(100):
-            content = saved(Image.new("RGB", (4, 4), (number, 0, 0)))
             damaged = label == "b" and number in (1, 2, 3)
-            (tmp_path / f"train/{label}/{number}.png").write_bytes(content[:-20] if damaged else content)
+            (tmp_path / f"train/{label}/{number}.png").write_bytes(PNG[:-100] if damaged else PNG)
     return job_of(tmp_path)
 
 
@@ -172,11 +171,7 @@ def job_of(root: Path, sets: dict[str, EvaluationSet] | None = None, **execution
 def mend(root: Path) -> None:
     """Files of the same sizes, so that the manifest is the same."""
     for number in (1, 2, 3):
-        whole = root / f"train/a/{number}.png"
-        damaged = root / f"train/b/{number}.png"
-        size = damaged.stat().st_size
-        damaged.write_bytes(saved(Image.new("L", (1, 1))).ljust(size, b"\0"))
-        assert damaged.stat().st_size == size < whole.stat().st_size
+        (root / f"train/b/{number}.png").write_bytes(saved(Image.new("L", (1, 1))).ljust(len(PNG) - 100, b"\0"))
 
 
 def test_all_damaged_images_are_named_at_once(tmp_path, job, monkeypatch, caplog):
@@ -227,10 +222,8 @@ def decoded_by(monkeypatch, after: int = 10**9, error: BaseException | int = 0) 
 def test_an_interrupted_look_goes_on_and_looks_again_at_damaged_images(tmp_path, job, monkeypatch, end):
     monkeypatch.setattr(decode_check, "BLOCK", 10)
     monkeypatch.setattr(decode_check, "SAVE_SECONDS", 0)
-    job = job_of(tmp_path, workers=0)
-    first = decoded_by(monkeypatch, 155, end if isinstance(end, KeyboardInterrupt) else int(end))
-    if end == signal.SIGTERM:  # a signal reaches the main thread alone
-        monkeypatch.setattr(decode_check, "ThreadPoolExecutor", InThisThread)
+    job = job_of(tmp_path, workers=0)  # one thread, so that all know what comes after what
+    decoded_by(monkeypatch, 155, end if isinstance(end, KeyboardInterrupt) else int(end))
     with pytest.raises((SystemExit, KeyboardInterrupt)) as ended:
         prepare_data(job, tmp_path / "out")
     if end == signal.SIGTERM:
@@ -239,22 +232,11 @@ def test_an_interrupted_look_goes_on_and_looks_again_at_damaged_images(tmp_path,
     second = decoded_by(monkeypatch)
     prepare_data(job, tmp_path / "out")
     expected = [f"b/{number}.png" for number in (1, 2, 3)]
-    assert second[:3] == expected and second[3:] == first[:0] + remaining(160 if end == signal.SIGTERM else 150)
+    assert second[:3] == expected and second[3:] == remaining(160 if end == signal.SIGTERM else 150)
 
 
 def remaining(done: int) -> list[str]:
     return [f"{label}/{number}.png" for label in "ab" for number in range(100)][done:]
-
-
-class InThisThread:
-    def __init__(self, threads: int):
-        self.map = map
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
 
 
 @pytest.mark.parametrize("damage", ["edited", "emptied", "of other images"])

@@ -52,7 +52,8 @@ def decode_all(sets: Sequence[ImageSet], folder: Path, manifest: str, threads: i
                 raise stop(request.signal, done)
     if faults:
         raise SystemExit(told(list(faults.values()), total))
-    path.unlink(missing_ok=True)
+    for file in folder.glob(f"{path.stem}.*"):
+        file.unlink()
 
 
 def faults_of(sets: Sequence[ImageSet], numbers: Sequence[int], pool: ThreadPoolExecutor) -> dict[int, str]:

@@ -7,21 +7,20 @@ off at 255; where the range of values is not known, an image is refused.
 """
 
 import io
-import warnings
 
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 RESTORE_IMAGE = "Restore the original, or take the image away and declare one fewer"
-SHRINK = "Store it smaller"
+LARGEST = 180_000_000
+"""Pixels of an image that is read: twice what Pillow warns of, half a gigabyte of RGB."""
 LARGEST_CHUNK = 1 << 26
 """Bytes of a PNG's colour profile or text, which Pillow keeps below 1 MB: cameras and scanners write larger ones."""
 BITS_PER_SAMPLE = 258
 """A tag of TIFF."""
 
-PngImagePlugin.MAX_TEXT_CHUNK = LARGEST_CHUNK
-# Pillow warns of images above 89 megapixels, and refuses those above 179, as we do.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+PngImagePlugin.MAX_TEXT_CHUNK = LARGEST_CHUNK  # pyrefly: ignore[bad-assignment]
+Image.MAX_IMAGE_PIXELS = None  # above which Pillow warns, without a name; LARGEST stands in its place
 
 
 class DamagedImage(OSError):
@@ -32,20 +31,25 @@ def decoded(content: bytes, mode: str, place: str) -> Image.Image:
     """The image in a file's bytes, in mode L or RGB; `place` is the file, for messages. Raises DamagedImage."""
     try:
         image = Image.open(io.BytesIO(content))
+        refuse_large(image, place)
         return eight_bit(image, place).convert(mode)
     except (DamagedImage, MemoryError):
         raise
     except UnidentifiedImageError:
         raise damaged(place, f"cannot identify an image in its {len(content)} bytes") from None
-    except Image.DecompressionBombError:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise DamagedImage(f"{place}: has more than {most} megapixels, the most that is read. {SHRINK}.") from None
     except Exception as error:  # of damaged files Pillow raises SyntaxError, ValueError, struct.error and others
         raise damaged(place, f"is damaged ({' '.join(str(error).split()) or type(error).__name__})") from error
 
 
 def damaged(place: str, what: str) -> DamagedImage:
     return DamagedImage(f"{place}: {what}. {RESTORE_IMAGE}.")
+
+
+def refuse_large(image: Image.Image, place: str) -> None:
+    if (pixels := image.width * image.height) > LARGEST:
+        raise DamagedImage(
+            f"{place}: has {pixels // 10**6} megapixels, and at most {LARGEST // 10**6} are read. Store it smaller."
+        )
 
 
 def eight_bit(image: Image.Image, place: str) -> Image.Image:

@@ -36,8 +36,8 @@ class Listing:
     """(N,): the number of each image's class."""
     names: list[str]
     """Of each image's file, without its class."""
-    spans: np.ndarray | None
-    """(N, 2): where the bytes of each image begin in the tar, and how many there are; None for a folder."""
+    spans: np.ndarray
+    """(N, 2): where the bytes of each image begin in the tar, and how many there are; zeros for a folder."""
     empty: list[str]
     """Names of class folders without images."""
     endings: Counter[str]
@@ -82,7 +82,7 @@ class Found:
     """Name to sort by, class, name of the file, and where its bytes begin in the tar and how many there are."""
     others: Counter[str] = field(default_factory=Counter)
 
-    def listing(self, in_tar: bool, empty: list[str]) -> Listing:
+    def listing(self, empty: Sequence[str] = ()) -> Listing:
         self.images.sort(key=lambda image: in_order(image[0]))
         classes = sorted({image[1] for image in self.images}, key=in_order)
         numbers = {name: number for number, name in enumerate(classes)}
@@ -90,7 +90,7 @@ class Found:
             classes=classes,
             labels=np.array([numbers[image[1]] for image in self.images], np.int64),
             names=[image[2] for image in self.images],
-            spans=np.array([image[3:] for image in self.images], np.int64).reshape(-1, 2) if in_tar else None,
+            spans=np.array([image[3:] for image in self.images], np.int64).reshape(-1, 2),
             empty=sorted(empty, key=in_order),
             endings=Counter(ending(image[2]) for image in self.images),
             others=self.others,
@@ -138,7 +138,7 @@ def folder_listing(root: Path) -> Listing:
         list_class(entry.path, name, found)
         if len(found.images) == before:
             empty.append(name)
-    return found.listing(False, empty)
+    return found.listing(empty)
 
 
 def list_class(folder: bytes, label: str, found: Found) -> None:
@@ -212,14 +212,16 @@ def tar_listing(path: Path) -> Listing:
             else:
                 add_member(member, path, found)
     refuse_ambiguous(path, found.images)
-    found.images = [(name, posixpath.basename(folder), *rest) for name, folder, *rest in found.images]
-    return found.listing(True, [])
+    found.images = [
+        (name, posixpath.basename(folder), file, start, size) for name, folder, file, start, size in found.images
+    ]
+    return found.listing()
 
 
 def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """All but folders, one at a time."""
     while member := tar.next():
-        tar.members = []
+        tar.members = []  # pyrefly: ignore[missing-attribute]
         if not member.isdir():
             yield member
 
