@@ -272,13 +272,13 @@ def test_another_copy_of_the_images_is_refused_where_no_listing_is_declared(plac
 
 def test_a_renamed_image_outside_the_sample_is_found_too(placed, monkeypatch):
     data, root, _ = placed
-    monkeypatch.setattr("deit.datasets.SAMPLED", 3)
-    monkeypatch.setattr("deit.datasets.HASHED", 3)
+    monkeypatch.setattr("deit.image_files.SAMPLED", 3)
+    monkeypatch.setattr("deit.image_files.HASHED", 3)
     manifest = manifest_of(PreparingData(training=data, evaluation_sets={}), root)
     assert len(manifest["fingerprints"][data.split.folder]["sample"]) == 3
     (root / "train/1/picture_011.png").rename(root / "train/1/picture_0011.png")
     tar_of(root / "train")
-    with pytest.raises(SystemExit, match="expected class/name of all images in the manifest's order"):
+    with pytest.raises(SystemExit, match="expected label and class/name of all images in the manifest's order"):
         training_images(data, root, manifest)
 
 

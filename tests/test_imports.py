@@ -25,6 +25,7 @@ LAYERS = (
         "pictures",
     },
     {
+        "decode_check",
         "teacher_logits",
         "models",
         "views",
@@ -36,6 +37,9 @@ LAYERS = (
         "reduction",
         "cifar",
         "datasets",
+        "image_files",
+        "folders",
+        "decoding",
         "distributed",
         "loading",
         "stored_views",

@@ -1,40 +1,33 @@
 """The images and true labels of a study, by number, and the check that they are the declared ones.
 
-Three readers: gzip-compressed IDX files (MNIST's format), CIFAR's batches, and whatever timm finds in a folder or tar
-with one sub-folder a class. What stands between a file and an evaluation (held-out images, a corruption, other labels)
-wraps what was read.
+Three readers: gzip-compressed IDX files (MNIST's format), CIFAR's batches, and image files in a folder or tar with one
+sub-folder a class (`timm`, which numbers them so). What stands between a file and an evaluation (held-out images, a
+corruption, other labels) wraps what was read.
 
-The manifest holds a fingerprint of every file and folder that was read. Each node may have its own copy of the images;
-whoever gives the manifest reads no other images than those that it was made of.
+The manifest holds a fingerprint of every file and folder that was read, with each image's label. Each node may have its
+own copy of the images; whoever gives the manifest reads no other images than those that it was made of.
 """
 
 import gzip
 import hashlib
-import io
 import json
 import os
 import platform
 import posixpath
-import tarfile
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from . import cifar
+from .folders import numbered
+from .image_files import RESTORE, FolderImages, TarImages, image_mode, refuse
 from .recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingData
-
-if TYPE_CHECKING:
-    from timm.data.readers.reader import Reader
 
 HELD_OUT_SEED = 20210721
 IDX_UINT8 = 8
-SAMPLED, HASHED = 1024, 64
-"""Images of a folder or tar whose sizes, and whose bytes, a manifest tells."""
-RESTORE = "Restore the original under data.root, or declare the new data in the params file"
 
 
 class ImageSet(Protocol):
@@ -113,20 +106,27 @@ def divided(images: int, held_out: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_split(
-    split: Split, reader: str, data: TrainingData, root: Path | str, key: str, manifest: dict | None = None
+    split: Split,
+    reader: str,
+    data: TrainingData,
+    root: Path | str,
+    key: str,
+    manifest: dict | None = None,
+    known: Sequence[str] = (),
 ) -> "ArrayImages | FolderImages":
-    """All images of a split; `key` is where the params declare it.
+    """All images of a split; `key` is where the params declare it, `known` the classes' names where others have them.
 
     Raises SystemExit where the number of images or classes is not the declared one, or the images are not those of the
     manifest.
     """
     root = located(root)
-    kind = TarImages if split.folder.endswith(".tar") else FolderImages
+    kind = TarImages if (root / split.folder).is_file() else FolderImages
     images = {"idx": IdxImages, "cifar": CifarImages, "timm": kind}[reader](split, data, root, key)
-    if len(images) != split.images:
-        refuse(key, "images", images.path, f"{split.images} images", f"{len(images)}")
     if len(images.classes) != data.classes:
-        refuse("data", "classes", images.path, f"{data.classes} classes", f"{len(images.classes)}")
+        found = f"{len(images.classes)}{images.about_classes(known)}"
+        refuse("data", "classes", images.path, f"{data.classes} classes", found)
+    if len(images) != split.images:
+        refuse(key, "images", images.path, f"{split.images} images", f"{len(images)}{images.about_files()}")
     if manifest:
         images.compare(manifest["fingerprints"][place_of(split)], key)
     return images
@@ -135,10 +135,6 @@ def read_split(
 def place_of(split: Split) -> str:
     """Under which name below `data.root` the manifest knows a split."""
     return split.folder or ", ".join(file for part, file in sorted(split.files.items()) if part != "labels")
-
-
-def refuse(key: str, part: str, path: Path, expected: str, found: str) -> NoReturn:
-    raise SystemExit(f"{path}: expected {expected}, found {found}. {RESTORE} ({key}.{part}).")
 
 
 class ArrayImages:
@@ -168,6 +164,12 @@ class ArrayImages:
 
     def identity(self, index: int) -> str:
         return f"{index:06d}"
+
+    def about_classes(self, known: Sequence[str]) -> str:
+        return ""
+
+    def about_files(self) -> str:
+        return ""
 
     def fingerprint(self) -> dict[str, str]:
         """The MD5 of all files."""
@@ -253,128 +255,6 @@ def read_checked(path: Path, md5: str, key: str, part: str) -> tuple[bytes, str]
     if md5 and found != md5:
         refuse(key, f"md5.{part}", path, f"the MD5 {md5}", found)
     return content, found
-
-
-def image_mode(data: TrainingData) -> str:
-    return {1: "L", 3: "RGB"}[data.channels]
-
-
-class FolderImages:
-    """Image files below a folder, one sub-folder a class, as timm finds them.
-
-    timm sorts the names of classes and files with their numbers as numbers, so that folder `10` is class 10, not 2.
-    """
-
-    def __init__(self, split: Split, data: TrainingData, root: Path, key: str):
-        self.path = root / split.folder
-        self.mode = image_mode(data)
-        reader = open_reader(self.path, key)
-        self.files = [file for file, _ in reader.samples]
-        self.labels = np.array([label for _, label in reader.samples], np.int64)
-        self.classes = sorted(reader.class_to_idx, key=reader.class_to_idx.get)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def image(self, index: int) -> Image.Image:
-        try:
-            return Image.open(io.BytesIO(self.content(index))).convert(self.mode)
-        except OSError as error:
-            raise OSError(f"{self.path}: {self.identity(index)} is damaged: {error}") from error
-
-    def targets(self, index: int) -> tuple[int, ...]:
-        return (int(self.labels[index]),)
-
-    def identity(self, index: int) -> str:
-        """`class/name`, the same in a folder and in a tar of it."""
-        return f"{self.classes[self.labels[index]]}/{self.files[index].rpartition('/')[2]}"
-
-    def content(self, index: int) -> bytes:
-        """The image's file."""
-        return Path(self.files[index]).read_bytes()
-
-    def size(self, index: int) -> int:
-        """Bytes of the image's file."""
-        return os.stat(self.files[index]).st_size
-
-    def listing(self) -> str:
-        """sha256 of the sorted lines `class/name size`."""
-        lines = sorted(f"{self.identity(index)} {self.size(index)}\n" for index in range(len(self)))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-    def names(self) -> str:
-        """sha256 of the lines `class/name`, in the order of the images' numbers."""
-        lines = (f"{self.identity(index)}\n" for index in range(len(self)))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-    def sample(self) -> Iterator[str]:
-        """Some images, evenly spaced: number, name and bytes, and of some of these the sha256 of the file."""
-        numbers = np.unique(np.linspace(0, len(self) - 1, SAMPLED).astype(int)).tolist()
-        hashed = set(numbers[:: -(-len(numbers) // HASHED)])
-        for number in numbers:
-            line = f"image {number}, {self.identity(number)}, {self.size(number)} bytes"
-            digest = hashlib.sha256(self.content(number)).hexdigest() if number in hashed else ""
-            yield f"{line}, sha256 {digest}" if digest else line
-
-    def fingerprint(self) -> dict[str, str | list[str]]:
-        """What tells this copy from others in a second: all names in order, and the sample."""
-        return {"names": self.names(), "sample": list(self.sample())}
-
-    def compare(self, fingerprint: dict[str, str | list[str]], key: str) -> None:
-        """Refuse another copy of the images than the manifest's: names, order, and the sampled sizes and bytes."""
-        for expected, found in zip_longest(fingerprint["sample"], self.sample()):
-            if found != expected:
-                refuse(key, "listing", self.path, f"{expected} (as in the manifest)", found)
-        if (found := self.names()) != fingerprint["names"]:
-            expected = f"class/name of all images in the manifest's order (sha256 {fingerprint['names']})"
-            refuse(key, "listing", self.path, expected, found)
-
-
-class TarImages(FolderImages):
-    """The same in a .tar, or in a .tar of .tars: each image is a span of bytes of one open file.
-
-    Spans are read at their place (pread), which moves no position, so worker processes do not disturb one another. The
-    names and places of 1.28 million images take 0.15 GB of memory, tarfile's own objects 0.7 GB.
-    """
-
-    def __init__(self, split: Split, data: TrainingData, root: Path, key: str):
-        self.path = root / split.folder
-        self.mode = image_mode(data)
-        reader = open_reader(self.path, key)
-        self.files = [member.name for member, _, _ in reader.samples]
-        starts = [member.offset_data + (inner.offset_data if inner else 0) for member, _, inner in reader.samples]
-        self.spans = np.array([starts, [member.size for member, _, _ in reader.samples]], np.int64).T
-        self.labels = np.array(reader.targets, np.int64)
-        self.classes = sorted(reader.class_name_to_idx, key=reader.class_name_to_idx.get)
-        self.opened = (0, -1)
-
-    def content(self, index: int) -> bytes:
-        start, size = self.spans[index].tolist()
-        content = os.pread(self.descriptor(), size, start)
-        if len(content) != size:
-            raise OSError(f"{self.path}: ends within {self.identity(index)}")
-        return content
-
-    def size(self, index: int) -> int:
-        return int(self.spans[index, 1])
-
-    def descriptor(self) -> int:
-        """The open tar of this process: a descriptor does not reach a process that is spawned."""
-        if self.opened[0] != os.getpid():
-            self.opened = os.getpid(), os.open(self.path, os.O_RDONLY)
-        return self.opened[1]
-
-
-def open_reader(path: Path, key: str) -> "Reader":
-    """timm's reader of a folder or tar; refuses what is missing, cut short or without images."""
-    from timm.data import create_reader
-
-    if not path.exists():
-        raise SystemExit(f"{path}: missing. {RESTORE} ({key}.folder).")
-    try:
-        return create_reader("", str(path))
-    except (RuntimeError, ValueError, EOFError, tarfile.TarError) as error:
-        refuse(key, "folder", path, "sub-folders with images", f"none ({error})")
 
 
 class Selected:
@@ -469,14 +349,35 @@ def manifest_of(recipe: PreparingData, root: Path | str) -> dict:
     fingerprints: dict[str, object] = {place_of(data.split): training.fingerprint()}
     for name, evaluation_set in recipe.evaluation_sets.items():
         key = f"data.evaluation.{name}.split"
-        images = read_split(evaluation_set.split, evaluation_set.reader, data, root, key)
+        split, reader = evaluation_set.split, evaluation_set.reader
+        images = read_split(split, reader, data, root, key, known=training.classes)
         check_classes(images, training, key)
-        shown = evaluation_images(data, evaluation_set, root, name)
-        splits[name] = entry_of(images, evaluation_set.split, key) | {"evaluated": len(shown)}
-        fingerprints[place_of(evaluation_set.split)] = images.fingerprint()
+        evaluated = evaluation_images(data, evaluation_set, root, name)
+        splits[name] = entry_of(images, split, key) | {"evaluated": len(evaluated)}
+        fingerprints[place_of(split)] = images.fingerprint()
         if evaluation_set.labels:
             fingerprints[evaluation_set.labels] = file_sha256(root / evaluation_set.labels)
     return {"name": data.name, "splits": splits, "fingerprints": fingerprints}
+
+
+def image_files(recipe: PreparingData, root: Path | str, manifest: dict) -> list[ImageSet]:
+    """The images that are to be decoded from files, each once.
+
+    Where there are evaluation sets, these: the training images are another job's.
+    """
+    data, plain = recipe.training, {"corruption": None, "labels": ""}
+    if not recipe.evaluation_sets:
+        return (
+            [read_split(data.split, data.reader, data, root, "data.training", manifest)]
+            if data.reader == "timm"
+            else []
+        )
+    sets = {
+        (each.split.folder, each.held_out): (name, each.model_copy(update=plain))
+        for name, each in recipe.evaluation_sets.items()
+        if each.reader == "timm"
+    }
+    return [evaluation_images(data, each, root, name, manifest) for name, each in sets.values()]
 
 
 def entry_of(images: ArrayImages | FolderImages, split: Split, key: str) -> dict:
@@ -493,10 +394,9 @@ def entry_of(images: ArrayImages | FolderImages, split: Split, key: str) -> dict
 
 def check_classes(images: ArrayImages | FolderImages, training: ArrayImages | FolderImages, key: str) -> None:
     """Refuse an evaluation set whose classes are neither named as the training's nor 0 ... K-1 (ImageNet-V2)."""
-    numbered = [str(number) for number in range(len(training.classes))]
-    if images.classes not in (training.classes, numbered):
-        pairs = zip(images.classes, training.classes, strict=True)
-        found, expected = next((ours, theirs) for ours, theirs in pairs if ours != theirs)
+    if images.classes not in (training.classes, numbered(len(training.classes))):
+        found = next(name for name in images.classes if name not in training.classes)
+        expected = next(name for name in training.classes if name not in images.classes)
         refuse(key, "folder", images.path, f"the class {expected!r} of the training images", repr(found))
 
 

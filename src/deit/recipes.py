@@ -62,8 +62,9 @@ class Split(Recipe):
     CIFAR reader: of each, for they are Python pickles. Trap: they are part of all names, so give them before the first
     training."""
     folder: str = ""
-    """timm reader: folder (one sub-folder a class) or .tar below the root. A folder and its tar hold the same images,
-    but are two recipes: choose before the first training."""
+    """timm reader: folder (one sub-folder a class) or .tar below the root. Classes are numbered by their names in small
+    letters, with numbers as numbers (2 before 10), and ties by the characters. A folder and its tar hold the same
+    images, but are two recipes: choose before the first training."""
     listing: str = ""
     """timm reader: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
 
@@ -107,7 +108,7 @@ class EvaluationSet(Recipe):
 
     reader: Reader
     """How the files are read: `idx`, MNIST's format; `cifar`, CIFAR's official batches; `timm`, a folder or tar with a
-    sub-folder a class."""
+    sub-folder a class, in timm's order."""
     split: Split
     """Which images; of held-out images, the training split."""
     labels: str = ""
@@ -473,6 +474,8 @@ class Execution(Resources):
     """Folder of the pass that makes this result together with others; empty = a job of its own."""
     data_root: str = ""
     """The folder of the images; of an import, that of the weights."""
+    decode: bool = True
+    """Whether `prepare_data` decodes every image."""
 
 
 RECIPES: dict[str, type[Recipe]] = {

@@ -93,7 +93,7 @@ Predecessors = dict[str, list[tuple[Path, dict, Job]]]
 def earlier_results(plan: Plan) -> Predecessors:
     outputs = {job.execution.output for job in plan.jobs.values()}
     results = []
-    for path in Path("results", plan.name).glob("**/provenance.json"):
+    for path in sorted(Path("results", plan.name).glob("**/provenance.json")):
         job = readable_job(path.with_name("recipe.json"))
         if job and path.parent.suffix != ".partial" and str(path.parent) not in outputs:
             results.append((path.parent, json.loads(path.read_text(encoding="utf-8")), job))
@@ -101,7 +101,7 @@ def earlier_results(plan: Plan) -> Predecessors:
 
 
 def earlier_states(plan: Plan) -> Predecessors:
-    paths = Path("results", plan.name).glob("resume/*/resume.pt")
+    paths = sorted(Path("results", plan.name).glob("resume/*/resume.pt"))
     newest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     others = [path.parent for path in newest_first if path.parent.name not in plan.jobs]
     jobs = [readable_job(Path("results", plan.name, "recipes", f"{folder.name}.json")) for folder in others]

@@ -65,7 +65,7 @@ def publish(run: Result, output: Path) -> None:
 def newest_predictions(run: Result) -> Result:
     """The newest result of the study that holds predictions of exactly this run."""
     results = next((folder for folder in run.folder.resolve().parents if (folder / "recipes").is_dir()), run.folder)
-    folders = [path.parent for path in results.glob("predictions/**/provenance.json")]
+    folders = [path.parent for path in sorted(results.glob("predictions/**/provenance.json"))]
     sheets = [sheet for sheet in map(read_result, folders) if run.job.digest in sheet.job.inputs.values()]
     if not sheets:
         raise SystemExit(f"{run.folder}: there are no predictions of it. Run snakemake evaluation first.")

@@ -103,12 +103,16 @@ class Plan:
     @cached_property
     def training_digest(self) -> str:
         recipe = recipes.PreparingData(training=self.training_data, evaluation_sets={})
-        return self.add("data", "data/training", recipe, {}, {}, self.study.resources("data"))
+        return self.add("data", "data/training", recipe, {}, {}, self.preparing)
 
     @cached_property
     def evaluation_digest(self) -> str:
         recipe = recipes.PreparingData(training=self.training_data, evaluation_sets=self.evaluation_sets)
-        return self.add("data", "data/evaluation", recipe, {}, {}, self.study.resources("data"))
+        return self.add("data", "data/evaluation", recipe, {}, {}, self.preparing)
+
+    @property
+    def preparing(self) -> Execution:
+        return self.study.resources("data").model_copy(update={"decode": self.study.data.decode})
 
     # Runs ------------------------------------------------------------------------------------------------------------
 

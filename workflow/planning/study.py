@@ -56,11 +56,14 @@ class DataParams(Recipe):
     and each node may have its own copy, which jobs compare with the manifest of the first."""
     reader: Reader
     """How the files are read: `idx`, gzip-compressed files in MNIST's format; `cifar`, CIFAR's official batches;
-    `timm`, a folder or tar with a sub-folder a class. Evaluation sets name their own."""
+    `timm`, a folder or tar with a sub-folder a class, in timm's order: .jpg, .jpeg, .png, .bmp, .gif, .pgm, .ppm, .tif,
+    .tiff, .webp. Evaluation sets name their own."""
     classes: Annotated[int, Field(ge=2, le=65536)]
     """Number of classes; another number found ends the first job. Labels are cached in 16 bits."""
     channels: Literal[1, 3]
-    """Colours of an image: 1 = grey, 3 = RGB; others are converted."""
+    """Colours of an image: 1 = grey, 3 = RGB; others are converted. Transparency is dropped, so the colours below it
+    show; what EXIF tells of an image's orientation is not applied, as timm and torchvision do not. Grey of 16 bits is
+    scaled to 8; values without a known range (floats, 32 bits) and images above 180 megapixels are refused."""
     mean: tuple[float, ...]
     """Per channel, of pixel values in [0, 1]; subtracted from every view. The code's: ImageNet's 0.485, 0.456,
     0.406."""
@@ -75,6 +78,10 @@ class DataParams(Recipe):
     """Name -> images and labels on which every run is evaluated; the columns of Table 5."""
     primary: str
     """The evaluation set of Tables 2-4, of the token analysis and of the figure, by its name."""
+    decode: bool = True
+    """timm reader: `prepare_data` decodes every image once, by `threads` + `workers` of `execution.data`, and refuses
+    the data with the paths of all damaged ones before anything is trained. false skips that: a damaged image then ends
+    the first job that reads it. Changes no number and no name."""
 
 
 class ModelParams(Recipe):
@@ -386,7 +393,7 @@ class ExecutionParams(Recipe):
     default: Resources = Resources()
     """Of every job; the phases below, and then `models`, change single keys of it."""
     data: Resources = Resources()
-    """Of `prepare_data`, which counts and compares images, and of importing published weights."""
+    """Of `prepare_data`, which counts, compares and decodes images, and of importing published weights."""
     teachers: Resources = Resources()
     """Of the trainings of convnets at the lower resolution."""
     adaptation: Resources = Resources()

@@ -1,4 +1,4 @@
-"""Check the data against what the params declare, and write what they are: manifest.json."""
+"""Check the data against what the params declare, decode every image, and write what they are: manifest.json."""
 
 import argparse
 import json
@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 
 from deit.commands import run
-from deit.datasets import manifest_of
-from deit.recipes import Job
+from deit.datasets import image_files, manifest_of
+from deit.decode_check import decode_all
+from deit.recipes import Job, canonical_digest
 from deit.results import new_folder, read_job
 
 log = logging.getLogger(__name__)
@@ -23,11 +24,18 @@ def main() -> None:
 
 
 def prepare_data(job: Job, output: Path) -> None:
-    """Fills the folder `output` with the manifest; raises SystemExit where the data are not the declared ones."""
-    with new_folder(output, job) as folder:
-        manifest = manifest_of(job.resolved(), job.execution.data_root)
+    """Fills the folder `output` with the manifest.
+
+    Raises SystemExit where the data are not the declared ones, or images are damaged.
+    """
+    recipe, execution = job.resolved(), job.execution
+    with new_folder(output, job, keep=True) as folder:
+        manifest = manifest_of(recipe, execution.data_root)
         for name, split in manifest["splits"].items():
             log.info("%s: %d images of %d classes", name, split["images"], len(split["classes"]))
+        if execution.decode:
+            files = image_files(recipe, execution.data_root, manifest)
+            decode_all(files, folder, canonical_digest(manifest), execution.threads + execution.workers)
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
