@@ -45,7 +45,6 @@ TEACHERS_STREAM = 1_000_000
 """Seed of the stream on which convnet teachers are trained: never that of a student, whose views they label later."""
 
 
-
 def unique(values: list) -> list:
     if twice := [value for number, value in enumerate(values) if value in values[:number]]:
         raise PydanticCustomError("twice", "names {value} twice; remove one", {"value": repr(twice[0])})
