@@ -14,7 +14,13 @@ sys.path[:0] = [f"{workflow.basedir}/workflow", f"{workflow.basedir}/src"]
 from planning.lookup import Lookup
 
 study = str(config.get("study", ""))  # a name of digits is a number to YAML
-plan = Lookup(study, workflow.is_main_process, config.get("as_if_new", False), config.get("gres_only", False))
+plan = Lookup(
+    study,
+    workflow.is_main_process,
+    elsewhere=workflow.resource_settings.nodes is not None,  # jobs of a cluster are counted, not cores
+    as_if_new=config.get("as_if_new", False),
+    gres_only=config.get("gres_only", False),
+)
 
 
 wildcard_constraints:
@@ -24,7 +30,7 @@ wildcard_constraints:
 
 
 onstart:
-    plan.start(elsewhere=workflow.non_local_exec)
+    plan.start()
 
 
 onsuccess:

@@ -92,12 +92,12 @@ FILES = {
     "a merge of no mapping": (b"extends: fashion\nviews: {<<: 1}\n", "not valid YAML"),
     "an unknown anchor": (b"extends: fashion\nviews: *nowhere\n", "line 2: not valid YAML"),
     "an anchor in itself": (b"extends: fashion\nmodels: &a {deit-x: *a}\n", "models.deit-x: contains itself"),
-    "a tag": (b"extends: fashion\ntitle: !!python/object/apply:os.getcwd []\n", "line 2: not valid YAML"),
+    "a tag": (b"extends: fashion\ntitle: !!python/object/apply:os.getcwd []\n", "line 2: the tag !!python/object"),
     "a key of no text": (b"extends: fashion\nmodels: {16: {}}\n", "models.16: a key must be text"),
     "a list as key": (b"extends: fashion\n? [1, 2]\n: 3\n", "a key must be text"),
     "a mapping as key": (b"extends: fashion\n? {a: 1}\n: 3\n", ""),
     "no date": (b"extends: fashion\ntitle: 2020-13-45\n", ""),
-    "a date": (b"extends: fashion\ntitle: 2020-12-24\n", "title: input should be a valid string"),
+    "a date": (b"extends: fashion\ntitle: 2020-12-24\n", "title: is a date to YAML; write it in quotation marks"),
     "a thousand brackets": (b"a: " + 1000 * b"[" + 1000 * b"]" + b"\n", "not valid YAML"),
     "a number of 5000 digits": (b"extends: fashion\nseeds: {default: [" + 5000 * b"9" + b"]}\n", ""),
     "a hexadecimal number without end": (b"extends: fashion\nseeds: {default: [0x" + 5000 * b"f" + b"]}\n", ""),
@@ -116,7 +116,7 @@ FILES = {
         b"extends: fashion\na: &a [x, x, x, x, x, x, x, x, x]\n"
         + b"".join(b"%c: &%c [%s]\n" % (c, c, b", ".join(9 * [b"*%c" % (c - 1)])) for c in range(ord("b"), ord("j")))
         + b"title: *i\n",
-        "title: input should be a valid string",
+        "make more than 20,000 values",
     ),
 }
 
@@ -239,7 +239,7 @@ VALUES = [
     ("tables.token_analysis.students", []),
     ("tables.token_analysis.images", -1),
     ("title", ["a"]),
-    ("title", "x" * 100_000),
+    ("title", "x" * 60_000),
     ("views.scale", [1.0, 0.5]),
     ("views.scale", [1.0]),
     ("views.repeats", 10**20),
@@ -328,7 +328,7 @@ def test_names_that_cannot_work_are_refused(params, kind):
     for name in (*FOREIGN, *RESERVED[kind]):
         write(params, renamed(kind, name))
         message = refusal("mutant", params)
-        assert "rename it" in message, (name, message)
+        assert "rename it" in message or "control character in it; remove it" in message, (name, message)
 
 
 @pytest.mark.parametrize("kind", RESERVED)

@@ -195,10 +195,9 @@ def test_the_folder_of_the_images_is_left_to_the_jobs(clone, study, monkeypatch)
 
 
 def test_a_variable_that_is_not_set_stops_a_study_on_this_machine_only(clone, capsys):
-    lookup = Lookup("imagenet-there", main_process=True)
     with pytest.raises(WorkflowError, match=r"data.root is \$\{NODE_DISK\}/it, and that variable is not set"):
-        lookup.start(elsewhere=False)
+        Lookup("imagenet-there", main_process=True).start()
     assert not os.path.exists("results/imagenet-there/recipes")
-    lookup.start(elsewhere=True)
+    Lookup("imagenet-there", main_process=True, elsewhere=True).start()
     assert os.path.exists("results/imagenet-there/recipes")
     assert "${NODE_DISK}/it" in capsys.readouterr().err

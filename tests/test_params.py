@@ -13,9 +13,9 @@ MISTAKES = [
     ("students.learnig_rate", 1e-3, "students.learnig_rate", "did you mean 'learning_rate'?"),
     ("studnets", {}, "studnets", "did you mean 'students'?"),
     ("views.zzz", 1, "views.zzz", "known here: cutmix"),
-    ("students.epochs", "many", "students.epochs", "valid integer"),
-    ("students.epochs", 0, "students.epochs", "greater than or equal to 1"),
-    ("students.learning_rate", -1, "students.learning_rate", "greater than 0"),
+    ("students.epochs", "many", "students.epochs", "whole number, found 'many'"),
+    ("students.epochs", 0, "students.epochs", "must be at least 1"),
+    ("students.learning_rate", -1, "students.learning_rate", "more than 0"),
     ("students.optimizer", "adam", "students.optimizer", "'adamw' or 'sgd'"),
     ("students.precision", "fp16", "students.precision", "'fp32' or 'bf16'"),
     ("students.batch", 63, "students.batch", "not divisible by mix_group"),
@@ -27,7 +27,7 @@ MISTAKES = [
     ("students.runs", {"deit-x": {}}, "students.runs.deit-x", "did you mean 'deit-"),
     ("students.runs", {"deit-ti/herd": {}}, "students.runs.deit-ti/herd", "did you mean 'hard'?"),
     ("students.runs", {"deit-ti": {"batch": 8}}, "students.runs.deit-ti.batch", "may change"),
-    ("students.runs", {"deit-ti": {"epochs": -1}}, "students.runs.deit-ti.epochs", "greater than or equal to 1"),
+    ("students.runs", {"deit-ti": {"epochs": -1}}, "students.runs.deit-ti.epochs", "must be at least 1"),
     ("models.deit-ti.arguments.num_heads", 3, "models.deit-ti.arguments.num_heads", "do not divide the width"),
     ("models.deit-ti.arguments.num_heads", None, "models.deit-ti.arguments", "together"),
     ("models.deit-ti.timm", None, "models.deit-ti.timm", "missing; add it"),
@@ -36,9 +36,9 @@ MISTAKES = [
     ("models.regnety-4gf.kind", "resnet", "models.regnety-4gf.kind", "'convnet' or 'transformer'"),
     ("resolutions.finetuning", 28, "resolutions.finetuning", "no multiple of"),
     ("data.mean", [0.5, 0.5], "data.mean", "one a channel"),
-    ("data.std", [0.0], "data.std", "must be positive"),
+    ("data.std", [0.0], "data.std", "must be at least 0.0001"),
     ("data.primary", "tset", "data.primary", "did you mean 'test'?"),
-    ("data.root", "nowhere", "data.root", "is missing; restore it"),
+    ("data.root", "nowhere", "data.root", "is missing; mount or restore it"),
     ("data.training.md5.labels", "0" * 32, "data.training.md5.labels", "has the MD5"),
     ("data.training.files.images", None, "data.training.files", "file names of 'images' and 'labels'"),
     ("data.held_out", 60000, "data.held_out", "less than the 60000"),
@@ -50,17 +50,17 @@ MISTAKES = [
     ("tables.table_3.finetuned", ["deit-x"], "tables.table_3.finetuned", "is not among"),
     ("tables.table_3", None, "tables.table_4", "add tables.table_3"),
     ("tables.table_7", {}, "tables.table_7", "did you mean 'table_"),
-    ("seeds.default", [0, 0], "seeds.default", "stands twice"),
+    ("seeds.default", [0, 0], "seeds.default", "has 0 twice"),
     ("seeds.models", {"deit-x": [0]}, "seeds.models.deit-x", "there is no model"),
     ("seeds.streams", "same", "seeds.streams", "'shared' or 'per-seed'"),
-    ("teacher_logits.soft", "top-k", "teacher_logits.k", "between 1 and 9"),
+    ("teacher_logits.soft", "top-k", "teacher_logits.k", "between 1 and 9 (classes - 1)"),
     ("execution.students", {"gpus": 3}, "execution.students.gpus", "cannot share"),
     ("execution.students", {"gpu": 1}, "execution.students.gpu", "did you mean 'gpus'?"),
-    ("students.ema_decay", 1.0, "students.ema_decay", "less than 1"),
+    ("students.ema_decay", 1.0, "students.ema_decay", "must be less than 1"),
     ("views.randaugment", "original-m9", "views.randaugment", "by which timm configures RandAugment"),
     ("views.randaugment", "rand-x9", "views.randaugment", "found 'rand-x9'; correct the value."),
-    ("views.randaugment", 9, "views.randaugment", "valid string"),
-    ("supervision.soft.temperature", 0, "supervision.soft.temperature", "greater than 0"),
+    ("views.randaugment", 9, "views.randaugment", "must be text"),
+    ("supervision.soft.temperature", 0, "supervision.soft.temperature", "must be at least 0.01"),
 ]
 
 
@@ -81,10 +81,12 @@ def edited(tmp_path, key: str, value: object):
 def test_a_mistake_is_named(tmp_path, key, value, named, text):
     with pytest.raises(ParamsError) as caught:
         load_study("edited", edited(tmp_path, key, value))
-    line = next((line for line in str(caught.value).splitlines() if f": {named}" in line), None)
+    line = next((line for line in str(caught.value).splitlines() if f" {named}" in line), None)
     assert line, f"{named} is not named in: {caught.value}"
     assert text in line
-    assert line.startswith(str(tmp_path / ("edited.yaml" if key.startswith(named) or named.startswith(key) else "")))
+    file, blamed, _ = line.split(": ", 2)
+    assert file == str(tmp_path / "edited.yaml"), "the file that the user wrote, whatever it extends"
+    assert key.startswith(blamed) or blamed.startswith(key), "and the key that it sets"
 
 
 def test_the_studies_are_valid():

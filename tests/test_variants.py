@@ -82,7 +82,7 @@ def test_the_tables_say_which_runs_stand_in_their_cells(params):
     "edit, message",
     [
         ("variants: {half: {students: {epochz: 3}}}", "variants.half.students.epochz: there is no key of students"),
-        ("variants: {half: {views: {mixup: -1}}}", "variants.half.views.mixup: input should be greater than"),
+        ("variants: {half: {views: {mixup: -1}}}", "variants.half.views.mixup: must be at least 0, found -1"),
         ("variants: {half: {model: {timm: resnet50}}}", "variants.half.model.timm: there is no key of model"),
         ("variants: {half: {students: {mix_group: 7}}}", "variants.half: students.batch: 60 is not divisible"),
         ("variants: {half: {students: {epochs: 2}}}", "tables.epochs.variants: 'half' trains for 2 epochs"),

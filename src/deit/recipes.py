@@ -12,15 +12,37 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 DIGEST_LENGTH = 10
 
+# Numbers, each with the least and the most that somebody could mean: a slip is refused, and nothing overflows later.
 Probability = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0, le=1e4)]
+Positive = Annotated[float, Field(gt=0, le=1e4)]
+Rate = Annotated[float, Field(ge=0, le=1e3)]
+"""Of learning or of decay."""
+Fraction = Annotated[float, Field(ge=1e-4, le=1)]
+"""Of an image's area, of a range of pixel values."""
+Crop = Annotated[float, Field(ge=0.1, le=1)]
+"""Part of an image's side that is shown; the image is resized to resolution / crop."""
+Ratio = Annotated[float, Field(ge=0.01, le=100)]
+Temperature = Annotated[float, Field(ge=0.01, le=1e4)]
+Minutes = Annotated[float, Field(gt=0, le=1e9)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Size = Annotated[int, Field(ge=0, le=10**9)]
+"""A count that may be none."""
+Pixels = Annotated[int, Field(ge=1, le=4096)]
+Epochs = Annotated[int, Field(ge=1, le=10**6)]
+Few = Annotated[int, Field(ge=1, le=1000)]
+Machines = Annotated[int, Field(ge=1, le=10**4)]
+Option = (
+    Annotated[int, Field(ge=-(10**9), le=10**9)] | Annotated[float, Field(ge=-1e9, le=1e9)] | bool | str
+)
+"""A value of a key that another library, or another class of this file, knows."""
+AsList = Field(strict=False)
+"""Of a tuple: YAML and JSON write it as a list."""
 Reader = Literal["idx", "cifar", "timm"]
 Part = Literal["images", "labels", "batch_1", "batch_2", "batch_3", "batch_4", "batch_5"]
 
@@ -45,8 +67,18 @@ def known_augmentation(configuration: str) -> str:
 Augmentation = Annotated[str, AfterValidator(known_augmentation)]
 
 
+def no_truth(value: object) -> object:
+    if isinstance(value, bool):  # Python holds True for equal to 1
+        raise PydanticCustomError("number", "must be a number")
+    return value
+
+
+Channels = Annotated[Literal[1, 3], BeforeValidator(no_truth)]
+
+
 class Recipe(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # strict: `true` is no number, `1.0` no count and `"3"` neither.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class Split(Recipe):
@@ -76,13 +108,13 @@ class TrainingData(Recipe):
     reader: Reader
     classes: Annotated[int, Field(ge=2, le=65536)]
     """Number of classes; labels are cached as uint16."""
-    channels: Literal[1, 3]
-    mean: tuple[float, ...]
+    channels: Channels
+    mean: Annotated[tuple[Probability, ...], AsList]
     """Per channel, of pixel values in [0, 1]."""
-    std: tuple[float, ...]
+    std: Annotated[tuple[Fraction, ...], AsList]
     """Per channel, of pixel values in [0, 1]."""
     split: Split
-    held_out: Annotated[int, Field(ge=0)] = 0
+    held_out: Size = 0
     """Training images kept apart for choosing hyper-parameters, drawn with a fixed seed; 0 for the final study."""
 
     @property
@@ -97,9 +129,9 @@ class Corruption(Recipe):
     """Standard deviation of Gaussian pixel noise, added last; pixel values are in [0, 1]."""
     blur: NonNegative
     """Radius of a Gaussian blur in pixels, before the noise; 0 = none."""
-    shift: Annotated[int, Field(ge=0)]
+    shift: Annotated[int, Field(ge=0, le=4096)]
     """Largest translation in pixels, either direction, either axis, drawn per image; the border is repeated."""
-    seed: int
+    seed: Size
     """Of the draws: each image's depend on this and its number alone, so all runs see the same corrupted images."""
 
 
@@ -116,7 +148,7 @@ class EvaluationSet(Recipe):
     and any one of several is right. Empty = the split's own labels."""
     corruption: Corruption | None = None
     """Change the images by seeded draws, for a data set with a shift where none exists; absent = as they are."""
-    held_out: Annotated[int, Field(ge=0)] = 0
+    held_out: Size = 0
     """Evaluate on this many held-out training images instead (`split` is then the training split); as many as
     `data.held_out`."""
 
@@ -124,19 +156,19 @@ class EvaluationSet(Recipe):
 class Views(Recipe):
     """How an image becomes a view; with a seed and a data set it makes a stream."""
 
-    resolution: Count
+    resolution: Pixels
     """Pixels a side."""
     batch: Count
     """Views per optimiser step over all GPUs, repeats included."""
     mix_group: Count
     """Views that share one mixing draw (lambda, kind); the released code's batch of one GPU."""
-    epoch_views: Annotated[int, Field(ge=0)] = 0
+    epoch_views: Size = 0
     """Views an epoch, the incomplete last batch dropped; 0 = as many as there are training images."""
-    repeats: Count
+    repeats: Few
     """Repeated augmentation: views of one image in an epoch."""
-    scale: tuple[Positive, Positive]
+    scale: Annotated[tuple[Fraction, Fraction], AsList]
     """Area of the random crop, as a fraction of the image."""
-    ratio: tuple[Positive, Positive]
+    ratio: Annotated[tuple[Ratio, Ratio], AsList]
     """Aspect ratio of the random crop."""
     flip: Probability
     """Probability of a horizontal flip."""
@@ -163,8 +195,8 @@ class Views(Recipe):
 class EvaluationView(Recipe):
     """How an image is shown when evaluating: resize to resolution/crop, bicubic, then a centre crop."""
 
-    resolution: Count
-    crop: Annotated[float, Field(gt=0, le=1)]
+    resolution: Pixels
+    crop: Crop
 
 
 class Model(Recipe):
@@ -172,11 +204,11 @@ class Model(Recipe):
 
     timm: str
     """Name in timm's registry."""
-    arguments: dict[str, int | float | bool | str] = {}
+    arguments: dict[str, Option] = {}
     """Arguments over timm's own for that name (width, depth, heads, ...)."""
     classes: Count
-    channels: Literal[1, 3]
-    resolution: Count
+    channels: Channels
+    resolution: Pixels
     stochastic_depth: Probability
     """Drop-path rate of the last block; it grows linearly with depth."""
 
@@ -193,7 +225,7 @@ class Objective(Recipe):
     weight: Probability = 0.1
     """soft: lambda, the weight of the distillation term; the paper's 0.1. Other losses ignore it, as hard and token
     weigh both halves alike; yet a change renames their runs."""
-    temperature: Positive = 3.0
+    temperature: Temperature = 3.0
     """soft: tau, by which the logits of both are divided; the paper's 3.0. Other losses ignore it."""
     reduction: Literal["batchmean", "mean"] = "batchmean"
     """soft: KL summed over classes (`batchmean`, the equation), or averaged over them too (`mean`, what the original
@@ -219,10 +251,10 @@ class Optimisation(Recipe):
     optimizer: Literal["adamw", "sgd"]
     """`adamw`: betas 0.9 and 0.999, eps 1e-8 (paper; code: `--opt adamw`), for students. `sgd`: Nesterov momentum, for
     teachers (paper, section 5.1). Gradients are never clipped."""
-    epochs: Count
+    epochs: Epochs
     """Epochs of `epoch_views` views each; the paper's 300 for students, 25 for fine-tuning (the code's README: 30).
     Trap: with `views.repeats: 3` an epoch shows as many views as there are images, but a third of the images."""
-    learning_rate: Positive
+    learning_rate: Annotated[float, Field(gt=0, le=1e3)]
     """Of the peak, for a batch of 512; multiplied by batch / 512. The paper's 5e-4 for students (code: `--lr`), 5e-6
     for fine-tuning (the code's README). Trap: the code sets it once an epoch, after it, so its epochs 0 and 1 both run
     at 1e-6; here it is set at every step."""
@@ -232,11 +264,11 @@ class Optimisation(Recipe):
     warmup_epochs: NonNegative
     """Epochs, or part of one, in which the learning rate rises linearly to its peak; the paper's 5 (code:
     `--warmup-epochs`). Trap: the code's fine-tuning has them too, as its command does not say otherwise."""
-    warmup_learning_rate: NonNegative
+    warmup_learning_rate: Rate
     """Where the linear warm-up starts; not scaled by the batch. Code: `--warmup-lr 1e-6`."""
-    final_learning_rate: NonNegative
+    final_learning_rate: Rate
     """Where the cosine ends; not scaled by the batch. Code: `--min-lr 1e-5`. `constant` ignores it."""
-    weight_decay: NonNegative
+    weight_decay: Rate
     """Not applied to biases, norms, position embedding and tokens (timm's rule; the released code decays the
     distillation token). The paper's 0.05 for students (code: `--weight-decay`), 1e-8 for fine-tuning (the code's
     README); the teachers' is not published."""
@@ -248,7 +280,7 @@ class Optimisation(Recipe):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the forward pass: `fp32`, or autocast to `bf16`, with weights and losses in fp32. The paper's fp16 gave NaN to
     many, and is not offered. On CPUs bf16 was never faster here."""
-    skip_nonfinite_steps: Annotated[int, Field(ge=0)] = 0
+    skip_nonfinite_steps: Size = 0
     """Steps of a run that may be left out because their loss or gradient is not finite; one more stops the run."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay a step of an exponential moving average of the weights, which is then what is published and watched; 0 =
@@ -260,7 +292,7 @@ class Heard(Recipe):
 
     precision: Literal["fp32", "bf16"]
     """In which the teacher computes."""
-    k: Annotated[int, Field(ge=0)] = 0
+    k: Size = 0
     """soft: so many of the largest logits, and the mass of the rest; 0 = all logits."""
 
 
@@ -284,9 +316,9 @@ class Importing(Recipe):
     """Weights that others have published, in place of a training's."""
 
     model: Model
-    mean: tuple[float, ...]
+    mean: Annotated[tuple[Probability, ...], AsList]
     """Per channel, of pixel values in [0, 1]."""
-    std: tuple[float, ...]
+    std: Annotated[tuple[Fraction, ...], AsList]
     """Per channel, of pixel values in [0, 1]."""
     hub: str = ""
     """Repository of the Hugging Face hub, with `@revision` where one is meant; empty = `file`."""
@@ -302,7 +334,7 @@ class StoringViews(Recipe):
     data: TrainingData
     views: Views
     stream_seed: int
-    epochs: Count
+    epochs: Epochs
 
 
 class Caching(Recipe):
@@ -313,14 +345,14 @@ class Caching(Recipe):
     stream_seed: int
     model: Model
     """The teacher."""
-    first_epoch: Annotated[int, Field(ge=0)]
-    last_epoch: Annotated[int, Field(ge=0)]
+    first_epoch: Size
+    last_epoch: Size
     """Inclusive."""
     keep: Literal["labels", "dense", "top-k"]
     """The teacher's decision only, or also its logits: all of them, in the bytes of the precision, or the k largest and
     the mass of the rest."""
-    k: Annotated[int, Field(ge=0)] = 0
-    temperature: Positive = 1.0
+    k: Size = 0
+    temperature: Temperature = 1.0
     """top-k: the temperature at which the mass of the rest is exact."""
     precision: Literal["fp32", "bf16"]
 
@@ -335,7 +367,7 @@ class Predicting(Recipe):
 
     data: TrainingData
     """Classes, channels and normalisation; the images when an evaluation set is held out of them."""
-    runs: tuple[PredictedRun, ...]
+    runs: Annotated[tuple[PredictedRun, ...], AsList]
     view: EvaluationView
     evaluation_sets: dict[str, EvaluationSet]
     precision: Literal["fp32", "bf16"]
@@ -346,7 +378,7 @@ class MeasuringThroughput(Recipe):
 
     models: dict[str, Model]
     """Label -> model."""
-    batch: Annotated[int, Field(ge=0)]
+    batch: Size
     """0 = the largest power of two that fits into the GPU's memory."""
     repeats: Count
     """Timed forward passes; the mean counts."""
@@ -373,9 +405,9 @@ class PreparingData(Recipe):
 class Pass(Recipe):
     """Runs of one stream that are trained together, and the caches of their teachers that are filled meanwhile."""
 
-    runs: tuple[str, ...]
+    runs: Annotated[tuple[str, ...], AsList]
     """Digests."""
-    caches: tuple[str, ...] = ()
+    caches: Annotated[tuple[str, ...], AsList] = ()
     """Digests."""
 
 
@@ -384,7 +416,7 @@ class Cell(Recipe):
 
     row: str
     column: str
-    runs: tuple[str, ...]
+    runs: Annotated[tuple[str, ...], AsList]
     """Names of runs; empty = the study does not have this cell."""
     read: Literal["class", "distillation", "fusion", "fusion_logits"] = "class"
     evaluation_set: str = ""
@@ -396,9 +428,9 @@ class Table(Recipe):
     table: str
     """table_1 ... table_5, token_analysis, accuracy_throughput."""
     caption: str = ""
-    rows: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    cells: tuple[Cell, ...] = ()
+    rows: Annotated[tuple[str, ...], AsList] = ()
+    columns: Annotated[tuple[str, ...], AsList] = ()
+    cells: Annotated[tuple[Cell, ...], AsList] = ()
     options: dict[str, Any] = {}
     """Numbers, words, lists and dictionaries of words, by the table's own names."""
 
@@ -432,25 +464,25 @@ class Validation(Recipe):
 class Resources(Recipe):
     """What a job may use; changes no result."""
 
-    gpus: Annotated[int, Field(ge=0)] = 0
+    gpus: Annotated[int, Field(ge=0, le=1000)] = 0
     """GPUs a node; 0 = CPU. All GPUs together must divide the mix groups of a batch (batch / mix_group). Only trainings
     and passes take more than one."""
-    nodes: Count = 1
+    nodes: Machines = 1
     """Nodes of a training or pass; a run takes `gpus` x `nodes` GPUs."""
-    threads: Count = 1
+    threads: Machines = 1
     """CPU threads of a process. Trap: another number may change last bits of what a CPU computes."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=1000)] = 0
     """Data loading processes a GPU; 0 = in the training process. Each takes a CPU core: a job asks for `gpus` x
     (`threads` + `workers`) a node. Views are the same for any number."""
-    groups_per_forward: Annotated[int, Field(ge=0)] = 0
+    groups_per_forward: Size = 0
     """Mix groups in one forward pass on one GPU; 0 = all of its share (no gradient accumulation). Lower it where memory
     runs out. Networks with batch norm always take one, so that statistics do not depend on the GPUs."""
     compile: bool = False
     """torch.compile the student. Networks with batch norm are never compiled. May change last bits."""
-    save_minutes: Positive = 10
+    save_minutes: Minutes = 10
     """Minutes between two saves of the resume state: what a kill costs at most. SIGTERM and time limits save at
     once."""
-    validate_epochs: Annotated[int, Field(ge=0)] = 0
+    validate_epochs: Size = 0
     """Epochs from one look at the accuracy on images that are not learnt from to the next, for those who watch a
     training; 0 = none. Held-out images where the study has some, else the primary evaluation set: choose nothing by the
     latter."""

@@ -7,7 +7,8 @@ Snakefile again, perhaps days later and with other params: it reads its recipe f
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
@@ -16,10 +17,12 @@ from snakemake.io import ancient
 
 from deit.behaviour import ROOT
 from deit.recipes import Execution, Job, Pass
+from planning.files_here import expanded, image_problems
 from planning.memory import asked_memory
-from planning.params import ParamsError, expanded
+from planning.params import read_layers
 from planning.passes import plan_passes
 from planning.plan import PRUNABLE, Plan
+from planning.problem import ParamsError, refusal
 from planning.recorded import RecordedElsewhere, refuse_to_compute_again
 from planning.studies import plan_study
 
@@ -52,43 +55,80 @@ def product(folder: str) -> str:
     return ancient(f"{folder}/{PRODUCT[folder.split('/')[2]]}")
 
 
+def refuse_clone() -> None:
+    """ParamsError where the clone lies at a path that no program finds its parts by."""
+    if os.pathsep in str(ROOT):
+        why = f"'{os.pathsep}' separates folders where programs look for code (PYTHONPATH)"
+        raise ParamsError(f"{ROOT}: path of the clone: {why}; move the clone to a path without it.")
+
+
+@contextmanager
+def writing(folder: str) -> Iterator[None]:
+    """WorkflowError where the folder of the results cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or folder
+        remedy = "make it writable for you, free its disk, or work in a clone of your own"
+        raise WorkflowError(f"{folder} cannot be written ({where}: {error.strerror}): {remedy}.") from None
+
+
+READS_IMAGES = ("data", "views", "train", "cache", "predict", "tokens")
+"""Kinds of jobs that open the images themselves."""
+
+
 class Lookup:
     """The plan in the main process, recipe files in a job."""
 
-    def __init__(self, study: str, main_process: bool, as_if_new: bool = False, gres_only: bool = False):
-        """`gres_only`: the cluster knows GPUs by --gres alone."""
-        self.study, self.gres_only = study, gres_only
+    def __init__(
+        self, study: str, main_process: bool, elsewhere: bool = False, as_if_new: bool = False, gres_only: bool = False
+    ):
+        """`elsewhere`: jobs run on a cluster's nodes. `gres_only`: it knows GPUs by --gres alone."""
+        self.study, self.elsewhere, self.gres_only = study, elsewhere, gres_only
         self.as_if_new = as_if_new
         self.passes: dict[str, Job] = {}
         self.plan = self._plan() if main_process else None
 
     def _plan(self) -> Plan:
         try:
+            refuse_clone()
             plan = plan_study(self.study)
             self.passes = plan_passes(plan, everything=self.as_if_new)
+            self._look_for_images(plan)
             return plan
         except ParamsError as error:
             print(f"Nothing was started, because of params/:\n{error}", file=sys.stderr)
             sys.stderr.flush()
             os._exit(1)  # Snakemake would bury the message under the position in the Snakefile
 
-    def start(self, elsewhere: bool) -> None:
+    def _look_for_images(self, plan: Plan) -> None:
+        """ParamsError where jobs of this machine would miss the images; elsewhere they may have copies of their own."""
+        if not any(job.kind in READS_IMAGES for job in plan.unfinished()):
+            return
+        if missing := list(image_problems(plan.study)):
+            error = refusal(missing, read_layers(self.study, Path("params")))
+            if not self.elsewhere:
+                raise error
+            print(f"Not on this machine, so each job's must have it:\n{error}", file=sys.stderr)
+
+    def start(self) -> None:
         """Put every recipe where the jobs will look for it.
 
         Nothing starts where DVC could fetch the results, or where the images' folder has no name. But jobs that run
-        `elsewhere`, on a cluster's nodes, may have variables that are not set here: each job fills them in.
+        elsewhere may have variables that are not set here: each job fills them in.
         """
         if not self.plan:
             return
         if "$" in (root := expanded(self.plan.study.data.root)):
-            if not elsewhere:
+            if not self.elsewhere:
                 raise WorkflowError(f"data.root is {root}, and that variable is not set: export it first.")
             print(f"data.root is {root}: that variable is not set here, so each job must have it.", file=sys.stderr)
         try:
             refuse_to_compute_again(self.study, self.plan.unfinished())
         except RecordedElsewhere as error:
             raise WorkflowError(str(error)) from None
-        self.plan.write(self.passes)
+        with writing(f"results/{self.study}"):
+            self.plan.write(self.passes)
 
     def refuse_edits_meanwhile(self) -> None:
         """Fails where params or code were edited while jobs ran, whose results are complete, but of what stood before.
@@ -253,8 +293,9 @@ class Lookup:
         """
 
         def products(_) -> list[str]:
-            for section in sections:
-                os.makedirs(f"results/{self.study}/{section}", exist_ok=True)
+            with writing(f"results/{self.study}"):
+                for section in sections:
+                    os.makedirs(f"results/{self.study}/{section}", exist_ok=True)
             jobs = self.plan.of_section(*sections)
             if not self.as_if_new:
                 unfinished = {job.digest for job in self.plan.unfinished()}

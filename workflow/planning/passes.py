@@ -11,8 +11,8 @@ from deit import recipes
 from deit.behaviour import behaviours
 from deit.recipes import Execution, Job, Resources
 from planning.closure import closure
-from planning.params import ParamsError
 from planning.plan import Plan
+from planning.problem import ParamsError
 from planning.study import PassParams
 
 
@@ -82,6 +82,8 @@ def caches_of(plan: Plan, runs: list[Job], unfinished: set[str]) -> list[Job]:
 
 
 def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params: PassParams) -> Job:
+    execution = execution_of(runs, params.resources)
+    refuse_uneven(plan, name, runs, execution)
     recipe = recipes.Pass(runs=tuple(job.digest for job in runs), caches=tuple(job.digest for job in caches))
     code = behaviours(closure("deit.commands.train_pass"))
     job = Job(kind="pass", name=name, recipe=recipe.model_dump(mode="json"), behaviour=code)
@@ -97,7 +99,16 @@ def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params:
         made_by = each.execution.model_copy(update={"made_by": output})
         plan.jobs[each.digest] = each.model_copy(update={"execution": made_by})
     place = {"output": output, "folders": folders, "data_root": plan.study.data.root}
-    return job.model_copy(update={"execution": execution_of(runs, params.resources).model_copy(update=place)})
+    return job.model_copy(update={"execution": execution.model_copy(update=place)})
+
+
+def refuse_uneven(plan: Plan, name: str, runs: list[Job], execution: Execution) -> None:
+    """ParamsError where the GPUs of a pass cannot share the mix groups of its runs evenly."""
+    views, ranks = runs[0].resolved().views, max(execution.gpus, 1) * execution.nodes
+    if (groups := views.batch // views.mix_group) % ranks:
+        key = f"execution.passes.{name.removeprefix('passes/').rpartition('-')[0]}.resources.gpus"
+        text = f"{ranks} GPUs (or CPU nodes) cannot share the {groups} mix groups a batch of {runs[0].name} evenly"
+        raise ParamsError(f"params/{plan.name}.yaml: {key}: {text}; choose gpus x nodes that divide {groups}.")
 
 
 def execution_of(runs: list[Job], resources: Resources) -> Execution:

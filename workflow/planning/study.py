@@ -5,22 +5,32 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from deit.recipes import (
+    AsList,
     Augmentation,
+    Channels,
     Count,
+    Crop,
+    Epochs,
     EvaluationSet,
     EvaluationView,
     Execution,
+    Few,
+    Fraction,
     NonNegative,
     Objective,
     Optimisation,
-    Positive,
+    Option,
+    Pixels,
     Probability,
+    Ratio,
     Reader,
     Recipe,
     Resources,
+    Size,
     Split,
     Validation,
 )
@@ -34,9 +44,22 @@ NAMES = "names hold letters, digits, - and _, at most 64, and begin with a lette
 TEACHERS_STREAM = 1_000_000
 """Seed of the stream on which convnet teachers are trained: never that of a student, whose views they label later."""
 
+
+def unique(values: list) -> list:
+    if twice := [value for number, value in enumerate(values) if value in values[:number]]:
+        raise PydanticCustomError("twice", "names {value} twice; remove one", {"value": repr(twice[0])})
+    return values
+
+
+Once = [AfterValidator(unique), Field(json_schema_extra={"uniqueItems": True})]
+"""Of a list: each of its items makes a run, a row or a column."""
 Name = Annotated[str, Field(pattern=NAME)]
+Names = Annotated[list[Name], *Once]
+SomeNames = Annotated[list[Name], Field(min_length=1), *Once]
 Seed = Annotated[int, Field(ge=0, lt=TEACHERS_STREAM)]
-Models = Annotated[list[str], Field(min_length=1)]
+SeedList = Annotated[list[Seed], Field(min_length=1), *Once]
+Pattern = Annotated[str, Field(min_length=1, max_length=400)]
+"""Of names of runs, with the shell's wildcards: `deit-ti/*`."""
 
 
 class EvaluationParams(EvaluationSet):
@@ -60,23 +83,23 @@ class DataParams(Recipe):
     .tiff, .webp. Evaluation sets name their own."""
     classes: Annotated[int, Field(ge=2, le=65536)]
     """Number of classes; another number found ends the first job. Labels are cached in 16 bits."""
-    channels: Literal[1, 3]
+    channels: Channels
     """Colours of an image: 1 = grey, 3 = RGB; others are converted. Transparency is dropped, so the colours below it
     show; what EXIF tells of an image's orientation is not applied, as timm and torchvision do not. Grey of 16 bits is
     scaled to 8; values without a known range (floats, 32 bits) and images above 180 megapixels are refused."""
-    mean: tuple[float, ...]
+    mean: Annotated[tuple[Probability, ...], AsList]
     """Per channel, of pixel values in [0, 1]; subtracted from every view. The code's: ImageNet's 0.485, 0.456,
     0.406."""
-    std: tuple[float, ...]
+    std: Annotated[tuple[Fraction, ...], AsList]
     """Per channel, of pixel values in [0, 1]; views are divided by it. The code's: ImageNet's 0.229, 0.224, 0.225."""
     training: Split
     """The images to learn from; held-out ones are taken from them."""
-    held_out: Annotated[int, Field(ge=0)] = 0
+    held_out: Size = 0
     """Training images kept apart for choosing hyper-parameters, drawn with a fixed seed; 0 for the final study. They
     are evaluated on by an evaluation set with the same `held_out`."""
     evaluation: Annotated[dict[Name, EvaluationParams], Field(min_length=1)]
     """Name -> images and labels on which every run is evaluated; the columns of Table 5."""
-    primary: str
+    primary: Name
     """The evaluation set of Tables 2-4, of the token analysis and of the figure, by its name."""
     decode: bool = True
     """timm reader: `prepare_data` decodes every image once, by `threads` + `workers` of `execution.data`, and refuses
@@ -94,7 +117,7 @@ class ModelParams(Recipe):
     """timm's name; weights are initialised here, never downloaded."""
     timm_distilled: str = ""
     """timm's name of the variant with a distillation token; needed by the losses token and two-class-tokens."""
-    arguments: dict[str, int | float | bool | str] = {}
+    arguments: dict[str, Option] = {}
     """Arguments over timm's own for that name: `embed_dim`, `num_heads`, `depth`, `patch_size` of a transformer, those
     of timm's RegNetCfg of a RegNet. Resolution, classes and channels come from elsewhere."""
     stochastic_depth: Probability = 0.1
@@ -103,9 +126,9 @@ class ModelParams(Recipe):
 
 
 class Resolutions(Recipe):
-    pretraining: Count
+    pretraining: Pixels
     """Pixels a side of `students` and `teachers`; the paper's 224. A multiple of every transformer's patch size."""
-    finetuning: Count
+    finetuning: Pixels
     """Pixels a side of `finetuning` and `adaptation`; the paper's 384. Larger than `pretraining`, and a multiple of
     every patch size; position embeddings are interpolated bicubically."""
 
@@ -113,12 +136,12 @@ class Resolutions(Recipe):
 class ViewParams(Recipe):
     """Augmentation, the same for teachers and students (paper, Table 9)."""
 
-    repeats: Count
+    repeats: Few
     """Repeated augmentation: views of one image in an epoch; the paper's 3, 1 = off. An epoch is not longer for it: it
     shows 1/repeats of the images. Trap: the code drops it silently on one process; here it works on any number."""
-    scale: tuple[Positive, Positive]
+    scale: Annotated[tuple[Fraction, Fraction], AsList]
     """Area of the random crop, as a fraction of the image, least and most; the code's 0.08 to 1."""
-    ratio: tuple[Positive, Positive]
+    ratio: Annotated[tuple[Ratio, Ratio], AsList]
     """Aspect ratio of the random crop, least and most; the code's 3/4 to 4/3."""
     flip: Probability
     """Probability of a horizontal flip; the code's 0.5."""
@@ -154,10 +177,10 @@ class Phase(Optimisation):
     """Views that share one mixing draw (kind and lambda) and mix with each other; even. A hidden hyper-parameter of the
     code, where it is one GPU's batch: 16 x 64 for the paper's students, so 64. Strided over the batch, so that repeats
     of an image never meet: at least `views.repeats` groups a batch. Batch norms see one group at a time, too."""
-    epoch_views: Annotated[int, Field(ge=0)] = 0
+    epoch_views: Size = 0
     """Views an epoch, the incomplete last batch dropped; 0 = as many as there are training images. At most images x
     `views.repeats`."""
-    runs: dict[str, dict[str, int | float | bool | str]] = {}
+    runs: dict[Pattern, dict[str, Option]] = {}
     """What single runs do differently: `model` or `model/supervision` -> keys of this phase, but `batch`, `mix_group`,
     `epoch_views`; the latter wins. Batch and views stay the phase's, as all runs of a stream share them."""
 
@@ -165,14 +188,14 @@ class Phase(Optimisation):
 class LogitsParams(Recipe):
     """The teacher cache."""
 
-    chunk_epochs: Count
+    chunk_epochs: Epochs
     """Epochs a caching job; chunks are filled side by side, and pruned one by one. Changes no number."""
     soft: Literal["dense", "top-k"]
     """What is kept for soft distillation: `dense`, all logits, in the 2 (bf16) or 4 bytes of the precision, which loses
     nothing; or `top-k`, the k largest and the mass of the rest, exact at one temperature only. Hard distillation keeps
     2 bytes a view. Of 300 epochs of ImageNet all logits take 0.77 TB in bf16. Renames the caches, and of the students
     those of soft distillation."""
-    k: Annotated[int, Field(ge=0)] = 0
+    k: Size = 0
     """top-k: logits kept a view, fewer than the classes. `dense` ignores it. At the paper's temperature the 20 largest
     of 1,000 hold 4-12 % of the mass."""
     precision: Literal["fp32", "bf16"]
@@ -180,7 +203,7 @@ class LogitsParams(Recipe):
 
 
 class EvaluationRecipe(Recipe):
-    crop: Annotated[float, Field(gt=0, le=1)]
+    crop: Crop
     """Resize to resolution / crop, bicubic, then crop the centre. The paper's 0.875 (256 to 224); timm's tags say 0.9,
     and 1.0 at 384, which differs by a few hundredths of a point."""
     precision: Literal["fp32", "bf16"]
@@ -188,7 +211,7 @@ class EvaluationRecipe(Recipe):
 
 
 class ThroughputParams(Recipe):
-    batch: Annotated[int, Field(ge=0)]
+    batch: Size
     """Images a forward pass; 0 = the largest power of two that fits into the GPU's memory, as in the paper's Table 1
     (on a CPU: 64)."""
     repeats: Count
@@ -214,9 +237,9 @@ class Released(Recipe):
     """Whether weights come from the hub, which needs a network where Snakemake runs, or from files."""
     root: str = ""
     """Folder of the files; `~` and environment variables are expanded. Not part of any digest."""
-    weights: Annotated[dict[str, PublishedWeights], Field(min_length=1)]
+    weights: Annotated[dict[Pattern, PublishedWeights], Field(min_length=1)]
     """model/supervision/resolution -> its weights; cells of other runs stay empty."""
-    missing: dict[str, str] = {}
+    missing: dict[Pattern, str] = {}
     """Pattern of such names -> why there are no weights, which tables say below."""
 
 
@@ -238,10 +261,10 @@ class Variant(Recipe):
 
 
 class Seeds(Recipe):
-    default: Annotated[list[Seed], Field(min_length=1)]
+    default: SeedList
     """Seeds of every student, each a run of its own: initialisation and stochastic depth, and the views where `streams`
     says so. The paper has one seed a cell; its ablation gives ±0.2 over three. Convnets have one, 0."""
-    models: dict[str, Annotated[list[Seed], Field(min_length=1)]] = {}
+    models: dict[Name, SeedList] = {}
     """Model -> other seeds, in place of the default. Students of a teacher learn from its first."""
     streams: Literal["shared", "per-seed"]
     """shared: all seeds see the same views, so one teacher cache serves them and the seed varies initialisation and
@@ -258,19 +281,19 @@ class TableParams(Recipe):
 class Table1(TableParams):
     """Variants of the architecture."""
 
-    models: Models
+    models: SomeNames
     """Its rows, transformers; only parameters and images per second are needed, so nothing is trained for it."""
 
 
 class Table2(TableParams):
     """The teacher matters."""
 
-    student: str
+    student: Name
     """The model that learns from each of the teachers; the paper's DeiT-B."""
-    supervision: str
+    supervision: Name
     """Name of the supervision by which it learns. The paper does not say; its last row equals Table 3's hard
     distillation, so `hard`, without a distillation token."""
-    teachers: Models
+    teachers: SomeNames
     """Its rows: models, each trained from labels. Each costs a training and an adaptation, two caches, a student and
     its fine-tuning."""
 
@@ -278,13 +301,13 @@ class Table2(TableParams):
 class Table3(TableParams):
     """The distillation method."""
 
-    teacher: str
+    teacher: Name
     """The model from which all students learn, itself trained from labels; the paper's RegNetY-16GF."""
-    students: Models
+    students: SomeNames
     """Its columns at the lower resolution: models, each trained once a row."""
-    finetuned: list[str]
+    finetuned: Names
     """Of them, those with a column at the higher resolution; the paper's DeiT-B. Each row is then fine-tuned."""
-    rows: dict[Literal["labels", "soft", "soft_mean", "hard", "token"], str]
+    rows: dict[Literal["labels", "soft", "soft_mean", "hard", "token"], Name]
     """Method -> name of the supervision. `labels` and `token` are needed, by Tables 4 and 5; the three ⚗ rows are the
     one run of `token`, read through its heads. `soft_mean`: soft with `reduction: mean`."""
 
@@ -292,9 +315,9 @@ class Table3(TableParams):
 class Table4(TableParams):
     """Disagreement."""
 
-    teacher: str
+    teacher: Name
     """The convnet of the matrix. The paper does not say; its numbers fit RegNetY-16GF."""
-    student: str
+    student: Name
     """The model whose runs from labels and by token are compared, at the lower resolution, as Table 3's rows train
     them. The paper's numbers fit DeiT-B."""
 
@@ -302,14 +325,14 @@ class Table4(TableParams):
 class Table5(TableParams):
     """Throughput and accuracy."""
 
-    convnets: list[str]
+    convnets: Names
     """Rows of convnets, which become trained if no other table needs them."""
-    students: Models
+    students: SomeNames
     """Rows of students at the lower resolution, from labels and with a distillation token, trained as Table 3's
     rows."""
-    finetuned: list[str]
+    finetuned: Names
     """Rows of students at the higher resolution, likewise."""
-    longer: dict[Name, str] = {}
+    longer: dict[Name, Name] = {}
     """Ending of further rows of distilled students, `1000-epochs` in the paper -> name of their supervision, of the
     loss token; their `epochs` stand in `runs` of the phases."""
 
@@ -317,9 +340,9 @@ class Table5(TableParams):
 class TokenAnalysis(TableParams):
     """Cosines of the class and the distillation token."""
 
-    students: Models
+    students: SomeNames
     """Students whose class and distillation token are compared, as Table 3's token row trains them."""
-    control: list[str] = []
+    control: Names = []
     """Students also trained with two class tokens, whose cosine the paper gives as 0.999; empty = no control."""
     images: Count
     """Images of the primary evaluation set over which the cosine of each layer is averaged, at most; its first ones."""
@@ -328,26 +351,26 @@ class TokenAnalysis(TableParams):
 class Ablation(TableParams):
     """The training recipe, one ingredient at a time (paper, Table 8)."""
 
-    student: str
+    student: Name
     """Of all rows; the paper's is DeiT-B."""
-    supervision: str
+    supervision: Name
     """Of all rows; one that learns from labels alone, as the paper's."""
     finetuned: bool = False
     """With a column of the fine-tuned runs, too."""
-    rows: Annotated[dict[Name, str], Field(min_length=1)]
+    rows: Annotated[dict[Name, Name], Field(min_length=1)]
     """Row -> variant. `baseline`, the study's own recipe, stands above them."""
 
 
 class Epochs(TableParams):
     """Accuracy over the length of the training (paper, Figure 3)."""
 
-    teacher: str
+    teacher: Name
     """Of the distilled rows; the paper's is RegNetY-16GF."""
-    student: str
+    student: Name
     """Of all rows; the paper's is DeiT-B."""
-    rows: Annotated[dict[Literal["labels", "soft", "hard", "token"], str], Field(min_length=1)]
+    rows: Annotated[dict[Literal["labels", "soft", "hard", "token"], Name], Field(min_length=1)]
     """Method -> name of the supervision."""
-    variants: Annotated[list[str], Field(min_length=1)]
+    variants: SomeNames
     """Further lengths beside the study's own: variants of `students: {epochs: …}`."""
 
 
@@ -378,7 +401,7 @@ class Tables(Recipe):
 class PassParams(Recipe):
     """Runs that one job trains together where they see the same stream: each view is made once for all of them."""
 
-    runs: Annotated[list[str], Field(min_length=1)]
+    runs: Annotated[list[Pattern], Field(min_length=1), *Once]
     """Patterns of names of runs, model/supervision/resolution/seed: `deit-ti/*`, `*/token-from-*/224/seed0`."""
     caches: bool = True
     """The pass asks the runs' teachers itself and fills their caches on the way; false: it waits for these caches,
@@ -410,9 +433,9 @@ class ExecutionParams(Recipe):
     """Of measuring throughput; on a CPU, by so many `threads`."""
     tables: Resources = Resources()
     """Of rendering tables and the report."""
-    models: dict[str, Resources] = {}
+    models: dict[Name, Resources] = {}
     """Model -> what its trainings need beyond their phase; the last to win."""
-    passes: dict[str, PassParams] = {}
+    passes: dict[Name, PassParams] = {}
     """Name -> runs that are trained together: each view is made once for all of them. The weights are those of runs
     trained alone."""
 

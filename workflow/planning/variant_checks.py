@@ -5,9 +5,19 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from deit.recipes import Recipe
-from planning.checks import Problem, model_problems, phase_problems, token_problems, unknown
+from planning.checks import (
+    loss_problems,
+    model_problems,
+    patch_problems,
+    phase_problems,
+    token_problems,
+    unknown,
+    unknown_supervision,
+)
+from planning.problem import Problem
 from planning.runs import merged
 from planning.study import Ablation, Epochs, ModelParams, Phase, Study, Variant, ViewParams
+from planning.types_told import explained
 
 PARTS: dict[str, type[Recipe]] = {
     "views": ViewParams,
@@ -46,9 +56,7 @@ def value_problems(study: Study, name: str) -> Iterator[Problem]:
             try:
                 kind.model_validate(merged(content, changes) if part == "model" else content | changes)
             except ValidationError as error:
-                detail = error.errors()[0]
-                field = ".".join(map(str, detail["loc"]))
-                yield f"{key}.{field}", f"{detail['msg'].lower()}, found {detail['input']!r}; correct it."
+                yield from explained(error, changes, key, kind)
                 break
 
 
@@ -59,10 +67,18 @@ def rule_problems(study: Study, name: str) -> Iterator[Problem]:
     phases = {part: Phase.model_validate(content) for part, content in sections.items()}
     views = ViewParams.model_validate(study.views.model_dump() | variant.views)
     changed = study.model_copy(update={"views": views, **phases, "models": changed_models(study, variant)})
-    for part in phases:
-        yield from ((f"variants.{name}: {key}", text) for key, text in phase_problems(changed, part))
-    for model in varied_models(study):
-        yield from ((f"variants.{name}: {key}", text) for key, text in model_problems(changed, model))
+    before = obeyed(study)
+    for problem in obeyed(changed):
+        if problem not in before:
+            yield Problem(f"variants.{name}", f"{problem.key}: {problem.text}", problem.remedy)
+
+
+def obeyed(study: Study) -> list[Problem]:
+    """What is wrong with the sections that a variant may change."""
+    models = sorted(varied_models(study))
+    found = [problem for part in ("students", "finetuning") for problem in phase_problems(study, part)]
+    found += [problem for model in models for problem in model_problems(study, model)]
+    return [*found, *patch_problems(study, models)]
 
 
 def varied_models(study: Study) -> set[str]:
@@ -82,31 +98,34 @@ def changed_models(study: Study, variant: Variant) -> dict[str, ModelParams]:
 
 def ablation_problems(study: Study, table: Ablation) -> Iterator[Problem]:
     key = "tables.ablation"
-    yield from unknown(f"{key}.supervision", table.supervision, study.supervision, "supervision")
+    yield from unknown_supervision(study, f"{key}.supervision", table.supervision)
     if table.supervision in study.supervision and study.supervision[table.supervision].teacher_says:
-        yield f"{key}.supervision", f"'{table.supervision}' takes a teacher; name one that learns from labels alone."
+        text, others = f"'{table.supervision}' takes a teacher", (f"supervision.{table.supervision}.loss",)
+        yield Problem(f"{key}.supervision", text, "name one that learns from labels alone.", others)
     if table.supervision in study.supervision:
         yield from token_problems(
             study, [table.student], study.supervision[table.supervision], "the ablation's student"
         )
     for row, variant in table.rows.items():
-        yield from unknown(f"{key}.rows.{row}", variant, study.variants, "variant")
+        yield from unknown(f"{key}.rows.{row}", variant, study.variants, "variant", "variants")
         if row == "baseline":
-            yield f"{key}.rows.baseline", "is the study's own recipe, and stands there already; rename the row."
+            yield Problem(
+                f"{key}.rows.baseline", "is the study's own recipe, and stands there already", "rename the row."
+            )
         if variant in study.variants and not table.finetuned and not study.variants[variant].changes_pretraining:
-            yield f"{key}.rows.{row}", f"'{variant}' changes fine-tuning alone; set tables.ablation.finetuned: true."
+            text, others = f"'{variant}' changes fine-tuning alone", (f"{key}.finetuned", f"variants.{variant}")
+            yield Problem(f"{key}.rows.{row}", text, "set tables.ablation.finetuned: true.", others)
 
 
 def epochs_problems(study: Study, table: Epochs) -> Iterator[Problem]:
     key = "tables.epochs"
     for name in table.variants:
-        yield from unknown(f"{key}.variants", name, study.variants, "variant")
+        yield from unknown(f"{key}.variants", name, study.variants, "variant", "variants")
     for row, name in table.rows.items():
-        yield from unknown(f"{key}.rows.{row}", name, study.supervision, "supervision")
+        yield from unknown_supervision(study, f"{key}.rows.{row}", name)
         if name not in study.supervision:
             continue
-        if (loss := study.supervision[name].loss) != row:
-            yield f"{key}.rows.{row}", f"'{name}' has the loss {loss}, not {row}."
+        yield from loss_problems(study, f"{key}.rows.{row}", name, row)
         yield from token_problems(study, [table.student], study.supervision[name], "the student of the epochs figure")
     known = [name for name in table.rows.values() if name in study.supervision]
     yield from dict.fromkeys(problem for name in known for problem in length_problems(study, table, name))
@@ -117,12 +136,14 @@ def length_problems(study: Study, table: Epochs, supervision: str) -> Iterator[P
     own = study.phase("students", table.student, supervision).epochs
     if own != study.students.epochs:
         key = f"students.runs.{table.student}"
-        yield key, f"gives runs of tables.epochs {own} epochs in place of {study.students.epochs}; take that away."
+        text = f"gives runs of tables.epochs {own} epochs in place of {study.students.epochs}"
+        yield Problem(key, text, "take that away.", ("students.epochs", "tables.epochs"))
     lengths = {own: "the study itself"}
     for name in table.variants:
         if name in study.variants:
             length = study.variants[name].students.get("epochs", own)
             if length in lengths:
-                text = f"'{name}' trains for {length} epochs, as {lengths[length]} does; change one."
-                yield "tables.epochs.variants", text
+                text = f"'{name}' trains for {length} epochs, as {lengths[length]} does"
+                others = (f"variants.{name}.students.epochs", "students.epochs")
+                yield Problem("tables.epochs.variants", text, "change one.", others)
             lengths[length] = f"'{name}'"
