@@ -48,7 +48,13 @@ def test_all_cells_of_a_network_with_an_odd_name_are_there(published):
 
 def test_the_page_calls_it_so(published):
     page = (published.output / "index.html").read_text(encoding="utf-8")
-    for shown in ("<th scope=row>NA</th>", "<th scope=row>None</th>", 'id="students/NA/'):
+    for shown in (
+        "<th scope=row>NA</th>",
+        "<th scope=row>None</th>",
+        "<th scope=row>007</th>",
+        "<th scope=row>1e5</th>",
+        'id="NA/labels/16/seed0"',
+    ):
         assert shown in page, shown
 
 

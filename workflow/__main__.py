@@ -16,6 +16,8 @@ COMMANDS = {
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):  # a terminal of few letters shows the others' numbers
+        stream.reconfigure(errors="backslashreplace")
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(listing())
