@@ -39,7 +39,7 @@ def hostile(home: Path) -> dict[str, str]:
     for name, content in HOME.items():
         path = home / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="latin-1")
+        path.write_bytes(content.encode("latin-1"))
     return {
         "HOME": str(home),
         "TZ": "Pacific/Kiritimati",

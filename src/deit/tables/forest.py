@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import matplotlib
 import matplotlib.lines
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
