@@ -8,7 +8,6 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 import yaml
@@ -20,8 +19,10 @@ from smoke_study import ENVIRONMENT
 from test_damage import MAIN
 from torchvision.datasets import CIFAR10
 
+from deit.frames import read_frame
 from deit.recipes import Job
 from deit.results import read_result
+from deit.tables.cells import KEYS
 
 pytestmark = pytest.mark.pipeline
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,7 +147,7 @@ def test_a_small_copy_goes_from_the_official_format_to_the_table(study):
     assert {job.kind for job in study.jobs.values()} == {"data", "train", "cache", "predict", "table", "report"}
     manifest = read_result(folder_of(study, "data/evaluation")).json("manifest.json")["splits"]
     assert [manifest[name]["images"] for name in ("training", "test", "corrupted")] == [120, 24, 24]
-    table = pd.read_csv(folder_of(study, "tables/table_3") / "table_3.csv").set_index(["row", "column"])
+    table = read_frame(folder_of(study, "tables/table_3") / "table_3.csv", text=KEYS).set_index(list(KEYS))
     for row in ("labels", "token_class", "token_fusion"):
         for column in ("deit-ti", "deit-ti-finetuned"):
             assert 0 <= table.at[(row, column), "ours"] <= 100

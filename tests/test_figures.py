@@ -1,11 +1,14 @@
 """Figures: no name covers another, a point or the edge; and they can be read on a light and on a dark page."""
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+import matplotlib
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.font_manager import fontManager
 from matplotlib.text import Annotation, Text
 
 from deit.recipes import Cell, Table
@@ -92,3 +95,14 @@ def test_a_name_stands_nearest_to_its_own_point_where_there_is_room():
         middle = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
         nearest = min(ends, key=lambda name: abs(ends[name] - middle).sum())
         assert nearest == text.get_text()
+
+
+def test_a_style_and_fonts_of_the_users_own_change_no_byte(tmp_path):
+    figures.save(drawn(CROWDED)[0], tmp_path, "ours")
+    foreign = {"text.usetex": True, "font.size": 44, "savefig.dpi": 30, "svg.fonttype": "none", "lines.linewidth": 9}
+    foreign |= {"axes.formatter.use_locale": True, "axes.grid": True, "figure.dpi": 300, "savefig.format": "pdf"}
+    with matplotlib.rc_context(foreign):
+        fontManager.ttflist.insert(0, replace(fontManager.ttflist[0], fname="/nowhere/font.ttf", name="STIXGeneral"))
+        figures.save(drawn(CROWDED)[0], tmp_path, "theirs")
+    for kind in ("svg", "png"):
+        assert (tmp_path / f"ours.{kind}").read_bytes() == (tmp_path / f"theirs.{kind}").read_bytes()

@@ -47,7 +47,7 @@ LAYERS = (
         "published",
         "shards",
     },
-    {"recipes", "behaviour", "interruption"},
+    {"recipes", "behaviour", "interruption", "frames"},
 )
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 WORKFLOW_TOOLS = {"snakemake", "dvc", "papermill"}

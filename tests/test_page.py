@@ -14,6 +14,7 @@ import pytest
 from bs4 import BeautifulSoup
 from test_report import Published
 
+from deit.frames import read_frame
 from deit.tables.titles import TABLES
 from deit.tables.verdicts import signed
 
@@ -137,7 +138,7 @@ def test_every_cell_of_the_page_is_its_file(report, page, table):
     if not page.find(id=table):
         assert not (report / f"{table}.csv").exists()
         pytest.skip(f"{report.name} has no {table}")
-    cells = pd.read_csv(report / f"{table}.csv", dtype={"row": str, "column": str})
+    cells = read_frame(report / f"{table}.csv", text=["row", "column"])
     rows, columns = list(dict.fromkeys(cells["row"])), list(dict.fromkeys(cells["column"]))
     cells = cells.set_index(["row", "column"])
     lines = page.find(id=table).find("tbody").find_all("tr")

@@ -13,6 +13,7 @@ import yaml
 from planning.studies import plan_study
 from rule_files import FILES, rules_of
 
+from deit.frames import read_frame
 from deit.tables.titles import title
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,7 +147,7 @@ def assert_rounds(text: str, value: float, what: str) -> None:
 @pytest.mark.skipif(not REPORT.exists(), reason="the full study is not published yet")
 def test_the_table_is_the_published_reports():
     """Every cell of it, none left out."""
-    published = pd.read_csv(REPORT / "table_3.csv")
+    published = read_frame(REPORT / "table_3.csv", text=["row", "column"])
     published = published[published["row"] != "token_fusion_logits"]
     (_, *head), _, *lines = table_3()
     assert head == [title(column) for column in dict.fromkeys(published["column"])]

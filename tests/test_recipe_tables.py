@@ -12,6 +12,7 @@ import synthetic_study as study
 from test_tables import computed, reversed_methods
 
 from deit import tables
+from deit.frames import read_frame
 from deit.recipes import Table
 from deit.tables import PaperTable, cells, figures, findings, layout
 from deit.tables.paper_findings import CLAIMS
@@ -277,4 +278,4 @@ def test_the_notebook_of_the_epochs_figure_runs(sheets, tmp_path):
     assert {file.suffix for file in output.glob("epochs.*")} == {".ipynb", ".html", ".csv", ".tex", ".png", ".svg"}
     assert "8 epochs" in (output / "epochs.html").read_text(encoding="utf-8")
     assert by_key(tables.load(output))["longer_training"].verdict == "holds"
-    assert len(pd.read_csv(output / "epochs.csv")) == 9
+    assert len(read_frame(output / "epochs.csv")) == 9

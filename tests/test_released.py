@@ -24,6 +24,7 @@ from smoke_study import ENVIRONMENT
 from test_imagenet import CLASSES, V2, WNIDS, job_named, write_images
 from timm.data import create_transform
 
+from deit.frames import read_frame
 from deit.results import read_result
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.filterwarnings("ignore:This DataLoader will create")]
@@ -139,7 +140,7 @@ def study(place) -> Plan:
 
 def frame(plan: Plan, table: str) -> pd.DataFrame:
     path = Path(job_named(plan, f"tables/{table}").execution.output) / f"{table}.csv"
-    return pd.read_csv(path).set_index(["row", "column"])
+    return read_frame(path, text=["row", "column"]).set_index(["row", "column"])
 
 
 def notes(plan: Plan, table: str) -> str:

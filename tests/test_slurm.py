@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 from planning.passes import plan_passes
 from planning.plan import Plan
 from planning.studies import plan_study
 from smoke_study import copy_of_project
+
+from deit.frames import read_frame
 
 ROOT = Path(__file__).resolve().parent.parent
 LAB = ROOT / "tests/slurm"
@@ -317,7 +318,7 @@ class Training:
         return hashlib.sha256((self.output / "weights.safetensors").read_bytes()).hexdigest()
 
     def losses(self):
-        return pd.read_csv(self.output / "history.csv")["loss"]
+        return read_frame(self.output / "history.csv")["loss"]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,8 @@ COMMANDS = {
 
 
 def main() -> None:
+    if isinstance(sys.stdout, TextIOWrapper):  # what a terminal has no letter for is written out
+        sys.stdout.reconfigure(errors="backslashreplace")
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(listing())

@@ -25,7 +25,7 @@ def run_log(name: str) -> logging.LoggerAdapter:
 @contextmanager
 def log_file(folder: Path | None, name: str) -> Iterator[None]:
     """What this package logs goes to log.txt of the folder too, if there is a folder; not what other runs say."""
-    handler = logging.FileHandler(folder / "log.txt") if folder else logging.NullHandler()
+    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8") if folder else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     handler.addFilter(lambda record: getattr(record, "run", name) == name)
     package = logging.getLogger(__package__)

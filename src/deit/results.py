@@ -25,6 +25,9 @@ from .recipes import Job
 
 ADOPTED = "adopted.json"
 """In a resume folder: which changes of code its state was declared to outlive."""
+RECORDED_VARIABLES = ("ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "KMP_", "MKL_", "NPY_", "NVIDIA_TF32", "OMP_", "ONEDNN_")
+RECORDED_VARIABLES += ("OPENBLAS_", "PYTORCH_", "TORCH")
+"""Beginnings of those that choose how numbers are computed, and so may change their last bits."""
 RECORDED_VERSIONS = ("torch", "torchvision", "timm", "numpy", "pillow", "pandas", "snakemake", "dvc")
 
 
@@ -259,6 +262,7 @@ def provenance() -> dict[str, object]:
         "host": platform.node(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
+        "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(RECORDED_VARIABLES)},
         "versions": {name: version(name) for name in RECORDED_VERSIONS},
     }
 

@@ -23,6 +23,8 @@ import pandas as pd
 from planning.params import ParamsError, chosen_study
 
 from commands.publish_report import PUBLISHED
+from deit.frames import read_frame
+from deit.tables.cells import KEYS
 from deit.tables.layout import kind
 from deit.tables.student_t import quantile
 from deit.tables.titles import TABLES
@@ -86,7 +88,7 @@ def frame(report: Path, table: str) -> pd.DataFrame:
     if table == "accuracy_throughput" or not path.exists():
         index = pd.MultiIndex.from_arrays([[], []], names=["row", "column"])
         return pd.DataFrame({name: pd.Series(dtype=float) for name in ("ours", "std", "n")}, index=index)
-    cells = pd.read_csv(path, dtype={"row": str, "column": str}, index_col=["row", "column"])
+    cells = read_frame(path, text=KEYS).set_index(list(KEYS))
     return cells[["ours", "std", "n"]].astype(float)
 
 

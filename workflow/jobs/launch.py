@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from jobs.run_lock import wait_for
+from jobs.surroundings import surroundings
 
 SAVE_SECONDS = 300  # that the cluster's profile leaves between telling a training to end and killing it; torchrun: 30
 
@@ -48,7 +49,7 @@ def main() -> None:
         raise SystemExit(why_not(arguments.made_by, arguments.lock.name))
     command = command_of(arguments)
     print(f"{where()}: {arguments.nodes} node(s) x {arguments.processes} process(es)", flush=True)
-    os.execvp(command[0], command)
+    os.execvpe(command[0], command, surroundings(os.environ))
 
 
 def why_not(made_by: Path, digest: str) -> str:

@@ -4,8 +4,12 @@ python workflow/jobs/render.py --recipe R [--predictions DIR ...] [--throughput 
 """
 
 import argparse
+import json
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 
@@ -18,6 +22,12 @@ from deit.recipes import Job
 from deit.results import new_folder, read_job, read_result
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+JUPYTER_FOLDERS = ("JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+KERNEL = {
+    "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+    "display_name": "Python 3",
+    "language": "python",
+}
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
@@ -71,21 +81,35 @@ def render(job: Job, recipe: Path, inputs: list[Path], output: Path) -> None:
         executed = execute(NOTEBOOKS / f"{name}.ipynb", folder / f"{name}.ipynb", parameters)
         settle(executed, folder, output)
         nbformat.write(executed, folder / f"{name}.ipynb")
-        body, _ = HTMLExporter(template_name="basic").from_notebook_node(executed)
+        with own_jupyter():
+            body, _ = HTMLExporter(template_name="basic").from_notebook_node(executed)
         (folder / f"{name}.html").write_text(PAGE.format(title=escape(name), body=body), encoding="utf-8")
 
 
 def execute(notebook: Path, output: Path, parameters: dict) -> nbformat.NotebookNode:
-    """The executed notebook; its kernel runs in the current directory and leaves nothing in the user's home."""
-    # The path of a socket holds a hundred characters, which a cluster's TMPDIR may fill alone.
-    with tempfile.TemporaryDirectory(prefix="kernel-", dir="/tmp") as home:
-        os.environ |= {"JUPYTER_RUNTIME_DIR": home, "IPYTHONDIR": home}
+    """The executed notebook; its kernel is this python, and runs in the current directory."""
+    with own_jupyter() as home:
         # Sockets in a folder of this kernel's own: TCP ports could be read by any user of the machine, and the default
         # name of the sockets is the same for two kernels that start in one directory.
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{home}/kernel"}})
         return papermill.execute_notebook(
             notebook, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=sockets
         )
+
+
+@contextmanager
+def own_jupyter() -> Iterator[str]:
+    """A folder in which Jupyter finds a kernel `python3` of ours, and nothing of the user's, nor leaves anything there.
+
+    A user's own kernel of that name may be another python; their settings, startup files and templates change pages.
+    """
+    # The path of a socket holds a hundred characters, which a cluster's TMPDIR may fill alone.
+    with tempfile.TemporaryDirectory(prefix="kernel-", dir="/tmp") as home:
+        os.environ |= dict.fromkeys(JUPYTER_FOLDERS, home)
+        path = Path(home, "kernels/python3/kernel.json")
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(KERNEL), encoding="utf-8")
+        yield home
 
 
 def settle(notebook: nbformat.NotebookNode, folder: Path, output: Path) -> None:

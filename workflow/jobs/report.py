@@ -21,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from deit import tables
+from deit.frames import read_frame
 from deit.recipes import Job
 from deit.results import Result, provenance, read_job, read_result
 from deit.tables import Finding, figures, titles
@@ -30,6 +31,8 @@ from jobs.report_page import PHASES, PUBLISHED, Content, page
 from jobs.report_pictures import Images, pictures
 from jobs.report_runs import cells_shown, results_shown
 
+PLANNED = ("phase", "kind", "name", "digest", "folder")
+"""The columns of plan.csv."""
 READ = ("predictions", "throughput", "tokens")
 OURS = (*PUBLISHED, ".json")
 """What a report folder holds; files of these kinds that this report did not write are of an older one."""
@@ -49,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     job = read_job(arguments.recipe)
     check_tables(job, arguments.tables)
-    plan = pd.read_csv(arguments.recipe.parent.parent / "plan.csv", dtype=str)
+    plan = read_frame(arguments.recipe.parent.parent / "plan.csv", text=PLANNED)
     read = Inputs(folder for section in READ for folder in getattr(arguments, section))
     images = Images(job.execution.data_root, arguments.data)
     publish(job, plan, arguments.tables, arguments.runs, arguments.released, images, read, arguments.output)
@@ -168,7 +171,7 @@ def adopted(plan: pd.DataFrame, results: dict[str, dict]) -> list[dict]:
 
 def finished(plan: pd.DataFrame) -> pd.DataFrame:
     """The planned jobs whose results are still here: a pruned cache has none."""
-    return plan[[(Path(folder) / "provenance.json").exists() for folder in plan["folder"].fillna("-")]]
+    return plan[[(Path(folder) / "provenance.json").exists() for folder in plan["folder"].replace("", "-")]]
 
 
 def distinct(values: Iterable[str]) -> list[str]:
@@ -210,7 +213,7 @@ def history_of(result: Result) -> pd.DataFrame:
     job = result.job
     section, model, *_ = job.name.split("/")
     panel = PANELS.get(section) or titles.title(model + ("-finetuned" if section == "finetuned" else ""))
-    history = pd.read_csv(result.file("history.csv"))
+    history = read_frame(result.file("history.csv"))
     history["accuracy"] *= 100
     return history.assign(panel=panel, supervision=job.recipe["objective"]["loss"], run=job.name)
 

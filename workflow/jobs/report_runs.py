@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from deit.frames import read_frame
 from deit.recipes import Table, Training
 from deit.results import Result
 from deit.tables import PaperTable
@@ -111,7 +112,7 @@ def history_shown(result: Result | None) -> dict:
     """How a training went, in words and as two small curves."""
     if result is None or not isinstance(result.job.resolved(), Training):
         return {"history": "", "curves": {}}
-    history = pd.read_csv(result.file("history.csv"))
+    history = read_frame(result.file("history.csv"))
     first, last = history.iloc[0], history.iloc[-1]
     words = f"{len(history)} epoch{'s' * (len(history) > 1)} of {result.job.resolved().views.batch} views a step, "
     words += f"{int(last['step'])} steps; loss {first['loss']:.3f} → {last['loss']:.3f}, "

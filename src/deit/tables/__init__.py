@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..frames import read_frame
 from ..recipes import Table
 from ..results import read_job, read_result
 from .blocks import note
-from .cells import BUILDERS
+from .cells import BUILDERS, KEYS
 from .comparisons import COLUMNS as COMPARED
 from .comparisons import TEXT, compare
 from .layout import STYLE, notes, table_html, table_latex
@@ -78,11 +79,10 @@ def load(folder: str | Path) -> PaperTable:
     """The table that `save` wrote into a finished result folder."""
     result = read_result(Path(folder))
     recipe = result.job.resolved()
-    frame = pd.read_csv(result.file(f"{recipe.table}.csv"), dtype={"row": str, "column": str})
+    frame = read_frame(result.file(f"{recipe.table}.csv"), text=KEYS)
     comparisons = pd.DataFrame(columns=list(COMPARED))
     if (name := f"{recipe.table}_comparisons.csv") in result.sha256:
-        found = pd.read_csv(result.file(name), dtype=dict.fromkeys(TEXT, str))
-        comparisons = found.fillna(dict.fromkeys(TEXT, ""))
+        comparisons = read_frame(result.file(name), text=TEXT)
     return PaperTable(recipe, frame, comparisons, result.json("notes.json"))
 
 

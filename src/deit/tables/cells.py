@@ -7,19 +7,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..frames import read_frame
 from ..recipes import Cell, Table
 from .predictions import Inputs
 from .scores import Scores, paired_seeds, seed_of
 
 PAPER = Path(__file__).parent.parent / "paper"
 COLUMNS = ("row", "column", "ours", "low", "high", "std", "n", "images", "paper", "difference")
+KEYS = ("row", "column")
+"""Of these columns, which are text; all others are numbers."""
 DIMENSIONS = ("embedding_dimension", "heads", "layers")
 GROUND_TRUTH = "ground_truth"
 
 
 def paper(table: str) -> pd.DataFrame:
     """The paper's numbers of a table, by row and column."""
-    return pd.read_csv(PAPER / f"{table}.csv", index_col="row", dtype={"row": str}).astype(float)
+    return read_frame(PAPER / f"{table}.csv", text=["row"]).set_index("row").astype(float)
 
 
 class Cells:

@@ -3,9 +3,12 @@
 Their SVG is dark or light as the reader's browser is; the PNG, for notebooks and papers, is light.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
+import matplotlib.font_manager
 import matplotlib.lines
 import matplotlib.ticker
 import pandas as pd
@@ -53,10 +56,21 @@ SUPERVISION = {
 METRICS = {"loss": "training loss", "accuracy": "accuracy, %"}
 
 
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Our style on matplotlib's own defaults and fonts, whatever this user's matplotlibrc and font folders hold."""
+    fonts = matplotlib.font_manager.fontManager
+    fonts.ttflist = [font for font in fonts.ttflist if font.fname.startswith(matplotlib.get_data_path())]
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
 def save(figure: Figure, folder: Path, name: str) -> Path:
     """Writes <name>.png and <name>.svg; returns the path of the PNG."""
     svg, png = (Path(folder) / f"{name}.{kind}" for kind in ("svg", "png"))
-    with matplotlib.rc_context(STYLE):
+    with own_style():
         figure.savefig(svg, metadata={"Date": None}, transparent=True)
         figure.savefig(png, facecolor="white")
     head, tag, rest = svg.read_text(encoding="utf-8").partition("<defs>")
@@ -68,7 +82,7 @@ def accuracy_throughput(recipe: Table, frame: pd.DataFrame) -> Figure:
     """Accuracy over images per second, ours at the left, the paper's at the right; a line a family."""
     families = {cell.row: cell.column for cell in recipe.cells}
     titles, labelled = recipe.options.get("titles", {}), []
-    with matplotlib.rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(8.4, 3.5), layout="constrained")
         for axes, (source, heading) in zip(
             figure.subplots(1, 2), {"ours": "ours", "paper": "the paper (V100, ImageNet)"}.items(), strict=True
@@ -128,7 +142,7 @@ def plain_ticks(axes: Axes) -> None:
 
 def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
     """Cosine of the two tokens at the input and after each layer, with 95 % intervals; crosses are the paper's."""
-    with matplotlib.rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(6.8, 3.3), layout="constrained")
         axes = figure.subplots()
         layers = dict.fromkeys(frame["row"])
@@ -155,7 +169,7 @@ def epochs(recipe: Table, frame: pd.DataFrame) -> Figure:
     Bars are 95 % intervals over seeds and images.
     """
     sides = {"ours": "ours"} | ({"paper": "the paper"} if frame["paper"].notna().any() else {})
-    with matplotlib.rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(4.2 * len(sides) + 0.8, 3.3), layout="constrained")
         panels = figure.subplots(1, len(sides), squeeze=False)[0]
         for axes, (source, heading) in zip(panels, sides.items(), strict=True):
@@ -186,7 +200,7 @@ def training_curves(histories: pd.DataFrame) -> Figure:
     """
     panels = dict.fromkeys(histories["panel"])
     metrics = [metric for metric in METRICS if metric in histories and histories[metric].notna().any()]
-    with matplotlib.rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(2.1 * max(len(panels), 2), 1.9 * len(metrics) + 0.5), layout="constrained")
         grid = figure.subplots(len(metrics), len(panels), squeeze=False, sharey="row")
         for column, panel in zip(grid.T, panels, strict=True):

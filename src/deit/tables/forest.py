@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 
-import matplotlib
 import matplotlib.lines
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .figures import INK, STYLE
+from .figures import INK, own_style
 from .verdicts import Comparison, Finding
 
 MAIN = (
@@ -32,7 +31,7 @@ def forest(found: Sequence[Finding]) -> Figure | None:
     if not shown:
         return None
     rows = sum(len(finding.comparisons) + 2 for finding in shown) - 1
-    with matplotlib.rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(7.4, ROW * rows + 0.9), layout="constrained")
         axes, row, names = figure.subplots(), 0, {}
         for finding in shown:

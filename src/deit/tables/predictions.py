@@ -10,8 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..frames import read_frame
 from ..recipes import Model
 from ..results import Result, read_result
+
+RATED = ("label", "device", "precision")
+"""Columns of throughput.csv that are text."""
 
 
 class Inputs:
@@ -34,7 +38,7 @@ class Inputs:
                 self.sheets |= {entry.run: result for entry in job.resolved().runs}
             elif job.kind == "throughput":
                 self.models |= job.resolved().models
-                rates.append(pd.read_csv(result.file("throughput.csv"), index_col="label"))
+                rates.append(read_frame(result.file("throughput.csv"), text=RATED).set_index("label"))
             elif job.kind == "tokens":
                 comparison = result.json("tokens.json")
                 self.tokens[comparison["run"]] = comparison

@@ -69,7 +69,7 @@ def title(key: str, titles: Mapping[str, str] | None = None) -> str:
     known = TITLES | dict(titles or {})
     if key in known:
         return known[key]
-    if key.isdigit():  # a column of the epochs figure
+    if re.fullmatch(r"[1-9]\d*", key):  # a column of the epochs figure
         return f"{int(key):,} epoch{'' if key == '1' else 's'}"
     if "/" in key:
         return ", ".join(filter(None, (title(part, titles) for part in key.split("/"))))
@@ -77,7 +77,7 @@ def title(key: str, titles: Mapping[str, str] | None = None) -> str:
         return f"{title(longer[1], titles)}, {longer[2]} epochs"
     if key.startswith("layer_"):
         return key.replace("_", " ")
-    parts = [BRANDS.get(part, part.upper() if part[:1].isdigit() else part) for part in key.split("-")]
+    parts = [BRANDS.get(part, part.upper() if re.fullmatch(r"\d+[gm]f", part) else part) for part in key.split("-")]
     return "-".join(parts).replace("-⚗", "⚗").replace("-↑", " ↑")
 
 
