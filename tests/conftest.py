@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,5 +33,11 @@ def project(finished, tmp_path_factory) -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that two processes (`pytest -n 2`, a file at a time) end at about the same time."""
-    longest = ("test_slurm.py", "test_dvc.py", "test_kills.py", "test_damage.py")
+    longest = ("test_slurm.py", "test_dvc.py", "test_kills.py", "test_damage.py", "test_pipeline.py")
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
+
+
+def pytest_collection_finish() -> None:
+    """One thread a process: two processes with two threads each would wait for each other on two cores."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

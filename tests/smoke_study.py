@@ -75,5 +75,6 @@ def run_command(plan: Plan, job: Job) -> None:
     flags = {"recipe": [f"results/{plan.name}/recipes/{job.digest}.json"], "output": [job.execution.output]}
     flags |= job.execution.folders | ({"resume": [f"resume/{job.digest}"]} if job.kind == "train" else {})
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT / "src"))  # for the kernel of a table
         patch.setattr(sys, "argv", [job.kind, *(word for name in flags for word in (f"--{name}", *flags[name]))])
         import_module(MAIN[job.kind]).main()
