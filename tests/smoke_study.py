@@ -1,15 +1,34 @@
 """A clone of the project and its smoke study, for tests of the whole pipeline."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+import pytest
+from planning.plan import COMMANDS, Plan
+
+from deit.recipes import Job
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "snakemake", "--profile", "local", "--config", "study=smoke"]
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+MAIN = COMMANDS | {"table": "jobs.render", "report": "jobs.report"}
+"""Kind of a job -> the module that its rule runs."""
 TREE = ("Snakefile", "local", "slurm", "params", "src", "workflow", ".gitignore")
+SMALL = """\
+extends: smoke
+tables:
+  table_1: {models: [deit-ti]}
+  table_2: {student: deit-ti, teachers: [regnety-4gf]}
+  table_3: {teacher: regnety-4gf, students: [deit-ti], finetuned: [deit-ti], rows: {soft: null}}
+  table_4: {teacher: regnety-4gf, student: deit-ti}
+  table_5: {convnets: [regnety-4gf], students: [deit-ti], finetuned: [deit-ti]}
+"""
+"""A study with every rule and every table of the smoke study, and little more than half of its jobs."""
 
 
 def copy_of_project(folder: Path) -> Path:
@@ -34,3 +53,28 @@ def snakemake(project: Path, *arguments: str, check: bool = True) -> str:
     output = run.stdout + run.stderr
     assert run.returncode == 0 or not check, output[-6000:]
     return output
+
+
+def processes_of_jobs(project: Path) -> dict[int, str]:
+    """Process -> digest of the job that it computes, in a clone on this machine."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().decode()
+            here = (entry / "cwd").readlink() == project
+        except OSError:
+            continue
+        digest = re.search(r"\0--recipe\0.*/([0-9a-f]{10})\.json", words)
+        if here and digest:
+            found[int(entry.name)] = digest[1]
+    return found
+
+
+def run_command(plan: Plan, job: Job) -> None:
+    """The command of a job as its rule calls it, in this process and from the working folder of the study."""
+    flags = {"recipe": [f"results/{plan.name}/recipes/{job.digest}.json"], "output": [job.execution.output]}
+    flags |= job.execution.folders | ({"resume": [f"resume/{job.digest}"]} if job.kind == "train" else {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT / "src"))  # for the kernel of a table
+        patch.setattr(sys, "argv", [job.kind, *(word for name in flags for word in (f"--{name}", *flags[name]))])
+        import_module(MAIN[job.kind]).main()

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,10 @@ from cifar_files import FOLDER, declaration, write_cifar
 from planning.params import ParamsError, load_study
 from planning.plan import Plan
 from planning.studies import plan_study
-from smoke_study import ENVIRONMENT
-from test_damage import MAIN
+from smoke_study import ENVIRONMENT, run_command
 from torchvision.datasets import CIFAR10
 
 from deit.frames import read_frame
-from deit.recipes import Job
 from deit.results import read_result
 from deit.tables.cells import KEYS
 
@@ -89,15 +86,6 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", "--profile", "local", "--config", "study=small", *arguments]
     environment = ENVIRONMENT | {name: os.environ[name] for name in ("CIFAR10", "PYTHONPATH")}
     return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", env=environment)
-
-
-def run_command(plan: Plan, job: Job) -> None:
-    """The command of a job as its rule calls it, in this process."""
-    flags = {"recipe": [f"results/{plan.name}/recipes/{job.digest}.json"], "output": [job.execution.output]}
-    flags |= job.execution.folders | ({"resume": [f"resume/{job.digest}"]} if job.kind == "train" else {})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [job.kind, *(word for name in flags for word in (f"--{name}", *flags[name]))])
-        import_module(MAIN[job.kind]).main()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from smoke_study import COMMAND, ENVIRONMENT, copy_of_project, snakemake
+import torch
+from planning.studies import plan_study
+from smoke_study import COMMAND, ENVIRONMENT, SMALL, copy_of_project, processes_of_jobs, run_command, snakemake
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3000)]
 
@@ -19,6 +21,7 @@ QUOTA = 5
 """Jobs of a kind that each signal ends."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 SNAKEMAKES = 3
+SMALL_COMMAND = [*COMMAND[:-1], "study=small"]
 LIFE = {"data": 0.2, "report": 0.6, "train": 4.0, "table": 4.0}
 """Seconds after its start within which a job is ended: less than it lives on a fast machine; of others, two."""
 SAME = (".safetensors", ".npy", ".parquet", ".csv", ".tex")
@@ -36,21 +39,11 @@ class Killer:
 
     def jobs(self) -> dict[int, str]:
         """Process -> kind of its job."""
-        plan = self.project / "results/smoke/plan.csv"
+        plan = self.project / "results/small/plan.csv"
         kinds = (
             {row["digest"]: row["kind"] for row in csv.DictReader(plan.open(encoding="utf-8"))} if plan.exists() else {}
         )
-        found = {}
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (entry / "cmdline").read_bytes().decode()
-                here = (entry / "cwd").readlink() == self.project
-            except OSError:
-                continue
-            digest = re.search(r"\0--recipe\0.*/([0-9a-f]{10})\.json", words)
-            if here and digest:
-                found[int(entry.name)] = kinds[digest[1]]
-        return found
+        return {pid: kinds[digest] for pid, digest in processes_of_jobs(self.project).items()}
 
     def look(self) -> None:
         """Sends what is due, and decides about jobs that are new."""
@@ -68,15 +61,38 @@ class Killer:
                 self.due[pid] = (float("inf"), number, kind)
 
 
-def test_after_any_kills_the_same_command_ends_with_the_same_bytes(project, tmp_path):
-    clone, seed = copy_of_project(tmp_path / "clone"), int(time.time())
+@pytest.fixture
+def undisturbed(tmp_path) -> Path:
+    """A folder in which every job of the study ended at once; their commands ran in this process."""
+    folder = clone_with_study(tmp_path / "undisturbed")
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        plan = plan_study("small")
+        plan.write({})
+        for job in plan.jobs.values():
+            if job.kind != "report":
+                run_command(plan, job)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    return folder
+
+
+def clone_with_study(folder: Path) -> Path:
+    copy_of_project(folder)
+    (folder / "params/small.yaml").write_text(SMALL, encoding="utf-8")
+    return folder
+
+
+def test_after_any_kills_the_same_command_ends_with_the_same_bytes(undisturbed, tmp_path):
+    clone, seed = clone_with_study(tmp_path / "clone"), int(time.time())
     killer, snakemakes = Killer(clone, seed), 0
     for _ in range(40):
         process = subprocess.Popen(
-            [*COMMAND, "--retries", "20", "--", "all_tables"],
+            [*SMALL_COMMAND, "--retries", "20", "--", "all_tables"],
             cwd=clone, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        end = time.monotonic() + killer.draw.uniform(20, 60) if snakemakes < SNAKEMAKES else float("inf")
+        end = time.monotonic() + killer.draw.uniform(10, 30) if snakemakes < SNAKEMAKES else float("inf")
         while process.poll() is None:
             killer.look()
             if time.monotonic() > end:
@@ -85,7 +101,7 @@ def test_after_any_kills_the_same_command_ends_with_the_same_bytes(project, tmp_
             time.sleep(0.05)
         if process.returncode == 0:
             break
-        snakemake(clone, "--unlock")
+        snakemake(clone, "--config", "study=small", "--unlock")
     assert process.returncode == 0, "never finished"
     kinds = {kind for kind, _ in killer.sent}
     by_signal = {number: sum(killer.sent[kind, number] for kind in kinds) for number in SIGNALS}
@@ -93,11 +109,11 @@ def test_after_any_kills_the_same_command_ends_with_the_same_bytes(project, tmp_
     assert min(by_signal.values()) >= 20 and snakemakes == SNAKEMAKES
     assert kinds == {"data", "views", "train", "cache", "predict", "tokens", "throughput", "table", "report"}
     compared = Counter()
-    for path in sorted(clone.glob("results/smoke/**/*")):
+    for path in sorted(clone.glob("results/small/**/*")):
         name = path.relative_to(clone)
         if path.suffix in SAME and not MEASURED.search(str(name)):
-            assert path.read_bytes() == (project / name).read_bytes(), name
+            assert path.read_bytes() == (undisturbed / name).read_bytes(), name
             compared[path.suffix] += 1
     print(f"identical: {dict(compared)}")
     assert all(compared[suffix] for suffix in SAME)
-    assert "Nothing to be done" in snakemake(clone, "--", "all_tables")
+    assert "Nothing to be done" in snakemake(clone, "--config", "study=small", "--", "all_tables")

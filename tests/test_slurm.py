@@ -24,7 +24,7 @@ import yaml
 from planning.passes import plan_passes
 from planning.plan import Plan
 from planning.studies import plan_study
-from smoke_study import copy_of_project
+from smoke_study import SMALL, copy_of_project, processes_of_jobs
 
 from deit.frames import read_frame
 
@@ -33,11 +33,10 @@ LAB = ROOT / "tests/slurm"
 LOW = yaml.safe_load((ROOT / "params/smoke.yaml").read_text(encoding="utf-8"))["resolutions"]["pretraining"]
 TRAININGS = ("train_teacher", "adapt_teacher", "distil_student", "finetune")
 ON_GPUS = (*TRAININGS, "cache_teacher_logits")
-# One training of these studies is disturbed; the state is saved about every second.
+# One training of the others is disturbed; the state is saved about every second.
 STUDIES = {
+    "small": SMALL,
     "short": "extends: smoke\nteachers: {epochs: 30}\nexecution: {default: {save_minutes: 0.02}}\n",
-    "longer": "extends: smoke\nteachers: {epochs: 150}\nexecution: {default: {save_minutes: 0.02}}\n",
-    "long": "extends: smoke\nteachers: {epochs: 600}\nexecution: {default: {save_minutes: 0.02}}\n",
     "hungry": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {mem_mb: 700}}\n",
     "edited": "extends: smoke\nteachers: {epochs: 3}\n",
     "two-nodes": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {nodes: 2}}\n",
@@ -195,40 +194,40 @@ def test_a_job_on_a_node_runs_with_the_python_that_runs_snakemake(cluster, tmp_p
     assert list(clone.glob("results/smoke/data/*/provenance.json"))
 
 
-# The smoke study ------------------------------------------------------------------------------------------------------
+# A whole study ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def smoke(cluster, project) -> dict[str, dict[str, str]]:
-    """The records of the smoke study's jobs, after the study went through the cluster; trainings on a fake GPU each."""
+def records(cluster, project) -> dict[str, dict[str, str]]:
+    """The records of a study's jobs, after the study went through the cluster; trainings on a fake GPU each."""
     before = set(jobs(cluster))
     gpus = [f"{rule}:gpu=1" for rule in ON_GPUS]
-    words = command("smoke", "--jobs", "6", "--set-resources", *gpus, "--", "all_tables")
+    words = command("small", "--jobs", "6", "--set-resources", *gpus, "--", "all_tables")
     with snakemake_meanwhile(cluster, project, *words) as process:
         finished(process, project)
-    records = {job: record for job, record in jobs(cluster).items() if job not in before}
-    return dict(sorted(records.items(), key=lambda item: int(item[0])))
+    new = {job: record for job, record in jobs(cluster).items() if job not in before}
+    return dict(sorted(new.items(), key=lambda item: int(item[0])))
 
 
 @in_cluster
-def test_the_smoke_study_ends_in_tables_and_again_submits_nothing(smoke, cluster, project):
-    report = project / "reports/smoke"
+def test_the_study_ends_in_tables_and_again_submits_nothing(records, cluster, project):
+    report = project / "reports/small"
     assert (report / "index.html").exists() and len(list(report.glob("table_*.html"))) >= 5
-    last = {digest_of(record): record["JobState"] for record in smoke.values()}
+    last = {digest_of(record): record["JobState"] for record in records.values()}
     assert set(last.values()) == {"COMPLETED"}
     known = set(jobs(cluster))
     again = subprocess.run(
-        command("smoke", "--", "all_tables"), cwd=project, env=cluster, capture_output=True, encoding="utf-8"
+        command("small", "--", "all_tables"), cwd=project, env=cluster, capture_output=True, encoding="utf-8"
     )
     assert "Nothing to be done" in again.stdout + again.stderr
     assert set(jobs(cluster)) == known
 
 
 @in_cluster
-def test_every_job_asked_for_what_its_plan_and_the_profile_say(smoke, project, monkeypatch):
-    plan = plan_of(project, "smoke", monkeypatch)
-    assert {digest_of(record) for record in smoke.values()} == set(plan.jobs)
-    for record in smoke.values():
+def test_every_job_asked_for_what_its_plan_and_the_profile_say(records, project, monkeypatch):
+    plan = plan_of(project, "small", monkeypatch)
+    assert {digest_of(record) for record in records.values()} == set(plan.jobs)
+    for record in records.values():
         rule = re.match(r"rule_(\w+?)_wildcards", record["Comment"])[1]
         execution = plan.jobs[digest_of(record)].execution
         hours, minutes = divmod(execution.minutes, 60)
@@ -241,11 +240,11 @@ def test_every_job_asked_for_what_its_plan_and_the_profile_say(smoke, project, m
 
 
 @in_cluster
-def test_jobs_that_share_a_node_see_different_gpus(smoke, project):
-    logs = "\n".join(path.read_text(encoding="utf-8") for path in (project / "results/smoke/logs").rglob("*.log"))
+def test_jobs_that_share_a_node_see_different_gpus(records, project):
+    logs = "\n".join(path.read_text(encoding="utf-8") for path in (project / "results/small/logs").rglob("*.log"))
     seen = dict(re.findall(r"^job (\d+) on \w+, CUDA_VISIBLE_DEVICES=(\S+?):", logs, re.MULTILINE))
     assert len(seen) >= 10
-    spans = [(smoke[job]["NodeList"], smoke[job]["StartTime"], smoke[job]["EndTime"], job) for job in seen]
+    spans = [(records[job]["NodeList"], records[job]["StartTime"], records[job]["EndTime"], job) for job in seen]
     together = [
         (one[3], other[3])
         for one in spans
@@ -257,13 +256,13 @@ def test_jobs_that_share_a_node_see_different_gpus(smoke, project):
 
 
 @in_cluster
-def test_dvc_repro_goes_through_slurm_where_the_profile_says_so(smoke, cluster, project):
+def test_dvc_repro_goes_through_slurm_where_the_profile_says_so(records, cluster, project):
     """What is missing of the study is submitted, and all of it recorded."""
     shutil.copytree(ROOT / ".dvc", project / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
     for name in (".dvcignore", "dvc.yaml"):
         shutil.copy(ROOT / name, project)
-    (project / "params/study.yaml").write_text("study: smoke\n", encoding="utf-8")
-    (tokens,) = project.glob("results/smoke/tokens/deit-ti/two-class-tokens/*/*")
+    (project / "params/study.yaml").write_text("study: small\n", encoding="utf-8")
+    (tokens,) = project.glob("results/small/tokens/deit-ti/two-class-tokens/*/*")
     shutil.rmtree(tokens)
     known = set(jobs(cluster))
     environment = cluster | {"SNAKEMAKE_PROFILE": "slurm"}
@@ -307,12 +306,19 @@ class Training:
 
     def log(self, job: str) -> str:
         """What a job printed, over all its starts."""
-        return Path(self.jobs()[job]["StdOut"]).read_text(encoding="utf-8")
+        path = Path(self.jobs()[job]["StdOut"])
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def under_way(self) -> str:
         """Waits until a state is saved; the job that trains."""
         until(lambda: (self.resume / "resume.pt").exists())
         return next(job for job, record in self.jobs().items() if record["JobState"] == "RUNNING")
+
+    def hold(self) -> int:
+        """Stops the process that trains, which stays alive; `let_go` has it go on."""
+        (process,) = (pid for pid, digest in processes_of_jobs(self.project).items() if digest == self.digest)
+        os.kill(process, signal.SIGSTOP)
+        return process
 
     def weights(self) -> str:
         return hashlib.sha256((self.output / "weights.safetensors").read_bytes()).hexdigest()
@@ -321,13 +327,25 @@ class Training:
         return read_frame(self.output / "history.csv")["loss"]
 
 
+def let_go(process: int) -> None:
+    os.kill(process, signal.SIGCONT)
+
+
+def is_told_to_end(process: int) -> bool:
+    """Whether SIGTERM waits for a held process."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    waiting = re.search(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)[1]
+    return bool(int(waiting, 16) & 1 << signal.SIGTERM - 1)
+
+
 @pytest.fixture
 def training(cluster, project, monkeypatch) -> Callable[[str], Training]:
     """Study -> its training; the images are checked and the views made, without Slurm."""
 
     def prepared(study: str) -> Training:
-        words = ["snakemake", "--profile", "local", "--config", f"study={study}", "--", "data"]
-        answer(cluster, *words, cwd=project)
+        if not (project / "results" / study).exists():
+            words = ["snakemake", "--profile", "local", "--config", f"study={study}", "--", "data"]
+            answer(cluster, *words, cwd=project)
         return Training(cluster, project, study, plan_of(project, study, monkeypatch))
 
     return prepared
@@ -391,10 +409,15 @@ def test_a_disturbed_training_resumes_to_the_same_weights(name, training, undist
 
 @in_cluster
 def test_a_time_limit_shorter_than_the_run_costs_nothing(training, undisturbed):
-    one = training("long")
+    """A minute is the shortest limit: the training is held until Slurm tells it to end."""
+    one = training("short")
     expected = undisturbed(one)
     limits = ["--set-resources", "train_teacher:runtime=1", "train_teacher:slurm_extra='--signal=TERM@5'"]
     with one.start("--retries", "30", *limits) as process:
+        one.under_way()
+        trains = one.hold()
+        until(lambda: is_told_to_end(trains), 180)
+        let_go(trains)
         finished(process, one.project)
     states = [record["JobState"] for record in one.jobs().values()]
     assert len(states) >= 2 and states[-1] == "COMPLETED" and set(states[:-1]) <= {"FAILED", "TIMEOUT"}
@@ -452,21 +475,25 @@ def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, partition
 
 
 @in_cluster
-@pytest.mark.parametrize(("study", "late"), [("long", False), ("longer", True)], ids=["that runs", "that has ended"])
+@pytest.mark.parametrize("late", [False, True], ids=["that runs", "that has ended"])
 def test_after_a_killed_snakemake_nothing_is_trained_beside_or_after_a_living_job(
-    study, late, training, undisturbed, cluster, partitions
+    late, training, undisturbed, cluster, partitions
 ):
-    """The second job finds the first one alive and waits; or it was queued until the first had ended."""
-    one = training(study)
+    """The second job finds the first one, which is held, alive and waits; or it is queued until the first has ended."""
+    one = training("short")
     expected = undisturbed(one)
     with one.start() as process:
         first = one.under_way()
+        trains = one.hold()
         process.kill()
         process.wait()
-    subprocess.run(command(study, "--unlock"), cwd=one.project, env=cluster, check=True, capture_output=True)
+    subprocess.run(command(one.study, "--unlock"), cwd=one.project, env=cluster, check=True, capture_output=True)
     partitions("down" if late else "up")
-    with snakemake_meanwhile(cluster, one.project, *command(study, "--", one.target)) as process:
+    with snakemake_meanwhile(cluster, one.project, *command(one.study, "--", one.target)) as process:
         second = until(lambda: next((job for job in one.jobs() if job != first), None))
+        if not late:
+            until(lambda: state(cluster, second) == "RUNNING" and f"job {first}," in one.log(second))
+        let_go(trains)
         if late:
             until(lambda: state(cluster, first) == "COMPLETED")
             partitions("up")

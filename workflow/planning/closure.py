@@ -19,6 +19,7 @@ def closure(module: str) -> tuple[str, ...]:
     return tuple(sorted(str(_path(name).relative_to(ROOT)) for name in modules))
 
 
+@cache
 def _imports(module: str) -> tuple[str, ...]:
     """The modules of ours that `module` imports itself, at its top or inside functions, sorted."""
     names = set()
