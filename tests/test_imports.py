@@ -37,6 +37,8 @@ LAYERS = (
         "cifar",
         "datasets",
         "distributed",
+        "ranks",
+        "torchrun",
         "loading",
         "stored_views",
         "results",
