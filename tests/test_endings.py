@@ -24,7 +24,8 @@ from PIL import Image
 from test_passes import caching_job, together
 from test_stored_views import stored
 from test_training import ENVIRONMENT, command, with_data
-from tiny_runs import CPU, IMAGES, REGNETY, images_of, run, stream_of, teacher_net, training_job
+from test_validation import validation
+from tiny_runs import CPU, IMAGES, REGNETY, STEPS, images_of, run, stream_of, teacher_net, training_job
 
 from deit import commands, evaluation, loading
 from deit.distributed import Place, joined_ranks
@@ -34,7 +35,6 @@ from deit.views import EvaluationViews
 
 SECONDS = 10
 """From a fault to the end of the last process."""
-FAULTY_BATCH = 3
 LONG = {"epochs": 10_000}
 DAMAGED = "/data/train/a/photo.png is damaged: image file is truncated"
 
@@ -69,16 +69,24 @@ def predict(job: Job, folder: Path) -> None:
             evaluation.decisions(net, batch)
 
 
+def watched(job: Job, folder: Path) -> None:
+    """A training whose fault comes while it looks at other images, with workers of both kinds alive."""
+    execution = {"workers": job.execution.workers, **validation(folder / "data")}
+    run(training_job(folder / "data", execution=execution, optimisation=LONG), folder / "run")
+
+
 KINDS: dict[str, Callable[..., None]] = {
-    "train": train, "pass": train_pass, "cache": cache, "views": views, "predict": predict
+    "train": train, "watched": watched, "pass": train_pass, "cache": cache, "views": views, "predict": predict
 }  # fmt: skip
+FAULTY_BATCH = dict.fromkeys(KINDS, 3) | {"watched": STEPS + 1}
+"""Of the main process, counted from 1."""
 
 
 # Endings --------------------------------------------------------------------------------------------------------------
 
 
 class Ending(NamedTuple):
-    """A fault in the main process at its third batch, and what is to come of it."""
+    """A fault in the main process at a batch of its, and what is to come of it."""
 
     fault: Callable[[], None]
     status: int
@@ -154,7 +162,7 @@ class FaultyImages:
         return self.images.image(index)
 
 
-def faulty(patch: pytest.MonkeyPatch, ending: str, moment: Path) -> None:
+def faulty(patch: pytest.MonkeyPatch, kind: str, ending: str, moment: Path) -> None:
     """Has the process that calls this end so; the time of the fault is written to `moment`."""
     patch.setenv("DEIT_TEST_FAULT", str(moment))
     if ending in IN_WORKERS:
@@ -167,7 +175,7 @@ def faulty(patch: pytest.MonkeyPatch, ending: str, moment: Path) -> None:
 
     def at_a_batch(batch):
         seen.append(batch)
-        if len(seen) == FAULTY_BATCH and ending not in IN_WORKERS and os.environ.get("RANK", "1") == "1":
+        if len(seen) == FAULTY_BATCH[kind] and ending not in IN_WORKERS and os.environ.get("RANK", "1") == "1":
             moment.write_text(str(time.monotonic()), encoding="utf-8")
             (ENDINGS | ENDINGS_OF_RANKS)[ending].fault()
         return raised(batch)
@@ -222,9 +230,12 @@ def waited_for(child: int, moment: Path) -> tuple[int, float]:
 
 
 def cases() -> Iterator[tuple[str, str, int]]:
+    """Each kind with workers; without, a training and what is made of its views, as the others go the same ways."""
     for kind in KINDS:
         for ending in ENDINGS:
-            yield from ((kind, ending, workers) for workers in (0, 2) if workers or ending != "worker killed")
+            yield kind, ending, 2
+            if kind in ("train", "views") and ending != "worker killed":
+                yield kind, ending, 0
 
 
 @pytest.mark.parametrize(("kind", "ending", "workers"), cases())
@@ -233,7 +244,7 @@ def test_every_ending_ends_all_processes_with_one_message(tmp_path, monkeypatch,
     said, moment, expected = tmp_path / "said", tmp_path / "moment", ENDINGS[ending]
 
     def work() -> None:
-        faulty(monkeypatch, ending, moment)
+        faulty(monkeypatch, kind, ending, moment)
         KINDS[kind](job, tmp_path)
 
     status, seconds = waited_for(forked(work, said), moment)
@@ -286,17 +297,20 @@ def rank_of(number: int, port: int, work: Callable[[Place], None]) -> int:
     os._exit(0)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("ending", ENDINGS_OF_RANKS)
-@pytest.mark.parametrize("kind", ["train", "pass"])
+def cases_of_ranks() -> Iterator[tuple[str, str, int]]:
+    for ending in ENDINGS_OF_RANKS:
+        yield from [("train", ending, 2), ("pass", ending, 2)]
+        if ending != "worker killed":
+            yield "train", ending, 0
+
+
+@pytest.mark.parametrize(("kind", "ending", "workers"), cases_of_ranks())
 def test_every_ending_ends_both_ranks_with_one_message(tmp_path, monkeypatch, kind, ending, workers):
-    if ending == "worker killed" and not workers:
-        pytest.skip("no worker to kill")
     job = training_job(tmp_path / "data", execution={"workers": workers, "save_minutes": 99}, optimisation=LONG)
     said, moment = tmp_path / "said", tmp_path / "moment"
 
     def work(place: Place) -> None:
-        faulty(monkeypatch, ending, moment)
+        faulty(monkeypatch, kind, ending, moment)
         KINDS[kind](job, tmp_path, place)
 
     status, seconds = waited_for(forked(lambda: two_ranks(work), said), moment)
