@@ -9,6 +9,8 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,18 +19,22 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from jobs import launch
+from PIL import Image
 from test_passes import caching_job, together
 from test_stored_views import stored
-from tiny_runs import IMAGES, REGNETY, images_of, run, stream_of, teacher_net, training_job
+from test_training import ENVIRONMENT, command, with_data
+from test_validation import validation
+from tiny_runs import CPU, IMAGES, REGNETY, STEPS, images_of, run, stream_of, teacher_net, training_job
 
 from deit import commands, evaluation, loading
-from deit.recipes import Job
+from deit.distributed import Place, joined_ranks
+from deit.recipes import Execution, Job
 from deit.teacher_logits import write_epochs
 from deit.views import EvaluationViews
 
 SECONDS = 10
 """From a fault to the end of the last process."""
-FAULTY_BATCH = 3
 LONG = {"epochs": 10_000}
 DAMAGED = "/data/train/a/photo.png is damaged: image file is truncated"
 
@@ -36,12 +42,12 @@ DAMAGED = "/data/train/a/photo.png is damaged: image file is truncated"
 # Jobs -----------------------------------------------------------------------------------------------------------------
 
 
-def train(job: Job, folder: Path) -> None:
-    run(job, folder / "run")
+def train(job: Job, folder: Path, place: Place = CPU) -> None:
+    run(job, folder / "run", place=place)
 
 
-def train_pass(job: Job, folder: Path) -> None:
-    together([job, job.model_copy(update={"name": "other"})], folder, [caching_job(job, "dense", (0, 9))])
+def train_pass(job: Job, folder: Path, place: Place = CPU) -> None:
+    together([job, job.model_copy(update={"name": "other"})], folder, [caching_job(job, "dense", (0, 9))], place)
 
 
 def cache(job: Job, folder: Path) -> None:
@@ -63,16 +69,24 @@ def predict(job: Job, folder: Path) -> None:
             evaluation.decisions(net, batch)
 
 
-KINDS: dict[str, Callable[[Job, Path], None]] = {
-    "train": train, "pass": train_pass, "cache": cache, "views": views, "predict": predict
+def watched(job: Job, folder: Path) -> None:
+    """A training whose fault comes while it looks at other images, with workers of both kinds alive."""
+    execution = {"workers": job.execution.workers, **validation(folder / "data")}
+    run(training_job(folder / "data", execution=execution, optimisation=LONG), folder / "run")
+
+
+KINDS: dict[str, Callable[..., None]] = {
+    "train": train, "watched": watched, "pass": train_pass, "cache": cache, "views": views, "predict": predict
 }  # fmt: skip
+FAULTY_BATCH = dict.fromkeys(KINDS, 3) | {"watched": STEPS + 1}
+"""Of the main process, counted from 1."""
 
 
 # Endings --------------------------------------------------------------------------------------------------------------
 
 
 class Ending(NamedTuple):
-    """A fault in the main process at its third batch, and what is to come of it."""
+    """A fault in the main process at a batch of its, and what is to come of it."""
 
     fault: Callable[[], None]
     status: int
@@ -102,6 +116,10 @@ def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def killed_torchrun() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+
+
 def killed_worker() -> None:
     os.kill(multiprocessing.active_children()[-1].pid, signal.SIGKILL)
 
@@ -116,6 +134,11 @@ ENDINGS = {
     "worker killed": Ending(killed_worker, 1, "a worker process was ended (SIGKILL)"),
     "image damaged": Ending(lambda: None, 1, DAMAGED),
     "mistake in views": Ending(lambda: None, 1, "IndexError: list index out of range", lines=0),
+}
+ENDINGS_OF_RANKS = {
+    **{name: ENDINGS[name] for name in ("a mistake", "SIGTERM to all", "worker killed", "image damaged")},
+    "rank killed": Ending(killed, 128 + signal.SIGKILL, "", lines=0),
+    "torchrun killed": Ending(killed_torchrun, -signal.SIGKILL, "", lines=0),
 }
 IN_WORKERS = {"image damaged": OSError(DAMAGED), "mistake in views": IndexError("list index out of range")}
 
@@ -139,7 +162,7 @@ class FaultyImages:
         return self.images.image(index)
 
 
-def faulty(patch: pytest.MonkeyPatch, ending: str, moment: Path) -> None:
+def faulty(patch: pytest.MonkeyPatch, kind: str, ending: str, moment: Path) -> None:
     """Has the process that calls this end so; the time of the fault is written to `moment`."""
     patch.setenv("DEIT_TEST_FAULT", str(moment))
     if ending in IN_WORKERS:
@@ -152,9 +175,9 @@ def faulty(patch: pytest.MonkeyPatch, ending: str, moment: Path) -> None:
 
     def at_a_batch(batch):
         seen.append(batch)
-        if len(seen) == FAULTY_BATCH and ending not in IN_WORKERS:
+        if len(seen) == FAULTY_BATCH[kind] and ending not in IN_WORKERS and os.environ.get("RANK", "1") == "1":
             moment.write_text(str(time.monotonic()), encoding="utf-8")
-            ENDINGS[ending].fault()
+            (ENDINGS | ENDINGS_OF_RANKS)[ending].fault()
         return raised(batch)
 
     patch.setattr(loading, "raised", at_a_batch)
@@ -207,9 +230,12 @@ def waited_for(child: int, moment: Path) -> tuple[int, float]:
 
 
 def cases() -> Iterator[tuple[str, str, int]]:
+    """Each kind with workers; without, a training and what is made of its views, as the others go the same ways."""
     for kind in KINDS:
         for ending in ENDINGS:
-            yield from ((kind, ending, workers) for workers in (0, 2) if workers or ending != "worker killed")
+            yield kind, ending, 2
+            if kind in ("train", "views") and ending != "worker killed":
+                yield kind, ending, 0
 
 
 @pytest.mark.parametrize(("kind", "ending", "workers"), cases())
@@ -218,16 +244,134 @@ def test_every_ending_ends_all_processes_with_one_message(tmp_path, monkeypatch,
     said, moment, expected = tmp_path / "said", tmp_path / "moment", ENDINGS[ending]
 
     def work() -> None:
-        faulty(monkeypatch, ending, moment)
+        faulty(monkeypatch, kind, ending, moment)
         KINDS[kind](job, tmp_path)
 
     status, seconds = waited_for(forked(work, said), moment)
     text = said.read_text(encoding="utf-8")
-    print(f"{kind}, {workers} workers, {ending}: status {status} after {seconds:.2f} s: {text}")
+    print(f"{kind}, {workers} workers, {ending}: status {status} after {seconds:.2f} s")
     if kind == "predict" and ending == "SIGTERM to all":  # has nothing to save
         assert status == -signal.SIGTERM and not text
         return
-    assert status == expected.status
-    assert expected.said in text
-    assert text.count("Traceback (most recent call last)") == (not expected.lines and bool(expected.said))
-    assert len(text.splitlines()) == expected.lines or not expected.lines
+    check(expected, status, text)
+
+
+def check(expected: Ending, status: int, text: str) -> None:
+    assert (status, expected.said in text) == (expected.status, True), text
+    assert text.count("Traceback (most recent call last)") == (not expected.lines and bool(expected.said)), text
+    assert len(text.splitlines()) == expected.lines or not expected.lines, text
+
+
+# Two ranks ------------------------------------------------------------------------------------------------------------
+
+
+def two_ranks(work: Callable[[Place], None]) -> None:
+    """Does what torchrun does: starts two ranks, and tells the other one to end when one has failed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [rank_of(number, port, work) for number in range(2)]
+    signal.signal(signal.SIGTERM, lambda *_: None)  # a scheduler tells ranks, too, of the end
+    statuses = []
+    while ranks:
+        pid, status = os.wait()
+        statuses.append(os.waitstatus_to_exitcode(status))
+        ranks.remove(pid)
+        for other in ranks:
+            os.kill(other, signal.SIGTERM)
+    raise SystemExit(statuses[0] if statuses[0] >= 0 else 128 - statuses[0])
+
+
+def rank_of(number: int, port: int, work: Callable[[Place], None]) -> int:
+    if child := os.fork():
+        return child
+    os.environ |= {"RANK": str(number), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+    def joined() -> None:
+        if number:
+            logging.getLogger().setLevel(logging.ERROR)
+        with joined_ranks(Execution()) as place:
+            work(place)
+
+    commands.run(joined)
+    os._exit(0)
+
+
+def cases_of_ranks() -> Iterator[tuple[str, str, int]]:
+    for ending in ENDINGS_OF_RANKS:
+        yield from [("train", ending, 2), ("pass", ending, 2)]
+        if ending != "worker killed":
+            yield "train", ending, 0
+
+
+@pytest.mark.parametrize(("kind", "ending", "workers"), cases_of_ranks())
+def test_every_ending_ends_both_ranks_with_one_message(tmp_path, monkeypatch, kind, ending, workers):
+    job = training_job(tmp_path / "data", execution={"workers": workers, "save_minutes": 99}, optimisation=LONG)
+    said, moment = tmp_path / "said", tmp_path / "moment"
+
+    def work(place: Place) -> None:
+        faulty(monkeypatch, kind, ending, moment)
+        KINDS[kind](job, tmp_path, place)
+
+    status, seconds = waited_for(forked(lambda: two_ranks(work), said), moment)
+    print(f"two ranks, {kind}, {workers} workers, {ending}: status {status} after {seconds:.2f} s")
+    check(ENDINGS_OF_RANKS[ending], status, said.read_text(encoding="utf-8"))
+
+
+# Real commands --------------------------------------------------------------------------------------------------------
+
+
+def ended(line: list[str], environment: dict[str, str]) -> tuple[int, str, float]:
+    """Status of a command, what it says on stderr, and when its last process ended."""
+    process = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True)
+    _, text = process.communicate(timeout=300)
+    while session(process.pid):
+        time.sleep(0.01)
+    return process.returncode, text, time.monotonic()
+
+
+def test_a_truncated_image_found_by_a_worker_ends_the_command_with_its_path(tmp_path):
+    root = tmp_path / "data"
+    for number in range(IMAGES):
+        path = root / f"train/{number % 4}/{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((14, 14), number).save(path)
+    damaged = root / "train/2/050.png"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    photos = {"reader": "timm", "split": {"folder": "train", "images": IMAGES}}
+    job = with_data(training_job(root, execution={"workers": 2}, data=photos, optimisation=LONG), tmp_path)
+    status, text, _ = ended(command(job, tmp_path), ENVIRONMENT)
+    assert status == 1 and "Traceback" not in text
+    (line,) = (line for line in text.splitlines() if "damaged" in line)
+    assert str(root / "train") in line and "2/050.png" in line
+
+
+KILLED_RANK = """
+import os, time
+from deit import commands, training
+from deit.commands.train import main
+
+def take_step(run, *arguments):
+    if run.step == 3 and run.place.rank:
+        open(os.environ["DEIT_TEST_FAULT"], "w").write(str(time.monotonic()))
+        os.kill(os.getpid(), 9)
+    if run.step == 3:
+        time.sleep(1000)  # as one that waits for its GPU
+    step(run, *arguments)
+
+step, training.take_step = training.take_step, take_step
+commands.run(main)
+"""
+
+
+def test_a_killed_rank_ends_the_one_that_waits_and_torchrun_says_so(tmp_path):
+    job = with_data(training_job(tmp_path / "data", optimisation=LONG), tmp_path)
+    (tmp_path / "killed_rank.py").write_text(KILLED_RANK, encoding="utf-8")
+    environment = ENVIRONMENT | {"DEIT_TEST_FAULT": str(tmp_path / "moment")}
+    environment["PYTHONPATH"] += f":{tmp_path}"
+    flags = command(job, tmp_path)[3:]
+    line = [*launch.torchrun(2), "--standalone", "-m", "killed_rank", *flags]
+    status, text, end = ended(line, environment)
+    assert status == 128 + signal.SIGKILL and "Traceback" not in text
+    assert text.splitlines()[-1].startswith("rank 1 was ended (SIGKILL)")
+    assert end - float((tmp_path / "moment").read_text(encoding="utf-8")) < SECONDS

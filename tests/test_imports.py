@@ -41,6 +41,8 @@ LAYERS = (
         "folders",
         "decoding",
         "distributed",
+        "ranks",
+        "torchrun",
         "loading",
         "stored_views",
         "results",

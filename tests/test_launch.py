@@ -14,6 +14,9 @@ import pytest
 from jobs import launch, run_lock
 from smoke_study import COMMAND, ROOT, copy_of_project
 
+from deit.recipes import Job
+from deit.results import new_folder
+
 FAKE = "import time; print('trained', flush=True); time.sleep({seconds})"
 
 
@@ -97,6 +100,16 @@ def test_several_nodes_need_slurm(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(SystemExit, match="--profile slurm"):
         launch.command_of(Namespace(command=["m"], nodes=2, processes=1, cpus=1))
+
+
+def test_why_a_pass_gave_up_a_run_is_read_as_it_was_published(tmp_path):
+    job = Job(kind="pass", name="passes/small-0", recipe={}, behaviour={})
+    with new_folder(tmp_path / "pass", job) as folder:
+        (folder / "outcome.json").write_text('{"abc": "step 3: not finite"}', encoding="utf-8")
+    assert launch.why_not(tmp_path / "pass", "abc").startswith("step 3: not finite. Its pass trained the others")
+    (tmp_path / "pass/outcome.json").write_text('{"abc": "all is well"}', encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"outcome\.json: damaged"):
+        launch.why_not(tmp_path / "pass", "abc")
 
 
 # The python of a job --------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .ranks import ending_together
 from .recipes import Execution
 
 
@@ -115,13 +116,17 @@ def set_up_torch(execution: Execution) -> torch.device:
 
 @contextmanager
 def joined_ranks(execution: Execution) -> Iterator[Place]:
-    """This process's place; joins the other ranks where torchrun has set WORLD_SIZE, and leaves them at the end."""
+    """This process's place; joins the other ranks where torchrun has set WORLD_SIZE, and leaves them at the end.
+
+    Raises as `ending_together`. After an error the process group is left as it is, as other ranks may not answer.
+    """
     device = set_up_torch(execution)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Place(device)
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if execution.gpus else "gloo")
-    try:
-        yield Place(device, dist.get_rank(), dist.get_world_size())
-    finally:
-        dist.destroy_process_group()
+    store, rank, world = next(dist.rendezvous("env://"))
+    backend = "cpu:gloo,cuda:nccl" if execution.gpus else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world)
+    with ending_together(store):
+        yield Place(device, rank, world)
+    dist.destroy_process_group()

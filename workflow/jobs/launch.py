@@ -82,7 +82,8 @@ def command_of(arguments: argparse.Namespace) -> list[str]:
 
 def torchrun(processes: int) -> list[str]:
     words = [f"--nproc-per-node={processes}", f"--shutdown-timeout={SAVE_SECONDS}"]
-    return [sys.executable, "-m", "torch.distributed.run", *words]
+    words += ["--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"]  # torchrun's own, and Slurm's other one
+    return [sys.executable, "-m", "deit.torchrun", *words]
 
 
 def on_nodes(arguments: argparse.Namespace) -> list[str]:

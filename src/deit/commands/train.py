@@ -29,12 +29,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     job = read_job(arguments.recipe)
-    inputs = {
-        role: planned_input(folder, job, role)
-        for role, folder in {"data": arguments.data, "initial": arguments.initial, "teacher": arguments.teacher}.items()
-    }
+    folders = {"data": arguments.data, "initial": arguments.initial, "teacher": arguments.teacher}
     with joined_ranks(job.execution) as place:
         logging.basicConfig(level=logging.INFO if place.writes else logging.ERROR, format="%(message)s")
+        inputs = {role: planned_input(folder, job, role) for role, folder in folders.items()}
         train_run(job, place, arguments, inputs)
 
 
