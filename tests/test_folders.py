@@ -18,6 +18,7 @@ from timm.data.readers.reader_image_folder import ReaderImageFolder
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
 from deit.datasets import manifest_of, training_images
+from deit.decoding import DamagedImage
 from deit.folders import folder_listing, in_order, tar_listing
 from deit.recipes import EvaluationSet, PreparingData, Split, TrainingData
 
@@ -306,6 +307,21 @@ def test_an_odd_tar_is_refused_by_its_path(tmp_path, odd):
     make(tmp_path / "train.tar")
     message = refusal(tmp_path, "train.tar")
     assert message.startswith(f"{tmp_path}/train.tar") and words in message
+
+
+def test_no_flipped_byte_of_a_tar_raises_anything_else(tmp_path):
+    """Most lie in names and are read; a name that is not a file's is counted."""
+    content = bytearray(packed(tmp_path / "train.tar", ["a/1.png", "b/1.png"]).read_bytes()[:2048])
+    for place in range(0, 1536, 3):
+        content[place] ^= 0x55
+        (tmp_path / "train.tar").write_bytes(content)
+        try:
+            training_images(declared("train.tar", 2, 2), tmp_path).image(0)
+        except SystemExit as refused:
+            assert str(refused).startswith(f"{tmp_path}/train.tar") and "\n" not in str(refused)
+        except DamagedImage as damaged:
+            assert str(damaged).startswith(f"{tmp_path}/train.tar/")
+        content[place] ^= 0x55
 
 
 def test_a_folder_may_be_called_tar(tmp_path):
