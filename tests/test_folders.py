@@ -291,9 +291,15 @@ TARS = {
     "link": (lambda path: linked(packed(path, ["a/1.png"])), "train.tar/b/2.png: a link or sparse file. Pack the tar"),
     "tar of nested": (lambda path: nested_tar(path, {"a.tar": ["1.png"], "b.tar": ["c/1.png"]}), "b/c: images in a"),
     "Latin-1": (lambda path: packed(path, [os.fsdecode(b"a/caf\xe9.png")]), r"a/caf\xe9.png: the name is no UTF-8. Re"),
-    "zip": (lambda path: zipfile.ZipFile(path, "w").writestr("a/1.png", PNG), "in an uncompressed tar, found none ("),
-    "compressed": (lambda path: tarfile.open(path, "w:gz").close(), "in an uncompressed tar, found none ("),
-    "empty": (lambda path: path.write_bytes(b""), "in an uncompressed tar, found none (empty file)"),
+    "zip": (
+        lambda path: zipfile.ZipFile(path, "w").writestr("a/1.png", PNG),
+        "in an uncompressed tar (unpack all else), found none (",
+    ),
+    "compressed": (
+        lambda path: tarfile.open(path, "w:gz").close(),
+        "in an uncompressed tar (unpack all else), found none (",
+    ),
+    "empty": (lambda path: path.write_bytes(b""), "in an uncompressed tar (unpack all else), found none (empty file)"),
     "cut short": (
         lambda path: path.write_bytes(packed(path, ["a/1.png"]).read_bytes()[:550]),
         "found none (unexpected",

@@ -46,7 +46,13 @@ class FolderImages:
         except Unclear as error:
             raise SystemExit(f"{error} ({key}.folder).") from None
         except (tarfile.TarError, ValueError, EOFError) as error:  # of a damaged tar
-            refuse(key, "folder", self.path, "sub-folders with images in an uncompressed tar", f"none ({error})")
+            refuse(
+                key,
+                "folder",
+                self.path,
+                "sub-folders with images in an uncompressed tar (unpack all else)",
+                f"none ({error})",
+            )
         except OSError as error:
             raise SystemExit(
                 f"{os.fsdecode(error.filename or self.path)}: {error.strerror}. {RESTORE} ({key}.folder)."
