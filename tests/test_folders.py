@@ -18,6 +18,7 @@ from timm.data.readers.reader_image_folder import ReaderImageFolder
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
 from deit.datasets import manifest_of, training_images
+from deit.decoding import DamagedImage
 from deit.folders import folder_listing, in_order, tar_listing
 from deit.recipes import EvaluationSet, PreparingData, Split, TrainingData
 
@@ -290,9 +291,15 @@ TARS = {
     "link": (lambda path: linked(packed(path, ["a/1.png"])), "train.tar/b/2.png: a link or sparse file. Pack the tar"),
     "tar of nested": (lambda path: nested_tar(path, {"a.tar": ["1.png"], "b.tar": ["c/1.png"]}), "b/c: images in a"),
     "Latin-1": (lambda path: packed(path, [os.fsdecode(b"a/caf\xe9.png")]), r"a/caf\xe9.png: the name is no UTF-8. Re"),
-    "zip": (lambda path: zipfile.ZipFile(path, "w").writestr("a/1.png", PNG), "in an uncompressed tar, found none ("),
-    "compressed": (lambda path: tarfile.open(path, "w:gz").close(), "in an uncompressed tar, found none ("),
-    "empty": (lambda path: path.write_bytes(b""), "in an uncompressed tar, found none (empty file)"),
+    "zip": (
+        lambda path: zipfile.ZipFile(path, "w").writestr("a/1.png", PNG),
+        "in an uncompressed tar (unpack all else), found none (",
+    ),
+    "compressed": (
+        lambda path: tarfile.open(path, "w:gz").close(),
+        "in an uncompressed tar (unpack all else), found none (",
+    ),
+    "empty": (lambda path: path.write_bytes(b""), "in an uncompressed tar (unpack all else), found none (empty file)"),
     "cut short": (
         lambda path: path.write_bytes(packed(path, ["a/1.png"]).read_bytes()[:550]),
         "found none (unexpected",
@@ -306,6 +313,21 @@ def test_an_odd_tar_is_refused_by_its_path(tmp_path, odd):
     make(tmp_path / "train.tar")
     message = refusal(tmp_path, "train.tar")
     assert message.startswith(f"{tmp_path}/train.tar") and words in message
+
+
+def test_no_flipped_byte_of_a_tar_raises_anything_else(tmp_path):
+    """Most lie in names and are read; a name that is not a file's is counted."""
+    content = bytearray(packed(tmp_path / "train.tar", ["a/1.png", "b/1.png"]).read_bytes()[:2048])
+    for place in range(0, 1536, 3):
+        content[place] ^= 0x55
+        (tmp_path / "train.tar").write_bytes(content)
+        try:
+            training_images(declared("train.tar", 2, 2), tmp_path).image(0)
+        except SystemExit as refused:
+            assert str(refused).startswith(f"{tmp_path}/train.tar") and "\n" not in str(refused)
+        except DamagedImage as damaged:
+            assert str(damaged).startswith(f"{tmp_path}/train.tar/")
+        content[place] ^= 0x55
 
 
 def test_a_folder_may_be_called_tar(tmp_path):

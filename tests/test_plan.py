@@ -149,6 +149,7 @@ EDITS = [
     ({"title": "Another"}, {"report": 1}),
     ({"execution": {"students": {"threads": 2, "minutes": 99}}}, {}),
     ({"data": {"root": "workflow/../workflow/resources/fashion-mnist"}}, {}),
+    ({"data": {"decode": False}}, {}),
     (
         {"throughput": {"repeats": 7}},
         {"throughput/all": 1, "tables/table_1": 1, "tables/table_5": 1, "tables/accuracy_throughput": 1, "report": 1},
@@ -167,6 +168,12 @@ def test_an_edit_changes_what_follows_from_it_and_nothing_else(fashion, tmp_path
         )
     else:
         assert found == expected
+
+
+def test_a_study_may_leave_decoding_out(fashion, tmp_path):
+    after = edited(tmp_path, "fashion", {"data": {"decode": False}})
+    asked = [{job.execution.decode for job in plan.of_section("data")} for plan in (fashion, after)]
+    assert asked == [{True}, {False}]
 
 
 def test_a_teachers_edit_reaches_its_cache_students_and_finetunings(fashion, tmp_path):

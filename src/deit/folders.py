@@ -4,7 +4,7 @@ Classes and images are sorted by their names, in small letters and with the numb
 them, so that folder `10` is class 10, not 2. Names that are equal by that (`A` and `a`, `1` and `01`) stand in the
 order of their characters: nothing is left to the file system, to a set or to the locale, and nothing is written there.
 
-All functions raise ValueError with `path: what is wrong. Remedy`, and OSError where a folder cannot be read.
+All functions raise Unclear, and OSError where a folder cannot be read.
 """
 
 import os
@@ -24,6 +24,10 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".ti
 SHOWN = 10
 """Classes that a message names at most."""
 RENAME = "Rename it in UTF-8 (convmv -f latin1 -t utf8 --notest)"
+
+
+class Unclear(Exception):
+    """What cannot be an image of one class: its path, what is wrong, and a remedy, without the last full stop."""
 
 
 @dataclass
@@ -132,7 +136,7 @@ def folder_listing(root: Path) -> Listing:
         if not entry.is_dir():
             check_file(entry)
             if ending(name) in ENDINGS:
-                raise ValueError(f"{told(entry.path)}: an image outside of the class folders. Move it")
+                raise Unclear(f"{told(entry.path)}: an image outside of the class folders. Move it")
             continue
         before = len(found.images)
         list_class(entry.path, name, found)
@@ -170,14 +174,14 @@ def text(entry: os.DirEntry[bytes]) -> str:
     try:
         return entry.name.decode("utf-8")
     except UnicodeDecodeError:
-        raise ValueError(f"{told(entry.path)}: the name is no UTF-8. {RENAME}") from None
+        raise Unclear(f"{told(entry.path)}: the name is no UTF-8. {RENAME}") from None
 
 
 def check_file(entry: os.DirEntry[bytes]) -> None:
     """Refuses an image that cannot be opened, and a link that may be one of a class folder."""
     if not entry.is_file():
         what = "a link to a file that does not exist" if entry.is_symlink() else "no regular file"
-        raise ValueError(f"{told(entry.path)}: {what}. Restore the file, or take this one away")
+        raise Unclear(f"{told(entry.path)}: {what}. Restore the file, or take this one away")
 
 
 def refuse_nested(folder: bytes) -> None:
@@ -185,7 +189,7 @@ def refuse_nested(folder: bytes) -> None:
     for inner, _, names in os.walk(folder):
         if images := sorted(name for name in names if ending(told(name)) in ENDINGS):
             label = os.path.dirname(folder)
-            raise ValueError(
+            raise Unclear(
                 f"{told(os.path.join(inner, images[0]))}: an image in a folder within a class folder. Classes are the "
                 f"folders directly below {told(os.path.dirname(label))}: move the images up into {told(label)}, or "
                 "declare the folder whose folders are the classes"
@@ -241,11 +245,11 @@ def add_member(member: tarfile.TarInfo, path: Path, found: Found, label: str = "
         f"{folder}/{file}".encode()
     except UnicodeEncodeError:
         shown = told(f"{folder}/{file}".encode("utf-8", "surrogateescape"))
-        raise ValueError(f"{path}/{shown}: the name is no UTF-8. {RENAME}, and pack the tar anew") from None
+        raise Unclear(f"{path}/{shown}: the name is no UTF-8. {RENAME}, and pack the tar anew") from None
     if ending(file) not in ENDINGS:
         found.others[ending(file)] += 1
     elif not member.isreg() or member.issparse():
-        raise ValueError(
+        raise Unclear(
             f"{path}/{folder}/{file}: a link or sparse file. Pack the tar with --dereference --hard-dereference"
         )
     else:
@@ -257,14 +261,14 @@ def refuse_ambiguous(path: Path, images: list[tuple[str, str, str, int, int]]) -
     folders = sorted({folder for _, folder, *_ in images}, key=lambda folder: (folder.count("/"), in_order(folder)))
     for folder in folders:
         if not folder:
-            raise ValueError(f"{path}: holds images outside of class folders. Pack it with one folder a class")
+            raise Unclear(f"{path}: holds images outside of class folders. Pack it with one folder a class")
         if posixpath.dirname(folder) != posixpath.dirname(folders[0]):
-            raise ValueError(
+            raise Unclear(
                 f"{path}/{folder}: images in a folder that is not beside {folders[0]}. Classes are the folders of one "
                 "folder: move the images up into them, and pack the tar anew"
             )
     seen: dict[str, set[str]] = {folder: set() for folder in folders}
     for _, folder, name, *_ in images:
         if name in seen[folder]:
-            raise ValueError(f"{path}/{folder}/{name}: stands twice in the tar. Pack it anew")
+            raise Unclear(f"{path}/{folder}/{name}: stands twice in the tar. Pack it anew")
         seen[folder].add(name)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .decoding import damaged, decoded
-from .folders import Listing, folder_listing, tar_listing
+from .folders import Listing, Unclear, folder_listing, tar_listing
 from .recipes import Split, TrainingData
 
 SAMPLED, HASHED = 1024, 64
@@ -43,10 +43,16 @@ class FolderImages:
             raise SystemExit(f"{self.path}: missing. {RESTORE} ({key}.folder).")
         try:
             found = self.listed()
-        except tarfile.TarError as error:
-            refuse(key, "folder", self.path, "sub-folders with images in an uncompressed tar", f"none ({error})")
-        except ValueError as error:
+        except Unclear as error:
             raise SystemExit(f"{error} ({key}.folder).") from None
+        except (tarfile.TarError, ValueError, EOFError) as error:  # of a damaged tar
+            refuse(
+                key,
+                "folder",
+                self.path,
+                "sub-folders with images in an uncompressed tar (unpack all else)",
+                f"none ({error})",
+            )
         except OSError as error:
             raise SystemExit(
                 f"{os.fsdecode(error.filename or self.path)}: {error.strerror}. {RESTORE} ({key}.folder)."
