@@ -109,9 +109,9 @@ def test_a_section_says_what_the_command_does_how_it_is_called_and_with_what(nam
 WRONG = {
     "keeep": "keeep: no such command. Did you mean keep? ",
     "plot": "plot: no such command. They are: ",
-    "progress nosuch": "results/nosuch/plan.csv is missing: nothing was started yet",
+    "progress smok": "there is no study 'smok'; did you mean 'smoke'?",
     "progress smoke": "results/smoke/plan.csv is missing: nothing was started yet",
-    "event-files nosuch": "results/nosuch/plan.csv is missing: nothing was started yet",
+    "event-files smok": "there is no study 'smok'; did you mean 'smoke'?",
     "cost nosuch": "there is no study 'nosuch'; there are cifar10, fashion, ",
     "cost ../smoke": "'../smoke' is no name of a study",
     "cost smoke --speeds none.csv": "none.csv: not a table of speeds",

@@ -37,9 +37,7 @@ Pixels = Annotated[int, Field(ge=1, le=4096)]
 Epochs = Annotated[int, Field(ge=1, le=10**6)]
 Few = Annotated[int, Field(ge=1, le=1000)]
 Machines = Annotated[int, Field(ge=1, le=10**4)]
-Option = (
-    Annotated[int, Field(ge=-(10**9), le=10**9)] | Annotated[float, Field(ge=-1e9, le=1e9)] | bool | str
-)
+Option = Annotated[int, Field(ge=-(10**9), le=10**9)] | Annotated[float, Field(ge=-1e9, le=1e9)] | bool | str
 """A value of a key that another library, or another class of this file, knows."""
 AsList = Field(strict=False)
 """Of a tuple: YAML and JSON write it as a list."""

@@ -1,5 +1,6 @@
 """Reading a study: its files, merged with what they extend, and one clear message for whatever is wrong in them."""
 
+import argparse
 import difflib
 import re
 from pathlib import Path
@@ -47,6 +48,17 @@ def chosen_study(folder: Path = Path("params")) -> str:
 
 def known_studies(folder: Path) -> list[str]:
     return sorted(path.stem for path in Path(folder).glob("*.yaml") if path.stem != "study")
+
+
+def study_name(name: str) -> str:
+    """What a command is given as a study: one that has a params file, or results or a report here."""
+    if re.fullmatch(NAME, name) and any(Path(root, name).is_dir() for root in ("results", "reports")):
+        return name
+    try:
+        check_exists(name, Path("params"), "params", "Name one of them.")
+    except ParamsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
 
 
 def read_layers(name: str, folder: Path) -> Layers:
