@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from planning.params import study_name
+from planning.names import study_name
 from planning.plan import Plan
 from pydantic import ValidationError
 

@@ -15,7 +15,8 @@ from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
-from planning.params import ParamsError, study_name
+from planning.names import study_name
+from planning.params import ParamsError
 from planning.passes import plan_passes
 from planning.plan import Plan
 from planning.speeds import SPEEDS, Node, Pace, read_speeds

@@ -11,7 +11,7 @@ import csv
 import shutil
 from pathlib import Path
 
-from planning.params import study_name
+from planning.names import study_name
 
 CURVES = {"history.csv": "training", "validation.csv": "validation"}
 """File of a run -> where TensorBoard shows its columns."""

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from jobs.run_lock import holder, is_held
 from planning.lookup import PRODUCT
-from planning.params import ParamsError, chosen_study, study_name
+from planning.names import study_name
+from planning.params import ParamsError, chosen_study
 from planning.plan import Plan
 from planning.recorded import listing, recorded_folders
 from planning.studies import plan_study

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from planning.params import ParamsError, chosen_study, study_name
+from planning.names import study_name
+from planning.params import ParamsError, chosen_study
 
 from commands.publish_report import PUBLISHED
 from deit.tables.layout import kind
