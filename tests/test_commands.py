@@ -138,6 +138,17 @@ def test_a_wrong_call_gets_one_clear_error(clone, words, called):
     assert not before or before[0].startswith(("usage: ", "Nothing was ")), run.err
 
 
+@pytest.mark.parametrize("name", door.COMMANDS)
+def test_a_command_that_is_started_elsewhere_says_where_to_go(tmp_path, name):
+    for place in (tmp_path, ROOT / "params"):
+        run = subprocess.run(
+            [sys.executable, ROOT / "workflow", name], cwd=place, capture_output=True, encoding="utf-8"
+        )
+        assert run.returncode and run.stderr == (
+            f"{place}: is not the project's folder. cd {shlex.quote(str(ROOT))}, and give the command again.\n"
+        )
+
+
 @pytest.mark.parametrize("words", ["keep", "keep --prune --caches", "adopt", 'adopt --because "nothing changed"'])
 def test_where_there_are_no_results_nothing_is_done(clone, words, called):
     run = called(words, clone)
