@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +14,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planning.params import ParamsError
+from planning.passes import plan_passes
 from planning.studies import plan_study
 from planning.study import Study
+from planning.types_told import TOLD, explained
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ("fashion", "smoke", "cifar10", "imagenet", "released")
 LINE = re.compile(r"(?P<file>\S*(params|\.yaml)): (?P<key>.+?): (?P<text>.{10,})")
+SECONDS = 5
+"""In which a message comes: one, on a machine that has nothing else to do."""
 FOREIGN = (
     "a/b",
     "../x",
@@ -93,6 +100,10 @@ FILES = {
     "an unknown anchor": (b"extends: fashion\nviews: *nowhere\n", "line 2: not valid YAML"),
     "an anchor in itself": (b"extends: fashion\nmodels: &a {deit-x: *a}\n", "models.deit-x: contains itself"),
     "a tag": (b"extends: fashion\ntitle: !!python/object/apply:os.getcwd []\n", "line 2: the tag !!python/object"),
+    "a tag of nobody": (b"extends: fashion\ntitle: !foo a\n", "line 2: the tag !foo means nothing here; remove it"),
+    "a tag of YAML's": (b"extends: fashion\nmodels: !!set {a}\n", "line 2: the tag !!set means nothing here"),
+    "half a character": (b'extends: fashion\ntitle: "a\\ud800"\n', "title: has half of a character in it"),
+    "half a character in a key": (b'extends: fashion\nmodels: {"a\\ud800": {}}\n', "has half of a character in it"),
     "a key of no text": (b"extends: fashion\nmodels: {16: {}}\n", "models.16: a key must be text"),
     "a list as key": (b"extends: fashion\n? [1, 2]\n: 3\n", "a key must be text"),
     "a mapping as key": (b"extends: fashion\n? {a: 1}\n: 3\n", ""),
@@ -132,6 +143,61 @@ def test_a_damaged_file_is_refused(params, content, words):
 def test_a_folder_is_no_study(params):
     (params / "folder.yaml").mkdir(exist_ok=True)
     assert "cannot be read" in refusal("folder", params)
+
+
+def chain(params: Path, length: int) -> None:
+    for number in range(length):
+        (params / f"link{number}.yaml").write_text(f"extends: link{number + 1}\n", encoding="utf-8")
+    (params / f"link{length}.yaml").write_text("extends: fashion\n", encoding="utf-8")
+
+
+def test_a_chain_of_files_has_an_end(params):
+    chain(params, 1000)
+    start = time.perf_counter()
+    message = refusal("link0", params)
+    for path in params.glob("link*.yaml"):
+        path.unlink()
+    assert "extends: is file 10 of a chain from link0; join some of them." in message
+    assert time.perf_counter() - start < SECONDS
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a socket", "/dev/zero", "a dangling link", "a folder", "too large"])
+def test_only_a_regular_file_is_opened(params, kind, monkeypatch):
+    monkeypatch.chdir(params)  # names of sockets are short
+    path = Path("odd.yaml")
+    end = path.unlink
+    match kind:
+        case "a pipe":
+            os.mkfifo(path)
+        case "a socket":
+            socket.socket(socket.AF_UNIX).bind(str(path))
+        case "/dev/zero" | "a dangling link":
+            path.symlink_to("/dev/zero" if kind == "/dev/zero" else "nowhere")
+        case "a folder":
+            path.mkdir()
+            end = path.rmdir
+        case _:
+            path.write_text(f"title: {'x' * 70_000}\n", encoding="utf-8")
+    start = time.perf_counter()
+    message = refusal("odd", Path())
+    end()
+    assert "odd.yaml: cannot be read: " in message and time.perf_counter() - start < SECONDS
+
+
+LAUGHS = {
+    "merge keys": lambda last: b"<<: [%s]" % b", ".join(9 * [b"*a%d" % last]),
+    "aliases": lambda last: b"b: [%s]" % b", ".join(9 * [b"*a%d" % last]),
+    "merge keys, each with one more": lambda last: b"<<: *a%d, k%d: 1" % (last, last),
+}
+
+
+@pytest.mark.parametrize("kind", LAUGHS)
+def test_aliases_and_merge_keys_do_not_multiply(params, kind):
+    lines = [b"a%d: &a%d {%s}\n" % (number, number, LAUGHS[kind](number - 1)) for number in range(1, 300)]
+    (params / "mutant.yaml").write_bytes(b"a0: &a0 {k: 1}\n" + b"".join(lines))
+    start = time.perf_counter()
+    assert "its aliases and merge keys make more than 20,000 values" in refusal("mutant", params)
+    assert time.perf_counter() - start < SECONDS
 
 
 def test_anchors_and_merge_keys_work(params):
@@ -246,6 +312,55 @@ VALUES = [
     ("data.evaluation.corrupted.corruption.seed", -5),
 ]  # fmt: skip
 
+REFUSED = [
+    ("students.epochs", True, "students.epochs: must be a whole number, found true"),
+    ("students.learning_rate", True, "students.learning_rate: must be a number, found true"),
+    ("students.runs", {"deit-ti": {"learning_rate": True}}, "students.runs.deit-ti.learning_rate: must be a number"),
+    ("data.mean", [True], "data.mean.0: must be a number, found true"),
+    ("data.channels", True, "data.channels: must be a number, found true"),
+    ("seeds.default", [False], "seeds.default.0: must be a whole number, found false"),
+    ("students.epochs", 4.0, "students.epochs: must be a whole number, found 4.0; write 4."),
+    ("students.epochs", "4", "students.epochs: must be a whole number, found '4'"),
+    ("tables.table_1.models", ["deit-ti", "deit-s", "deit-ti"], "tables.table_1.models: has 'deit-ti' twice; remove"),
+    ("tables.table_2.teachers", ["regnety-4gf"] * 2, "tables.table_2.teachers: has 'regnety-4gf' twice"),
+    ("tables.table_3.finetuned", ["deit-s"] * 2, "tables.table_3.finetuned: has 'deit-s' twice"),
+    ("tables.table_5.convnets", ["regnety-4gf"] * 2, "tables.table_5.convnets: has 'regnety-4gf' twice"),
+    ("tables.token_analysis.control", ["deit-ti"] * 2, "tables.token_analysis.control: has 'deit-ti' twice"),
+    (
+        "seeds.models",
+        {"regnety-4gf": [0, 1]},
+        "seeds.models.regnety-4gf: 'regnety-4gf' is a convnet, and a convnet has",
+    ),
+    ("resolutions.finetuning", 10**9, "resolutions.finetuning: must be at most 4,096"),
+    ("evaluation.crop", 1e-9, "evaluation.crop: must be at least 0.1"),
+    ("views.scale", [0.5, 1.5], "views.scale.1: must be at most 1"),
+    ("views.scale", [1e-30, 1], "views.scale.0: must be at least 0.0001"),
+    ("students.weight_decay", 1e308, "students.weight_decay: must be at most 1000"),
+    ("supervision.soft.temperature", 1e-300, "supervision.soft.temperature: must be at least 0.01"),
+    ("models.regnety-4gf.arguments.wa", 1e300, "models.regnety-4gf.arguments.wa: must be "),
+    ("execution.default.mem_mb", 10**15, "execution.default.mem_mb: must be at most 1,000,000,000"),
+    *(
+        (f"execution.passes.{name}", {"runs": ["*"]}, f"execution.passes.{name}: names hold letters")
+        for name in ("a.b", "../x", "{x}")
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "words"), REFUSED, ids=[f"{key}={value}"[:60] for key, value, _ in REFUSED])
+def test_a_value_that_nobody_could_mean_is_refused(params, key, value, words):
+    *path, last = ("execution", "passes", key[17:]) if key.startswith("execution.passes.") else key.split(".")
+    write(params, nested((*path, last), value))
+    assert words in refusal("mutant", params)
+
+
+def test_the_gpus_of_a_pass_share_its_mix_groups(params):
+    write(params, {"execution": {"passes": {"ti": {"runs": ["deit-ti/*"], "resources": {"gpus": 4}}}}})
+    plan = plan_study("mutant", params)
+    with pytest.raises(ParamsError) as refused:
+        plan_passes(plan, everything=True)
+    text = "mutant.yaml: execution.passes.ti.resources.gpus: 4 GPUs (or CPU nodes) cannot share the 2 mix groups"
+    assert text in str(refused.value) and str(refused.value).endswith("choose gpus x nodes that divide 2.")
+
 
 @pytest.mark.parametrize(("key", "value"), VALUES, ids=[f"{key}={value}"[:60] for key, value in VALUES])
 def test_a_value_is_planned_or_refused(params, key, value):
@@ -272,6 +387,83 @@ def places(schema: dict, content: object, path: tuple[str, ...] = ()) -> Iterato
         for value in filter(lambda value: isinstance(value, dict), named):
             for key in inside:
                 yield from places(value, inside[key], (*path, key))
+
+
+def parts(schema: dict, place: str = "") -> Iterator[tuple[str, dict]]:
+    """Every part of the schema with its place."""
+    yield place, schema
+    for key, value in schema.items():
+        for name, part in (
+            value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ())
+        ):
+            if isinstance(part, dict):
+                yield from parts(part, f"{place}/{key}/{name}")
+        if isinstance(value, dict):
+            yield from parts(value, f"{place}/{key}")
+
+
+PARTS = dict(parts(SCHEMA))
+
+
+def test_every_number_of_the_schema_has_two_bounds():
+    numbers = {
+        place: part for place, part in PARTS.items() if part.get("type") in ("integer", "number") and "enum" not in part
+    }
+    assert len(numbers) > 60
+    low, high = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
+    unbound = [place for place, part in numbers.items() if not (part.keys() & {*low} and part.keys() & {*high})]
+    assert unbound == []
+
+
+def test_no_list_of_the_schema_allows_a_thing_twice():
+    """But for those of a number a channel, and of a least and a most."""
+    lists = {place: part for place, part in PARTS.items() if part.get("type") == "array" and "uniqueItems" not in part}
+    assert {place.rpartition("/")[2] for place in lists} <= {"mean", "std", "scale", "ratio"}
+
+
+def test_every_name_of_the_schema_has_a_pattern():
+    """Keys that the user chooses are names, patterns of runs, or those that another check knows."""
+    maps = {place: part for place, part in PARTS.items() if part.get("type") == "object" and "properties" not in part}
+    free = [place for place, part in maps.items() if not part.keys() & {"patternProperties", "propertyNames"}]
+    known = {"arguments", "views", "model", "students", "finetuning", "runs"}  # checks.py and variant_checks.py
+    assert {place.rpartition("/")[2] for place in free} - known <= {"additionalProperties"}, free
+
+
+PYTHONS = re.compile(
+    r"\b(Input|instance|validation|pydantic|valid \w+|None|NoneType|True|False|dict|list_type|tuple|str|int|float)\b"
+)
+WRONG = (None, True, "x", "", 7, 2.5, -1, 10**12, 1e300, [], [None], [True, "x", "x"], {}, {"x": None}, {"x": {"y": 1}})
+
+
+def replaced(content: object, path: tuple[str, ...], value: object) -> object:
+    """The content with another value at a place."""
+    if not path:
+        return value
+    inside = content if isinstance(content, dict) else {}
+    return inside | {path[0]: replaced(inside.get(path[0]), path[1:], value)}
+
+
+def test_no_word_of_pydantics_reaches_a_user():
+    content = plan_study("released", ROOT / "params").study.model_dump(mode="json")
+    for section in (content, content["data"], content["released"]):  # one of a kind is enough
+        for key in {"models", "supervision", "evaluation", "weights"} & section.keys():
+            if "precision" not in section[key]:
+                section[key] = dict([*section[key].items()][:1])
+    content["variants"] = {"a": {"students": {"epochs": 2}}}
+    content["tables"]["ablation"] = {"student": "deit-s", "supervision": "labels", "rows": {"a": "a"}}
+    content["execution"]["passes"] = {"a": {"runs": ["*"]}}
+    seen = set()
+    for path in sorted(set(places(SCHEMA, content))):
+        for value in WRONG:
+            mutant = replaced(content, path, value)
+            try:
+                Study.model_validate(mutant)
+            except ValidationError as error:
+                seen |= {detail["type"] for detail in error.errors()}
+                for problem in explained(error, mutant):
+                    said = f"{problem.text}; {problem.remedy}"
+                    assert not PYTHONS.search(said), (path, value, said)
+    assert seen - TOLD.keys() <= {"extra_forbidden", "missing", "string_pattern_mismatch"} and len(seen) > 15, seen
 
 
 PLACES = {name: sorted(set(places(SCHEMA, plan_study(name, ROOT / "params").study.model_dump()))) for name in STUDIES}

@@ -109,9 +109,9 @@ def test_a_section_says_what_the_command_does_how_it_is_called_and_with_what(nam
 WRONG = {
     "keeep": "keeep: no such command. Did you mean keep? ",
     "plot": "plot: no such command. They are: ",
-    "progress nosuch": "results/nosuch/plan.csv is missing: nothing was started yet",
+    "progress smok": "there is no study 'smok'; did you mean 'smoke'?",
     "progress smoke": "results/smoke/plan.csv is missing: nothing was started yet",
-    "event-files nosuch": "results/nosuch/plan.csv is missing: nothing was started yet",
+    "event-files smok": "there is no study 'smok'; did you mean 'smoke'?",
     "cost nosuch": "there is no study 'nosuch'; there are cifar10, fashion, ",
     "cost ../smoke": "'../smoke' is no name of a study",
     "cost smoke --speeds none.csv": "none.csv: not a table of speeds",
@@ -136,6 +136,17 @@ def test_a_wrong_call_gets_one_clear_error(clone, words, called):
     *before, last = run.err.strip().splitlines()
     assert WRONG[words] in last
     assert not before or before[0].startswith(("usage: ", "Nothing was ")), run.err
+
+
+@pytest.mark.parametrize("name", door.COMMANDS)
+def test_a_command_that_is_started_elsewhere_says_where_to_go(tmp_path, name):
+    for place in (tmp_path, ROOT / "params"):
+        run = subprocess.run(
+            [sys.executable, ROOT / "workflow", name], cwd=place, capture_output=True, encoding="utf-8"
+        )
+        assert run.returncode and run.stderr == (
+            f"{place}: is not the project's folder. cd {shlex.quote(str(ROOT))}, and give the command again.\n"
+        )
 
 
 @pytest.mark.parametrize("words", ["keep", "keep --prune --caches", "adopt", 'adopt --because "nothing changed"'])

@@ -84,7 +84,7 @@ def test_no_study_has_an_edge_that_dvc_does_not_know(study, monkeypatch):
 
 
 def test_stages_keep_their_outputs_and_name_no_run():
-    command = r"SNAKEMAKE_PROFILE=\\\$\{SNAKEMAKE_PROFILE:-local\} snakemake --config study=\$\{study\} -- \w+"
+    command = r"SNAKEMAKE_PROFILE=\\\$\{SNAKEMAKE_PROFILE:-local\} snakemake --config 'study=\$\{study\}' -- \w+"
     for stage, content in STAGES.items():
         assert re.fullmatch(command, content["cmd"]), stage
         assert all(options["persist"] for out in content["outs"] for options in out.values())

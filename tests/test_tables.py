@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_study as study
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deit import tables
@@ -238,6 +239,28 @@ def test_latex_is_balanced_and_rectangular(frames, name):
     body = [line for line in text.split(r"\toprule")[1].split("\n") if line.endswith(r"\\")]
     assert {line.count(" & ") for line in body} == {frame["column"].nunique()}
     assert text.isascii()
+
+
+SPECIAL = {rf"\{letter}": letter for letter in "&%#_${}"} | {
+    r"\textbackslash{}": "\\", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^",
+    r"\textless{}": "<", r"\textgreater{}": ">", r"\textbar{}": "|",
+}  # fmt: skip
+ESCAPED = re.compile("|".join(map(re.escape, SPECIAL)))
+
+
+@given(st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S", "Z")), max_size=30))
+@settings(deadline=None)
+def test_no_letter_of_a_text_is_an_order_to_latex(text):
+    """What LaTeX takes for its own is written out, and reads back as it was."""
+    written = layout.latex(text)
+    assert ESCAPED.sub(lambda found: SPECIAL[found[0]], written) == text
+    assert not set(ESCAPED.sub("", written)) & set("&%#_${}\\~^<>|")
+
+
+def test_a_caption_is_escaped_too(frames):
+    recipe = study.tables()["table_1"].model_copy(update={"caption": "100 % of \\input{x}\n\n~ & ^"})
+    text = layout.table_latex(recipe, frames["table_1"], [])
+    assert r"100 \% of \textbackslash{}input\{x\}  \textasciitilde{} \& \textasciicircum{}" in text
 
 
 def test_every_finding_has_a_verdict(shown):

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import importlib
+import shlex
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -27,9 +28,20 @@ def main() -> None:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"They are: {', '.join(COMMANDS)}."
         raise SystemExit(f"{name}: no such command. {hint} `python workflow --help` lists them.")
+    if not {"-h", "--help"} & set(arguments):
+        refuse_elsewhere()
     sys.argv = [f"python workflow {name}", *arguments]
     sys.path.insert(0, str(WORKFLOW.parent / "src"))
     command(COMMANDS[name]).main()
+
+
+def refuse_elsewhere() -> None:
+    """SystemExit outside of a clone: params/, results/ and reports/ are looked for where a command is started."""
+    if not (Path("params").is_dir() and Path("workflow/__main__.py").is_file()):
+        here, clone = Path.cwd(), WORKFLOW.parent
+        raise SystemExit(
+            f"{here}: is not the project's folder. cd {shlex.quote(str(clone))}, and give the command again."
+        )
 
 
 def command(path: Path) -> ModuleType:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from planning.names import study_name
 from planning.plan import Plan
 from pydantic import ValidationError
 
@@ -49,7 +50,7 @@ class Adoption:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", help="the study; default: the one in params/study.yaml")
+    parser.add_argument("--study", type=study_name, help="the study; default: the one in params/study.yaml")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="names, as they are listed")
     parser.add_argument("--because", metavar="REASON", help="adopt what is listed, and record why")
     arguments = parser.parse_args()

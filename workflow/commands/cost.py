@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
+from planning.names import study_name
 from planning.params import ParamsError
 from planning.passes import plan_passes
 from planning.plan import Plan
@@ -249,7 +250,7 @@ def number(word: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", help="name of its file in params/")
+    parser.add_argument("study", type=study_name, help="name of its file in params/")
     parser.add_argument("--gpus", type=number, nargs="+", default=[8, 32, 128], help="how long on so many")
     parser.add_argument("--speeds", type=Path, default=SPEEDS, help="a table that benchmarks/measure_speeds.py wrote")
     parser.add_argument("--card", default="", help="as in the table; without, that of the table's first training")

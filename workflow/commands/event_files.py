@@ -11,6 +11,8 @@ import csv
 import shutil
 from pathlib import Path
 
+from planning.names import study_name
+
 CURVES = {"history.csv": "training", "validation.csv": "validation"}
 """File of a run -> where TensorBoard shows its columns."""
 AXIS = ("epoch", "step")
@@ -63,6 +65,6 @@ def write_curves(curves: dict[str, list[dict[str, str]]], folder: Path, end: flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", help="name of its file in params/")
+    parser.add_argument("study", type=study_name, help="name of its file in params/")
     study = Path("results") / parser.parse_args().study
     print(f"{len(write_events(study))} trainings: tensorboard --logdir {study}/tensorboard")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from jobs.run_lock import holder, is_held
 from planning.lookup import PRODUCT
+from planning.names import study_name
 from planning.params import ParamsError, chosen_study
 from planning.plan import Plan
 from planning.recorded import listing, recorded_folders
@@ -23,7 +24,7 @@ from planning.studies import plan_study
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", help="the study; default: the one in params/study.yaml")
+    parser.add_argument("--study", type=study_name, help="the study; default: the one in params/study.yaml")
     parser.add_argument("--caches", action="store_true", help="caches that no unfinished training reads, too")
     parser.add_argument("--prune", action="store_true", help="remove what is listed")
     arguments = parser.parse_args()

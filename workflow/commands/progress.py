@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.run_lock import holder, is_held
+from planning.names import study_name
 
 ORDER = ("failed", "running", "queued")
 EPOCH = re.compile(r"\b(epoch \d+/\d+)  (loss \S+)  (accuracy on mixed views \S+ %)  .*?  (\d+ h .*? left)")
@@ -82,7 +83,10 @@ def report(study: str) -> Iterator[str]:
     """The lines to print."""
     root = Path("results") / study
     if not (root / "plan.csv").exists():
-        raise SystemExit(f"{root}/plan.csv is missing: nothing was started yet. Known studies are in params/.")
+        raise SystemExit(
+            f"{root}/plan.csv is missing: nothing was started yet. To start it: "
+            f"snakemake --profile local --config study={study} -- all_tables"
+        )
     rows = list(csv.DictReader((root / "plan.csv").open(encoding="utf-8")))
     jobs = slurm_jobs()
     states = [(*state_of(row, root, jobs), row) for row in rows]
@@ -96,5 +100,5 @@ def report(study: str) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", help="name of its file in params/")
+    parser.add_argument("study", type=study_name, help="name of its file in params/")
     print("\n".join(report(parser.parse_args().study)))

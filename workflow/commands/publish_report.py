@@ -10,12 +10,14 @@ import argparse
 import shutil
 from pathlib import Path
 
+from planning.names import study_name
+
 PUBLISHED = Path("reports/published")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", help="whose report in reports/ is complete")
+    parser.add_argument("study", type=study_name, help="whose report in reports/ is complete")
     study = parser.parse_args().study
     print(f"{publish_report(Path('reports', study), PUBLISHED / study)}: now commit it.")
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from planning.names import study_name
 from planning.params import ParamsError, chosen_study
 
 from commands.publish_report import PUBLISHED
@@ -58,7 +59,7 @@ class Replicated:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", help="default: the one in params/study.yaml")
+    parser.add_argument("--study", type=study_name, help="default: the one in params/study.yaml")
     try:
         study = parser.parse_args().study or chosen_study()
     except ParamsError as error:

@@ -92,8 +92,9 @@ def execute(notebook: Path, output: Path, parameters: dict) -> nbformat.Notebook
         # Sockets in a folder of this kernel's own: TCP ports could be read by any user of the machine, and the default
         # name of the sockets is the same for two kernels that start in one directory.
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{home}/kernel"}})
+        content = nbformat.read(notebook, as_version=4)  # by its path papermill would fill in {…} in names of folders
         return papermill.execute_notebook(
-            notebook, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=sockets
+            content, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=sockets
         )
 
 

@@ -83,7 +83,7 @@ def split_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:
     batches = {f"batch_{number}" for number in range(1, 1 + max(1, len(split.files)))}
     found = f"has {listed(sorted(split.files))}"
     if reader == "timm" and not split.folder:
-        yield Problem(f"{key}.folder", "missing, as the timm reader needs one", "name a folder or .tar below it.")
+        yield Problem(f"{key}.folder", "missing, as the timm reader needs", "name a folder or .tar of data.root.")
     elif reader == "timm" and split.files:
         yield Problem(f"{key}.files", "is for the readers idx and cifar, and the reader is timm", "set it to null.")
     elif reader == "idx" and set(split.files) != {"images", "labels"}:
@@ -205,7 +205,7 @@ def length_of_epoch_problems(study: Study, name: str, phase: Phase) -> Iterator[
         yield Problem(views, text, f"set {views} to {most} or less; 0: as many as images.", (*counted, "views.repeats"))
     elif phase.batch > (there := phase.epoch_views or images):
         text = f"{phase.batch} is larger than the {there} views of an epoch"
-        others = (views,) if phase.epoch_views else (views, *counted)
+        others = (views,) if phase.epoch_views else (*counted, views)
         yield Problem(batch, text, f"set {batch} to {there} or less.", others)
 
 

@@ -4,6 +4,7 @@ The main process plans the study and writes every recipe before the first job st
 Snakefile again, perhaps days later and with other params: it reads its recipe file and plans nothing.
 """
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from typing import NoReturn
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
@@ -62,6 +64,13 @@ def refuse_clone() -> None:
         raise ParamsError(f"{ROOT}: path of the clone: {why}; move the clone to a path without it.")
 
 
+def end(message: str) -> NoReturn:
+    """Ends Snakemake, which would bury a message under the position in the Snakefile, with a traceback."""
+    print(message, file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(1)
+
+
 @contextmanager
 def writing(folder: str) -> Iterator[None]:
     """WorkflowError where the folder of the results cannot be written."""
@@ -95,11 +104,21 @@ class Lookup:
             plan = plan_study(self.study)
             self.passes = plan_passes(plan, everything=self.as_if_new)
             self._look_for_images(plan)
+            self._look_for_room(plan)
             return plan
         except ParamsError as error:
-            print(f"Nothing was started, because of params/:\n{error}", file=sys.stderr)
-            sys.stderr.flush()
-            os._exit(1)  # Snakemake would bury the message under the position in the Snakefile
+            end(f"Nothing was started, because of params/:\n{error}")
+        except WorkflowError as error:
+            end(f"Nothing was started: {error}")
+
+    def _look_for_room(self, plan: Plan) -> None:
+        """WorkflowError where something is to be made and the folder of the results cannot be written."""
+        folder = Path("results", self.study)
+        with writing(str(folder)):
+            if plan.unfinished():
+                folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
     def _look_for_images(self, plan: Plan) -> None:
         """ParamsError where jobs of this machine would miss the images; elsewhere they may have copies of their own."""

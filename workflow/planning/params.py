@@ -1,16 +1,15 @@
 """Reading a study: its files, merged with what they extend, and one clear message for whatever is wrong in them."""
 
-import difflib
-import re
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from planning.checks import problems
 from planning.files_here import file_problems, weight_problems
+from planning.names import check_exists, known_studies
 from planning.params_file import read_yaml
-from planning.problem import Layers, ParamsError, listed, refusal, short
-from planning.study import NAME, NAMES, Study
+from planning.problem import Layers, ParamsError, listed, refusal
+from planning.study import Study
 from planning.types_told import explained
 from planning.variant_checks import variant_problems
 
@@ -45,10 +44,6 @@ def chosen_study(folder: Path = Path("params")) -> str:
     return name
 
 
-def known_studies(folder: Path) -> list[str]:
-    return sorted(path.stem for path in Path(folder).glob("*.yaml") if path.stem != "study")
-
-
 def read_layers(name: str, folder: Path) -> Layers:
     """The files of a study, the most general first: `extends:` names the study that a file builds on."""
     check_exists(name, folder, f"{folder}: study", "Choose one with --config study=NAME.")
@@ -65,21 +60,6 @@ def read_layers(name: str, folder: Path) -> Layers:
             raise ParamsError(f"{path}: extends: {' -> '.join(chain)} is a circle; name a study outside it.")
         if len(chain) > LONGEST_CHAIN:
             raise ParamsError(f"{path}: extends: is file {LONGEST_CHAIN} of a chain from {name}; join some of them.")
-
-
-def check_exists(name: object, folder: Path, where: str, remedy: str) -> None:
-    """Refuses what is not the name of a study in the folder."""
-    known = known_studies(folder)
-    if not isinstance(name, str):
-        raise ParamsError(f"{where}: must be the name of one study, found {short(name)}; there are {listed(known)}.")
-    if not re.fullmatch(NAME, name):
-        raise ParamsError(f"{where}: {short(name)} is no name of a study: {NAMES}. {remedy}")
-    if name == "published":
-        raise ParamsError(f"{where}: reports/published/ is for reports that are committed; rename params/{name}.yaml.")
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'? There" if near else "there"
-        raise ParamsError(f"{where}: there is no study '{name}'; {hint} are {listed(known)}. {remedy}")
 
 
 def merged(base: dict, layer: dict) -> dict:

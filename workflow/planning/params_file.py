@@ -5,9 +5,10 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
@@ -18,6 +19,8 @@ LARGEST = 2**53
 """Beyond it not every whole number is a floating-point number, and JSON's readers disagree."""
 MOST_BYTES = 64_000
 """Eight times the longest study of ours; ruamel reads about so much in a second."""
+DEEPEST = 50
+"""Keys and lists below each other."""
 MOST_VALUES = 20_000
 """Keys and values, counted wherever an alias or a merge key repeats them."""
 OURS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
@@ -30,6 +33,7 @@ def read_yaml(path: Path) -> dict:
     text = read_text(path)
     try:
         yaml = YAML(typ="safe", pure=True)
+        yaml.Composer = ShallowComposer
         node = yaml.compose(text)
         refuse_node(path, node)
         layer = yaml.constructor.construct_document(node) if node else None
@@ -39,11 +43,7 @@ def read_yaml(path: Path) -> dict:
         line = (error.problem_mark or error.context_mark).line + 1
         said = " ".join(f"{error.context or ''} {error.problem or ''}".split())
         raise ParamsError(f"{path}: line {line}: not valid YAML: {said}; correct it.") from None
-    except RecursionError:
-        raise ParamsError(
-            f"{path}: not valid YAML: brackets or aliases lie too deep in each other; unfold them."
-        ) from None
-    except (YAMLError, ValueError, TypeError, AttributeError) as error:  # ruamel's own constructors
+    except (YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:  # ruamel's own constructors
         said = shorter(" ".join(str(error).split()))
         raise ParamsError(f"{path}: not valid YAML: {said or type(error).__name__}; correct the file.") from None
     if not isinstance(layer, dict):
@@ -71,6 +71,21 @@ def read_text(path: Path) -> str:
         raise ParamsError(f"{path}: cannot be read: {error.strerror}; restore the file, or its permissions.") from None
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: byte {error.start}: is not UTF-8; save the file as UTF-8 text.") from None
+
+
+class ShallowComposer(Composer):
+    """Ends where values lie too deep in each other, long before Python's recursion does."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            said = f"keys and lists lie more than {DEEPEST} deep in each other"
+            raise ComposerError(None, None, said, self.parser.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def duplicate(error: DuplicateKeyError) -> str:

@@ -1,6 +1,6 @@
 """What is wrong in params/, as a user is told it: the file that made it wrong, the key, what is wrong, what to do."""
 
-import reprlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,9 +92,8 @@ def short(value: object) -> str:
         return "nothing (null)"
     if isinstance(value, bool):
         return str(value).lower()
-    brief = reprlib.Repr()
-    brief.maxstring, brief.maxother, brief.maxlevel = 80, 80, 2
-    return brief.repr(value)
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else repr(value)
+    return text if len(text) <= 80 else f"{text[:60]} … {text[-10:]}"
 
 
 def kind_of(value: object) -> str:

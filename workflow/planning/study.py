@@ -34,13 +34,11 @@ from deit.recipes import (
     Split,
     Validation,
 )
+from planning.names import NAME
 
 TRAINING_PHASES = ("teachers", "students", "adaptation", "finetuning")
 VALIDATION_IMAGES = 5000
 """On which a training is watched, at most: the standard error of an accuracy is then at most 0.7 %."""
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-"""Of studies, models, supervisions and evaluation sets: they are parts of paths, wildcards and shell words."""
-NAMES = "names hold letters, digits, - and _, at most 64, and begin with a letter or digit"
 TEACHERS_STREAM = 1_000_000
 """Seed of the stream on which convnet teachers are trained: never that of a student, whose views they label later."""
 

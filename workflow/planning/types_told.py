@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from planning.names import NAMES
 from planning.problem import Problem, listed, short
-from planning.study import NAMES, Study
+from planning.study import Study
 
 Words = Callable[[dict], str]
 

@@ -193,8 +193,12 @@ def cell_html(cell: Shown, link: str = "") -> str:
     return ours + spread + paper
 
 
-LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "−": "$-$", "±": r"$\pm$", "·": r"$\cdot$", "×": r"$\times$"}
-LATEX |= {"⚗": r"\alembic{}", "↑": r"$\uparrow$", "—": "---", "’": "'", "$": r"\$", "{": r"\{", "}": r"\}"}
+LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}"}
+LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " ", "\r": " "}
+LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+LATEX |= {"−": "$-$", "±": r"$\pm$", "·": r"$\cdot$", "×": r"$\times$"}
+LATEX |= {"⚗": r"\alembic{}", "↑": r"$\uparrow$", "—": "---", "’": "'"}
+"""A character -> what prints it: all that LaTeX takes for its own, those that its fonts lack, and our symbols."""
 LATEX_HEAD = r"""% needs \usepackage{booktabs,xcolor}
 \providecommand{\alembic}{\textsuperscript{d}}
 """
