@@ -104,7 +104,8 @@ def test_a_command_speaks_in_every_locale(tmp_path):
 def test_a_part_of_the_study_is_made_alike_under_hostile_surroundings(project, tmp_path):
     """A cache, a training, predictions, a comparison of tokens, tables with figures and the report."""
     clone = copy_of_project(tmp_path / "clone")
-    shutil.copytree(project / "results", clone / "results", symlinks=True)
+    unfinished = shutil.ignore_patterns("locks", "resume", "*.partial")
+    shutil.copytree(project / "results", clone / "results", symlinks=True, ignore=unfinished)
     plan = read_frame(project / "results/smoke/plan.csv", text=PLANNED)
     begins = [row.name.startswith(tuple(AGAIN.get(row.phase, "-").split())) for row in plan.itertuples(index=False)]
     again = list(plan.loc[begins, "folder"])
