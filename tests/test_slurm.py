@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -327,12 +327,16 @@ class Training:
 
 
 def let_go(process: int) -> None:
-    os.kill(process, signal.SIGCONT)
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGCONT)
 
 
 def is_told_to_end(process: int) -> bool:
-    """Whether SIGTERM waits for a held process."""
-    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    """Whether SIGTERM waits for a held process, or it has ended: at a time limit Slurm itself lets it go on and end."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return True
     waiting = re.search(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)[1]
     return bool(int(waiting, 16) & 1 << signal.SIGTERM - 1)
 
