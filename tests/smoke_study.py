@@ -19,6 +19,8 @@ ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{
 MAIN = COMMANDS | {"table": "jobs.render", "report": "jobs.report"}
 """Kind of a job -> the module that its rule runs."""
 TREE = ("Snakefile", "local", "slurm", "params", "src", "workflow", ".gitignore")
+SECONDS = 3000
+"""Within which a study ends, on a slow machine too."""
 SMALL = """\
 extends: smoke
 tables:
@@ -49,7 +51,8 @@ def copy_of_project(folder: Path) -> Path:
 
 def snakemake(project: Path, *arguments: str, check: bool = True) -> str:
     """stdout and stderr of `snakemake --profile local --config study=smoke ...`."""
-    run = subprocess.run([*COMMAND, *arguments], cwd=project, capture_output=True, encoding="utf-8", env=ENVIRONMENT)
+    command = [*COMMAND, *arguments]
+    run = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8", env=ENVIRONMENT, timeout=SECONDS)
     output = run.stdout + run.stderr
     assert run.returncode == 0 or not check, output[-6000:]
     return output

@@ -21,6 +21,7 @@ import pytest
 import yaml
 from planning.studies import plan_study
 from rule_files import FILES, rules_of
+from smoke_study import SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -104,6 +105,7 @@ def run(project: Path, *command: str, fails: bool = False, **environment: str) -
         capture_output=True,
         encoding="utf-8",
         stdin=subprocess.DEVNULL,
+        timeout=SECONDS,
     )
     output = done.stdout + done.stderr
     assert bool(done.returncode) == fails, output[-6000:]
