@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
 
+from deit.recipes import unknown_to_digests
 from planning.study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Split, Study, Table3
 
 Problem = tuple[str, str]  # dotted key, what is wrong and what to do
@@ -93,6 +94,8 @@ def model_problems(study: Study, name: str) -> Iterator[Problem]:
         yield key, "'-from-' separates supervision and teacher in names of runs; rename it."
     if name.endswith(("-token", "-finetuned")) or name == "convnets":
         yield key, "tables add -token and -finetuned to names, and convnets are predicted as 'convnets'; rename it."
+    names = {part: getattr(model, part) for part in ("timm", "timm_distilled")}
+    yield from ((f"{key}.{part}", text) for part, text in unknown_to_digests(names, model.arguments))
     if model.kind == "transformer":
         yield from transformer_problems(study, name)
     elif model.timm_distilled:

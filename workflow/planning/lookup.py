@@ -32,6 +32,7 @@ PLAN_TODAY = "import sys; from planning.studies import plan_study; print(*plan_s
 # Section of results/<study>/ -> the file that stands for a finished result. Folders get their names when complete.
 PRODUCT = {
     "data": "manifest.json",
+    "networks": "networks.csv",
     "views": "manifest.json",
     "released": "weights.safetensors",
     "teachers": "weights.safetensors",
@@ -66,11 +67,13 @@ class Lookup:
         try:
             plan = plan_study(self.study)
             self.passes = plan_passes(plan, everything=self.as_if_new)
-            return plan
         except ParamsError as error:
             print(f"Nothing was started, because of params/:\n{error}", file=sys.stderr)
             sys.stderr.flush()
             os._exit(1)  # Snakemake would bury the message under the position in the Snakefile
+        if not plan.is_finished(plan.jobs[plan.networks]):
+            print(f"The networks of {self.study} were not built yet: check_networks does, in seconds.", file=sys.stderr)
+        return plan
 
     def start(self, elsewhere: bool) -> None:
         """Put every recipe where the jobs will look for it.
@@ -142,7 +145,7 @@ class Lookup:
         return lambda wildcards: self.inputs(wildcards).get(role, [])
 
     def inputs(self, wildcards) -> dict[str, list[str]]:
-        """Role -> files of the results that the job reads; nothing if its own result is there already.
+        """Role -> files of the results that the job reads or waits for; nothing if its own result is there already.
 
         Without that exception a pruned cache that is built again for a new student would make Snakemake repeat
         finished students too. `as_if_new` brings all edges back, for drawings of the DAG. What a pass makes waits for
@@ -153,10 +156,11 @@ class Lookup:
             return {}
         if job.execution.made_by:
             return {"train_pass": [product(job.execution.made_by)]}
-        return {
+        read = {
             flag.replace("-", "_"): [product(folder) for folder in folders]
             for flag, folders in job.execution.folders.items()
         }
+        return read | {folder.split("/")[2]: [product(folder)] for folder in job.execution.after}
 
     def flags(self, wildcards) -> str:
         """The folders that the job reads as flags of its command."""
