@@ -31,7 +31,7 @@ def check(name: str, network: CheckedNetwork, initial: CheckedNetwork | None) ->
     """
     model = network.model
     what = f"{name} ({model.timm} at {model.resolution} pixels)"
-    key = f"models.{name.partition('/')[0].removesuffix('-token').partition('+')[0]}"
+    key = f"models.{name.partition('/')[0].partition('+')[0].removesuffix('-token')}"
     try:
         with torch.device("meta"):
             net = create(model)
