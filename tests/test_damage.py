@@ -43,6 +43,8 @@ READ = {
     ("cache", "train"): ["manifest.json", "epoch-0000.npy"],
     ("predict", "table"): ["*/test.parquet"],
     ("throughput", "table"): ["throughput.csv"],
+    ("networks", "table"): ["networks.csv"],
+    ("networks", "report"): ["networks.csv"],
     ("tokens", "table"): ["tokens.json"],
     ("predict", "report"): ["*/test.parquet"],
     ("throughput", "report"): ["throughput.csv"],

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_no_study_has_an_edge_that_dvc_does_not_know(study, monkeypatch):
     known = stored_edges() | {(stage, stage) for stage in STAGES}
     for job in plan_study(study).jobs.values():
         reader = "tables" if job.kind == "report" else stage_of(job.name.split("/")[0])
-        for folder in (folder for folders in job.execution.folders.values() for folder in folders):
+        for folder in chain(*job.execution.folders.values(), job.execution.after):
             assert (stage_of(folder.split("/")[2]), reader) in known, job.name
 
 

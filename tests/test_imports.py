@@ -22,6 +22,7 @@ LAYERS = (
         "analysis",
         "tables",
         "throughput",
+        "networks",
         "pictures",
     },
     {

@@ -107,7 +107,18 @@ def test_after_any_kills_the_same_command_ends_with_the_same_bytes(undisturbed, 
     by_signal = {number: sum(killer.sent[kind, number] for kind in kinds) for number in SIGNALS}
     print(f"seed {seed}: {by_signal}, snakemake {snakemakes}; {dict(killer.sent)}")
     assert min(by_signal.values()) >= 20 and snakemakes == SNAKEMAKES
-    assert kinds == {"data", "views", "train", "cache", "predict", "tokens", "throughput", "table", "report"}
+    assert kinds == {
+        "data",
+        "networks",
+        "views",
+        "train",
+        "cache",
+        "predict",
+        "tokens",
+        "throughput",
+        "table",
+        "report",
+    }
     compared = Counter()
     for path in sorted(clone.glob("results/small/**/*")):
         name = path.relative_to(clone)

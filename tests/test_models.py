@@ -1,6 +1,9 @@
+import inspect
+
 import pytest
 import timm
 import torch
+from timm.models import build_model_with_cfg
 from torch.nn.parallel import DistributedDataParallel
 
 from deit.models import (
@@ -14,7 +17,7 @@ from deit.models import (
     parameter_groups,
     token_logits,
 )
-from deit.recipes import Model
+from deit.recipes import NOT_OF_THE_NETWORK, Model
 
 SIZES = {"embed_dim": 32, "num_heads": 2, "depth": 3, "patch_size": 7}
 REGNET = {"depth": 4, "w0": 16, "wa": 20.0, "wm": 1.8, "group_size": 8, "stem_width": 16}
@@ -101,6 +104,30 @@ def test_what_timm_refuses_is_named(model, part):
     with pytest.raises(ValueError, match=part) as caught:
         create(model)
     assert model.timm in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        recipe(arguments={**SIZES, "checkpoint_path": "weights.pth"}),
+        recipe(arguments={**SIZES, "pretrained": True}),
+        recipe(arguments={**SIZES, "num_classes": 3}),
+        recipe("local-dir:somewhere"),
+        recipe("hf-hub:timm/deit_tiny_patch16_224"),
+        recipe("timm/deit_tiny_patch16_224"),
+    ],
+)
+def test_weights_and_networks_that_no_digest_knows_are_refused(model, monkeypatch):
+    monkeypatch.setattr(timm, "create_model", None)
+    with pytest.raises(ValueError, match=r"(remove it|without source or path)"):
+        create(model)
+
+
+def test_every_argument_of_timms_builder_is_named():
+    """What create_model and build_model_with_cfg take themselves never reaches a network."""
+    builders = (timm.create_model, build_model_with_cfg)
+    taken = {name for builder in builders for name in inspect.signature(builder).parameters}
+    assert taken - {"model_name", "kwargs"} <= set(NOT_OF_THE_NETWORK)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -113,7 +113,7 @@ def test_no_command_is_given_a_flag_without_folders(tmp_path):
     """Table 1 alone needs no run and no images: argparse would refuse `--runs` with nothing behind it."""
     others = dict.fromkeys(["table_2", "table_3", "table_4", "table_5", "token_analysis", "accuracy_throughput"])
     plan = edited(tmp_path, "fashion", {"tables": others})
-    assert [job.kind for job in plan.jobs.values()] == ["throughput", "table", "report"]
+    assert [job.kind for job in plan.jobs.values()] == ["networks", "throughput", "table", "report"]
     assert all(all(job.execution.folders.values()) for job in plan.jobs.values())
 
 

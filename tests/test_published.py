@@ -140,6 +140,71 @@ def test_what_is_not_the_networks_is_named(tmp_path, content, words):
     assert words in refusal(tmp_path, LABELS, "other.pth")
 
 
+def of_type(name: str, dtype: torch.dtype):
+    return lambda good: change(good, **{name: good[name].to(dtype)})
+
+
+def with_number(number: float):
+    return lambda good: change(good, cls_token=good["cls_token"].index_fill(2, torch.tensor([3]), number))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (lambda good: {}, "holds no tensor"),
+        (lambda good: {"model": {}}, "holds no tensor"),
+        (lambda good: {"foreign": torch.zeros(3)}, "Missing key(s) in state_dict"),
+        (lambda good: good | {1: good["head.bias"]}, "holds no state dict"),
+        (with_number(float("nan")), "cls_token holds 1 of 16 numbers that are not finite"),
+        (with_number(float("-inf")), "cls_token holds 1 of 16 numbers that are not finite"),
+        (of_type("cls_token", torch.int64), "cls_token is torch.int64, and the network has a floating type there"),
+        (of_type("cls_token", torch.bool), "cls_token is of torch.bool"),
+        (of_type("cls_token", torch.complex64), "cls_token is of torch.complex64"),
+        (of_type("cls_token", torch.float8_e4m3fn), "cls_token is of torch.float8_e4m3fn"),
+        (lambda good: change(good, cls_token=good["cls_token"].to_sparse()), "torch.sparse_coo"),
+        (lambda good: change(good, cls_token=good["cls_token"].double() / 3), "32 bits cannot hold exactly"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_kept_as_it_is_is_refused_and_nothing_is_fetched(tmp_path, monkeypatch, content, words):
+    refuse_the_network(monkeypatch)
+    torch.save(content(random_weights(LABELS)), tmp_path / "other.pth")
+    assert words in refusal(tmp_path, LABELS, "other.pth")
+
+
+def refuse_the_network(monkeypatch) -> None:
+    def asked(*args, **kwargs):
+        raise SystemExit("the hub was asked for weights")
+
+    for name in ("load_state_dict_from_hf", "load_custom_from_hf", "load_state_dict_from_url", "download_cached_file"):
+        monkeypatch.setattr(f"timm.models._builder.{name}", asked)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floating_types_keep_their_values(tmp_path, dtype):
+    weights = {name: tensor.bfloat16().half().to(dtype) for name, tensor in random_weights(LABELS).items()}
+    torch.save(weights, tmp_path / "other.pth")
+    found = read_weights(imported(tmp_path, LABELS, file="other.pth") / "weights.safetensors")
+    assert all(tensor.dtype == torch.float32 for tensor in found.values())
+    assert all(torch.equal(found[name].double(), weights[name].double()) for name in weights)
+
+
+def test_a_counter_is_a_whole_number(tmp_path):
+    wanted = model("regnety_002")
+    good = random_weights(wanted)
+    counter = next(name for name in good if name.endswith("num_batches_tracked"))
+    torch.save(change(good, **{counter: good[counter].float()}), tmp_path / "other.pth")
+    message = refusal(tmp_path, wanted, "other.pth")
+    assert f"{counter} is torch.float32, and the network has whole numbers there" in message
+
+
+def test_missing_and_foreign_keys_are_both_told_however_many(tmp_path):
+    good = random_weights(LABELS)
+    renamed = {f"x.{name}" if "blocks" in name else name: tensor for name, tensor in good.items()}
+    torch.save(renamed, tmp_path / "other.pth")
+    message = refusal(tmp_path, LABELS, "other.pth")
+    assert "Missing key(s)" in message and "Unexpected key(s)" in message and message.count("(24 in all)") == 2
+
+
 def test_a_damaged_missing_or_other_file_is_named(tmp_path):
     assert "is missing" in refusal(tmp_path, LABELS, "none.pth")
     for file, write in WRITERS.items():

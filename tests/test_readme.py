@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import pandas as pd
@@ -90,11 +90,11 @@ def test_the_drawing_is_the_plan(fashion):
     rules = {rule.section: rule.name for rule in rules_of(*FILES)}
     planned = set()
     for job in fashion.jobs.values():
-        for folder in (folder for folders in job.execution.folders.values() for folder in folders):
+        for folder in chain(*job.execution.folders.values(), job.execution.after):
             planned.add((rules[folder.split("/")[2]], rules[job.name.split("/")[0]]))
     drawing = re.search(r"```mermaid\n(.*?)```", README, re.DOTALL)[1]
-    chains = [line.split(" --> ") for line in drawing.splitlines() if "-->" in line]
-    drawn = {(a.strip(), b.strip()) for chain in chains for a, b in zip(chain, chain[1:], strict=False)}
+    lines = [line.split(" --> ") for line in drawing.splitlines() if "-->" in line]
+    drawn = {(a.strip(), b.strip()) for line in lines for a, b in zip(line, line[1:], strict=False)}
     assert closure(drawn) == closure(planned)
 
 

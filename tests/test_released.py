@@ -153,7 +153,7 @@ def notes(plan: Plan, table: str) -> str:
 def test_nothing_is_trained():
     plan = plan_study("released", ROOT / "params")
     kinds = {job.kind for job in plan.jobs.values()}
-    assert kinds == {"import", "data", "predict", "tokens", "throughput", "table", "report"}
+    assert kinds == {"import", "data", "networks", "predict", "tokens", "throughput", "table", "report"}
     assert {f"{run.model}/{run.supervision}/{run.resolution}" for run in plan.runs} == PUBLISHED.keys()
     tables = {job.name for job in plan.of_section("tables")}
     expected = ("table_1", "table_3", "table_4", "table_5", "token_analysis", "accuracy_throughput")

@@ -32,7 +32,18 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
 
     Raises SystemExit where the file cannot be written, as on a full disk.
     """
-    write(path, as_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}))
+    write(path, as_content(weights))
+
+
+def as_content(weights: dict[str, Tensor]) -> bytes:
+    """A state dict as the bytes of a file; a tensor that a network has under several names stands under each."""
+    content, seen = {}, set()
+    for name, tensor in weights.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        content[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return as_bytes(content)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

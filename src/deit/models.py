@@ -8,6 +8,9 @@ Shapes: B views, C channels, H and W pixels, K classes, D embedding width.
 """
 
 import json
+import re
+import sys
+from math import isqrt, prod
 from pathlib import Path
 
 import timm
@@ -17,7 +20,7 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
-from .recipes import Model
+from .recipes import Model, unknown_to_digests
 
 CONFIG = "config.json"
 """The file by which timm knows a run's folder: `timm.create_model("local-dir:<folder>", pretrained=True)`."""
@@ -27,28 +30,35 @@ def create(model: Model) -> nn.Module:
     """The network of a recipe, randomly initialised; the caller seeds torch.
 
     Works under `torch.device("meta")`, where counting parameters costs no memory.
-    Raises ValueError where timm refuses the name or the arguments.
+    Raises ValueError where timm refuses the name or the arguments, or these would bring weights from elsewhere.
     """
+    for key, text, remedy in unknown_to_digests({"timm": model.timm}, model.arguments):
+        raise ValueError(f"{key}: {text}; {remedy}")
     try:
-        net = timm.create_model(
-            model.timm,
-            pretrained=False,
-            num_classes=model.classes,
-            in_chans=model.channels,
-            drop_path_rate=model.stochastic_depth,
-            **size_of(model),
-            **model.arguments,
-        )
-    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-        raise ValueError(
-            f"timm cannot build {model.timm!r} with arguments {model.arguments}: "
-            f"{str(error) or type(error).__name__}. Arguments are those of timm's class (for a RegNet: of "
-            "RegNetCfg, where depth, w0, wa and wm must give four widths and w0 is a multiple of 8)."
-        ) from error
+        net = made(model, drop_path_rate=model.stochastic_depth)  # also 0, as several networks have another default
+    except ValueError as error:
+        if not re.search(r"unexpected keyword argument\W*(s\))?\W+drop_path_rate", str(error)):
+            raise
+        if model.stochastic_depth:
+            raise ValueError(f"{model.timm} has no stochastic depth; set stochastic_depth: 0.0.") from None
+        net = made(model)
     if isinstance(net, VisionTransformer):
         # timm draws it with a deviation of 1e-6, unlike the paper, which shifts the cosine of the tokens.
         trunc_normal_(net.cls_token, std=0.02)
     return net
+
+
+def made(model: Model, **rate: float) -> nn.Module:
+    """timm's own network of a recipe. Raises ValueError where timm refuses."""
+    sizes = {"num_classes": model.classes, "in_chans": model.channels, **size_of(model)}
+    try:
+        return timm.create_model(model.timm, pretrained=False, **sizes, **rate, **model.arguments)
+    except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, LookupError) as error:
+        raise ValueError(
+            f"timm cannot build {model.timm!r} at {model.resolution} pixels with arguments {model.arguments}: "
+            f"{str(error) or type(error).__name__}. Arguments are those of timm's class (for a RegNet: of "
+            "RegNetCfg, where depth, w0, wa and wm must give four widths and w0 is a multiple of 8)."
+        ) from error
 
 
 def size_of(model: Model) -> dict[str, int]:
@@ -60,23 +70,47 @@ def size_of(model: Model) -> dict[str, int]:
 def create_published(model: Model, weights: dict[str, Tensor]) -> nn.Module:
     """The network of a recipe with weights that others have published; timm translates keys of other libraries.
 
-    Raises ValueError, which names them, where tensors are missing, foreign or of other shapes: nothing is resized.
+    Raises ValueError, which names them, where tensors are missing, foreign, of another type or of other shapes: nothing
+    is resized, and what is under the network's own names is copied as it is.
     """
-    shapes = {name: tensor.shape for name, tensor in create(model).state_dict().items()}
-    unlike = [name for name in sorted(shapes) if name in weights and weights[name].shape != shapes[name]]
+    if not weights:
+        raise ValueError("holds no tensor.")  # timm would take the hub's weights in place of none
+    net = create(model)
+    own = net.state_dict()
+    unlike = [name for name in sorted(own) if name in weights and weights[name].shape != own[name].shape]
     if unlike:
-        found = ", ".join(f"{name} {tuple(weights[name].shape)} for {tuple(shapes[name])}" for name in unlike[:3])
+        found = ", ".join(f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}" for name in unlike[:3])
         more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
         raise ValueError(f"other shapes than those of {model.timm} at {model.resolution} pixels: {found}{more}.")
-    shape = (model.channels, model.resolution, model.resolution)
-    source = {"state_dict": weights, "num_classes": model.classes, "input_size": shape}
+    for name, tensor in weights.items():
+        counts = not own[name].is_floating_point() if name in own else name.endswith("num_batches_tracked")
+        if tensor.is_floating_point() == counts:
+            wanted = "whole numbers" if counts else "a floating type"
+            raise ValueError(f"{name} is {tensor.dtype}, and the network has {wanted} there.")
     try:
-        return timm.create_model(
-            model.timm, pretrained=True, pretrained_cfg_overlay=source, **size_of(model), **model.arguments
-        )
-    except (RuntimeError, KeyError) as error:
-        lines = " ".join(line.strip() for line in str(error).splitlines()[1:]) or str(error)
-        raise ValueError(f"not the weights of {model.timm}: {lines[:300]}") from None
+        if weights.keys() != own.keys():
+            net = translated(model, weights)
+        else:
+            net.load_state_dict(weights)
+    except (RuntimeError, LookupError, AttributeError, TypeError, ValueError, AssertionError) as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error) or type(error).__name__]
+        raise ValueError(f"not the weights of {model.timm}: {' '.join(map(listed, lines))}") from None
+    return net
+
+
+def translated(model: Model, weights: dict[str, Tensor]) -> nn.Module:
+    """The network of a recipe with weights under another library's names, as far as timm knows them."""
+    shape = (model.channels, model.resolution, model.resolution)
+    nowhere = dict.fromkeys(("url", "file", "hf_hub_id"))  # nothing to fall back to
+    source = {"state_dict": weights, "num_classes": model.classes, "input_size": shape, "label_offset": 0, **nowhere}
+    return timm.create_model(
+        model.timm, pretrained=True, pretrained_cfg_overlay=source, **size_of(model), **model.arguments
+    )
+
+
+def listed(line: str) -> str:
+    """A line of torch's about keys, with how many there are where they are too many to read."""
+    return line if len(line) <= 300 else f"{line[:300]} … ({line.count(',') + 1} in all)"
 
 
 def write_config(path: Path, model: Model, mean: tuple[float, ...], std: tuple[float, ...], **view: float) -> None:
@@ -145,20 +179,44 @@ def fused(logits: tuple[Tensor, ...], how: str) -> Tensor:
 
 
 def load_weights(net: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy `weights` into `net`; a position embedding of another resolution is interpolated bicubically.
+    """Copy `weights` into `net`; what depends on the resolution is brought to that of `net`, all else must fit.
 
-    As the released code does it: not antialiased, the tokens' own positions kept. Every other tensor must fit:
-    raises RuntimeError that lists those that do not.
+    Raises RuntimeError that lists those that do not.
     """
-    if isinstance(net, VisionTransformer) and weights.keys() == net.state_dict().keys():
-        position = resample_abs_pos_embed(
-            weights["pos_embed"],  # (1, tokens + patches, D), on a square grid
-            new_size=list(net.patch_embed.grid_size),
-            num_prefix_tokens=0 if net.no_embed_class else net.num_prefix_tokens,
-            antialias=False,
-        )
-        weights = {**weights, "pos_embed": position}
+    if weights.keys() == net.state_dict().keys():
+        weights = weights | resized(net, weights)
     net.load_state_dict(weights)
+
+
+def resized(net: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of the weights that have another shape in `net`, as far as they can be brought to its resolution.
+
+    A position embedding (1, tokens + patches, D) as the released code does it: bicubically, not antialiased, the
+    tokens' own positions kept. Of other families their tables of relative positions, by timm's own function for
+    checkpoints.
+    """
+    here = net.state_dict()
+    unlike = [name for name, tensor in weights.items() if tensor.shape != here[name].shape]
+    found = {}
+    if "pos_embed" in unlike and (position := resized_position(net, weights["pos_embed"])) is not None:
+        found["pos_embed"] = position
+    translate = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    if translate and unlike != list(found):
+        theirs = translate(weights | found, net)
+        found |= {name: theirs[name] for name in unlike if name in theirs and name not in found}
+    return found
+
+
+def resized_position(net: nn.Module, position: Tensor) -> Tensor | None:
+    """A position embedding on the square grid of another resolution, on that of `net`; None where it is no such."""
+    grid = getattr(getattr(net, "patch_embed", None), "grid_size", None)
+    here = net.state_dict()["pos_embed"]
+    if not grid or here.ndim != 3 or position.ndim != 3 or position.shape[2] != here.shape[2]:
+        return None
+    tokens = here.shape[1] - prod(grid)
+    if tokens < 0 or isqrt(patches := max(position.shape[1] - tokens, 0)) ** 2 != patches or not patches:
+        return None
+    return resample_abs_pos_embed(position, new_size=[*grid], num_prefix_tokens=tokens, antialias=False)
 
 
 def parameter_count(net: nn.Module) -> int:

@@ -14,6 +14,10 @@ from torch import Tensor
 from .recipes import Importing
 from .results import file_digest, first_line
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types of weights. They are kept in 32 bits, in which the values of the 16-bit types are the same."""
+COUNTS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+"""Types of the numbers that batch norms count in."""
 HUB_FILE = "model.safetensors"
 """The name under which repositories of the hub that timm reads keep their weights."""
 
@@ -48,7 +52,8 @@ def fetched(hub: str) -> Path:
 def read_published(path: Path) -> dict[str, Tensor]:
     """The state dict of a .safetensors file, or of a .pth that holds one, alone or as its `model`.
 
-    Raises SystemExit for a file that holds anything else; nothing that is in it is ever executed.
+    Raises SystemExit for a file that holds anything else, or numbers that are not finite or have no exact place in 32
+    bits; nothing that is in it is ever executed.
     """
     try:
         if path.suffix == ".safetensors":
@@ -62,6 +67,28 @@ def read_published(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError) as error:
         raise SystemExit(f"{path}: damaged, or no file of weights ({first_line(error)}). Get it again.") from None
     weights = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+    if not isinstance(weights, dict) or not all(map(is_entry, weights.items())):
         raise SystemExit(f"{path}: holds no state dict, alone or as its 'model'. Get the published weights.")
+    for name, tensor in weights.items():
+        if wrong := inexact(tensor):
+            raise SystemExit(f"{path}: {name} {wrong}. Get the authors' own file; weights are imported as they are.")
     return dict(weights)
+
+
+def is_entry(entry: tuple[object, object]) -> bool:
+    """Whether a key and its value are a name and a tensor."""
+    name, tensor = entry
+    return isinstance(name, str) and isinstance(tensor, Tensor)
+
+
+def inexact(tensor: Tensor) -> str:
+    """Why a tensor cannot be kept as it is; empty where it can."""
+    if tensor.layout != torch.strided or tensor.dtype not in (*FLOATS, *COUNTS):
+        return f"is of {tensor.dtype}, {tensor.layout}, of which no network of timm's can be"
+    if tensor.dtype in COUNTS:
+        return ""
+    if bad := int((~torch.isfinite(tensor)).sum()):
+        return f"holds {bad} of {tensor.numel()} numbers that are not finite"
+    if tensor.dtype == torch.float64 and not torch.equal(tensor.float().double(), tensor):
+        return "holds numbers of 64 bits that 32 bits cannot hold exactly"
+    return ""

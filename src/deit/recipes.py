@@ -10,6 +10,7 @@ The descriptions below the fields are docstrings on purpose: they can be reworde
 import hashlib
 import json
 import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -211,6 +212,45 @@ class Model(Recipe):
     """Drop-path rate of the last block; it grows linearly with depth."""
 
 
+TIMM_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_-]+)?")
+"""A name of timm's registry, with a tag of published weights where one is meant."""
+FROM_ELSEWHERE = {
+    "num_classes": "data.classes",
+    "in_chans": "data.channels",
+    "img_size": "resolutions",
+    "drop_path_rate": "stochastic_depth",
+}
+"""Argument of timm's -> the key that it comes from."""
+NOT_OF_THE_NETWORK = (
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "pretrained_filter_fn"),
+    *("pretrained_model_args", "checkpoint_path", "cache_dir", "model_cls", "variant", "model_cfg", "kwargs_filter"),
+    *("features_only", "feature_cfg", "feature_cls", "out_indices", "pruned", "scriptable", "exportable", "no_jit"),
+    *("device", "dtype"),
+)
+"""Arguments by which timm's builder takes weights, another configuration or another kind of module."""
+
+
+def unknown_to_digests(names: Mapping[str, str], arguments: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What would bring weights or a network that no digest knows: (key below the model, what is wrong, what to do).
+
+    `names`: key -> a name for timm, which may be empty.
+    """
+    for key, name in names.items():
+        if name and not TIMM_NAME.fullmatch(name):
+            text = f"'{name}' is no name of timm's registry"
+            yield key, text, "choose one of timm.list_models(), without source or path."
+    for argument in arguments:
+        if argument in FROM_ELSEWHERE:
+            yield f"arguments.{argument}", f"comes from {FROM_ELSEWHERE[argument]}", "remove it here."
+        elif argument in NOT_OF_THE_NETWORK:
+            yield (
+                f"arguments.{argument}",
+                "is no argument of the network, but of timm's builder, and might bring weights or a network that no "
+                "digest knows",
+                "remove it (published weights are named by released.weights).",
+            )
+
+
 class Objective(Recipe):
     """A training objective (paper, section 4)."""
 
@@ -371,6 +411,23 @@ class Predicting(Recipe):
     precision: Literal["fp32", "bf16"]
 
 
+class CheckedNetwork(Recipe):
+    """A network, and what a study asks of it."""
+
+    model: Model
+    heads: Literal[1, 2]
+    trained: bool
+    initial: str = ""
+    """Name of the network whose weights it starts from, at another resolution."""
+
+
+class CheckingNetworks(Recipe):
+    """Build every network of a study, without weights, before any is trained."""
+
+    networks: dict[str, CheckedNetwork]
+    """model[-token][+variant]/resolution -> network."""
+
+
 class MeasuringThroughput(Recipe):
     """Images per second at inference in fp32 (paper, Table 1)."""
 
@@ -498,6 +555,8 @@ class Execution(Resources):
     """The folder of the result."""
     folders: dict[str, list[str]] = {}
     """Flag of the command -> folders of the results that it reads."""
+    after: list[str] = []
+    """Folders of results that must be there before, of which the job reads nothing."""
     validation: Validation | None = None
     """What `validate_epochs` looks at."""
     made_by: str = ""
@@ -510,6 +569,7 @@ class Execution(Resources):
 
 RECIPES: dict[str, type[Recipe]] = {
     "data": PreparingData,
+    "networks": CheckingNetworks,
     "views": StoringViews,
     "train": Training,
     "import": Importing,
@@ -533,7 +593,18 @@ class Job(Recipe):
     """One step of the pipeline, as written to `recipes/<digest>.json`."""
 
     kind: Literal[
-        "data", "views", "train", "import", "pass", "cache", "predict", "throughput", "tokens", "table", "report"
+        "data",
+        "networks",
+        "views",
+        "train",
+        "import",
+        "pass",
+        "cache",
+        "predict",
+        "throughput",
+        "tokens",
+        "table",
+        "report",
     ]
     name: str
     """For people; not part of the digest."""

@@ -1,6 +1,7 @@
 """One table: papermill runs its notebook; the folder gets the executed notebook, HTML, CSV, LaTeX and figures.
 
-python workflow/jobs/render.py --recipe R [--predictions DIR ...] [--throughput DIR ...] [--tokens DIR ...] --output DIR
+python workflow/jobs/render.py --recipe R [--predictions DIR ...] [--throughput DIR ...] [--networks DIR ...]
+    [--tokens DIR ...] --output DIR
 """
 
 import argparse
@@ -44,15 +45,19 @@ h1{{font-weight:500;font-size:1.6em}} pre{{font-size:12.5px;line-height:1.45;bac
 """
 
 
+READ = ("predictions", "throughput", "networks", "tokens")
+"""Sections of the results from which tables are made."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, required=True)
-    for section in ("predictions", "throughput", "tokens"):
+    for section in READ:
         parser.add_argument(f"--{section}", type=Path, nargs="+", default=[], metavar="DIR")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     job = read_job(arguments.recipe)
-    inputs = [*arguments.predictions, *arguments.throughput, *arguments.tokens]
+    inputs = [folder for section in READ for folder in getattr(arguments, section)]
     check_inputs(job, inputs)
     render(job, arguments.recipe, inputs, arguments.output)
 

@@ -1,7 +1,8 @@
 """The page of a study: what was run, findings, tables beside the paper's, plots, cost and provenance.
 
     report.py --recipe R --tables DIR ... [--runs DIR ...] [--released DIR ...] [--data DIR ...]
-        [--predictions DIR ...] [--throughput DIR ...] [--tokens DIR ...] --output reports/<study>
+        [--predictions DIR ...] [--throughput DIR ...] [--networks DIR ...] [--tokens DIR ...]
+        --output reports/<study>
 
 R is results/<study>/recipes/<digest>.json. Two folders above it lies plan.csv with a row a job: phase, kind, name,
 digest, folder; each finished folder's provenance.json tells how long it took. The page, the tables' files and
@@ -33,7 +34,7 @@ from jobs.report_runs import cells_shown, results_shown
 
 PLANNED = ("phase", "kind", "name", "digest", "folder")
 """The columns of plan.csv."""
-READ = ("predictions", "throughput", "tokens")
+READ = ("predictions", "throughput", "networks", "tokens")
 OURS = (*PUBLISHED, ".json")
 """What a report folder holds; files of these kinds that this report did not write are of an older one."""
 PANELS = {"teachers": "teachers", "adapted": "teachers ↑"}

@@ -20,6 +20,7 @@ PUBLISHED = (".html", ".csv", ".tex", ".ipynb", ".png", ".svg")
 """What is copied from a table's folder."""
 PHASES = {
     "data": "data checked",
+    "networks": "networks checked",
     "views": "views stored",
     "released": "published weights fetched",
     "teachers": "teachers trained",

@@ -15,7 +15,12 @@ from deit.tables.predictions import Inputs
 from deit.tables.scores import Scores
 from deit.tables.titles import title
 
-FILES = {"train": "weights.safetensors", "import": "weights.safetensors", "throughput": "throughput.csv"}
+FILES = {
+    "train": "weights.safetensors",
+    "import": "weights.safetensors",
+    "throughput": "throughput.csv",
+    "networks": "networks.csv",
+}
 """What to ask Snakemake for, by the kind of a job; provenance.json of the others."""
 CURVE = (100, 24)
 """Width and height of a small curve, in its own units."""
@@ -34,7 +39,7 @@ class CellShown:
 
 @dataclass(frozen=True)
 class MadeFrom:
-    """A result that cells are computed from: a run, or the measurement of throughput."""
+    """A result that cells are computed from: a run, the measurement of throughput, or the check of the networks."""
 
     anchor: str
     name: str
@@ -59,9 +64,10 @@ def cells_shown(table: PaperTable, inputs: Inputs, plan: pd.DataFrame) -> dict[t
     """By row and column, every cell with a number."""
     scores = BUILDERS[table.name](table.recipe, inputs)[0].scores
     titles, shown = table.recipe.options.get("titles", {}), {}
-    throughput = tuple(plan.loc[plan["kind"] == "throughput", "name"])
+    of_kind = {name: tuple(plan.loc[plan["kind"] == name, "name"]) for name in ("throughput", "networks")}
     for row, column in table.frame.loc[table.frame["ours"].notna(), ["row", "column"]].itertuples(index=False):
-        runs = tuple(runs_of(table.recipe, row, column)) or throughput
+        measured = of_kind["networks" if column == "multiply_adds" else "throughput"]
+        runs = tuple(runs_of(table.recipe, row, column)) or measured
         if row != column and runs:
             text = ", ".join(title(key, titles) for key in (row, column) if title(key, titles))
             values = tuple(values_of(table.recipe, column, scores.get((row, column))))
@@ -94,8 +100,8 @@ def values_of(recipe: Table, column: str, scores: Scores | None) -> Iterator[str
 
 
 def results_shown(plan: pd.DataFrame, study: str, results: Mapping[str, Result]) -> list[MadeFrom]:
-    """Every run of the plan and its measurement of throughput; `results` by digest, with histories where trained."""
-    wanted = plan[plan["kind"].isin(["train", "import", "throughput"])]
+    """Every run of the plan, its throughput and its networks; `results` by digest, with histories where trained."""
+    wanted = plan[plan["kind"].isin(FILES)]
     return [
         MadeFrom(
             anchor=row.name,

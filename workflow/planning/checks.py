@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
 
+from deit.recipes import unknown_to_digests
 from planning.problem import Problem, listed, short
 from planning.study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Split, Study, Table3
 from planning.types_told import explained
@@ -114,6 +115,9 @@ def model_problems(study: Study, name: str) -> Iterator[Problem]:
     if name.endswith(("-token", "-finetuned")) or name == "convnets":
         text = "tables add -token and -finetuned to names, and convnets are predicted as 'convnets'"
         yield Problem(key, text, "rename it.")
+    names = {part: getattr(model, part) for part in ("timm", "timm_distilled")}
+    for part, text, remedy in unknown_to_digests(names, model.arguments):
+        yield Problem(f"{key}.{part}", text, remedy)
     if model.kind == "transformer":
         yield from transformer_problems(study, name)
     elif model.timm_distilled:

@@ -37,6 +37,7 @@ PLAN_TODAY = "import sys; from planning.studies import plan_study; print(*plan_s
 # Section of results/<study>/ -> the file that stands for a finished result. Folders get their names when complete.
 PRODUCT = {
     "data": "manifest.json",
+    "networks": "networks.csv",
     "views": "manifest.json",
     "released": "weights.safetensors",
     "teachers": "weights.safetensors",
@@ -105,11 +106,17 @@ class Lookup:
             self.passes = plan_passes(plan, everything=self.as_if_new)
             self._look_for_images(plan)
             self._look_for_room(plan)
+            self._tell_of_networks(plan)
             return plan
         except ParamsError as error:
             end(f"Nothing was started, because of params/:\n{error}")
         except WorkflowError as error:
             end(f"Nothing was started: {error}")
+
+    def _tell_of_networks(self, plan: Plan) -> None:
+        """A line where no job has built the networks yet: what timm makes of them is not known when a study is planned."""
+        if not plan.is_finished(plan.jobs[plan.networks]):
+            print(f"The networks of {self.study} were not built yet: check_networks does, in seconds.", file=sys.stderr)
 
     def _look_for_room(self, plan: Plan) -> None:
         """WorkflowError where something is to be made and the folder of the results cannot be written."""
@@ -201,7 +208,7 @@ class Lookup:
         return lambda wildcards: self.inputs(wildcards).get(role, [])
 
     def inputs(self, wildcards) -> dict[str, list[str]]:
-        """Role -> files of the results that the job reads; nothing if its own result is there already.
+        """Role -> files of the results that the job reads or waits for; nothing if its own result is there already.
 
         Without that exception a pruned cache that is built again for a new student would make Snakemake repeat
         finished students too. `as_if_new` brings all edges back, for drawings of the DAG. What a pass makes waits for
@@ -212,10 +219,11 @@ class Lookup:
             return {}
         if job.execution.made_by:
             return {"train_pass": [product(job.execution.made_by)]}
-        return {
+        read = {
             flag.replace("-", "_"): [product(folder) for folder in folders]
             for flag, folders in job.execution.folders.items()
         }
+        return read | {folder.split("/")[2]: [product(folder)] for folder in job.execution.after}
 
     def flags(self, wildcards) -> str:
         """The folders that the job reads as flags of its command."""

@@ -98,7 +98,8 @@ def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params:
     for each in (*runs, *caches):
         made_by = each.execution.model_copy(update={"made_by": output})
         plan.jobs[each.digest] = each.model_copy(update={"execution": made_by})
-    place = {"output": output, "folders": folders, "data_root": plan.study.data.root}
+    after = list(dict.fromkeys(folder for each in runs for folder in each.execution.after))
+    place = {"output": output, "folders": folders, "after": after, "data_root": plan.study.data.root}
     return job.model_copy(update={"execution": execution.model_copy(update=place)})
 
 

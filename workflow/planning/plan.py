@@ -19,6 +19,7 @@ from planning.study import Study
 
 COMMANDS = {
     "data": "deit.commands.prepare_data",
+    "networks": "deit.commands.check_networks",
     "views": "deit.commands.store_views",
     "train": "deit.commands.train",
     "import": "deit.commands.import_weights",
@@ -27,6 +28,8 @@ COMMANDS = {
     "throughput": "deit.commands.measure_throughput",
     "tokens": "deit.commands.compare_tokens",
 }
+CHECKED = ("train", "import")
+"""Kinds of jobs that begin when the networks of the study are known to be fit."""
 PRUNABLE = ("cache", "views")
 """Kinds of results that are made for others, and can be made again from what stays."""
 PAPER = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("src/deit/paper/*.csv"))
@@ -45,6 +48,8 @@ class Plan:
     """Run -> digest."""
     epochs: dict[tuple[str, int], int] = field(default_factory=dict)
     """Stream (views as JSON, seed) -> the epochs of the run that sees most of it."""
+    networks: str = ""
+    """Digest of the check of all networks."""
 
     def add(
         self,
@@ -74,6 +79,7 @@ class Plan:
             "output": folder,
             "folders": {flag: list(map(self.output_of, digests)) for flag, digests in reads.items() if digests},
             "data_root": execution.data_root or self.study.data.root,
+            "after": [self.output_of(self.networks)] if kind in CHECKED and self.networks else [],
         }
         self.jobs[job.digest] = job.model_copy(update={"execution": execution.model_copy(update=place)})
         return job.digest
@@ -114,6 +120,27 @@ class Plan:
     def preparing(self) -> Execution:
         return self.study.resources("data").model_copy(update={"decode": self.study.data.decode})
 
+    # Networks --------------------------------------------------------------------------------------------------------
+
+    def plan_networks(self, wanted: Iterable[Run], measured: Iterable[Run]) -> None:
+        """Plan the check of every network of the wanted runs, of what they need, and of those that are only measured.
+
+        Trainings wait for it, and are not named after it: another network of the study changes none of theirs.
+        """
+        trains = not self.study.released
+        runs = dict.fromkeys(measured, False) | dict.fromkeys(self.needed(wanted) if trains else wanted, trains)
+        networks = {}
+        for run, trained in runs.items():
+            initial = self.settings.initial_of(run) if trained else None
+            networks[self.settings.network_name(run)] = recipes.CheckedNetwork(
+                model=self.settings.model(run),
+                heads=self.study.supervision[run.supervision].tokens,
+                trained=trained,
+                initial=self.settings.network_name(initial) if initial else "",
+            )
+        recipe = recipes.CheckingNetworks(networks=networks)
+        self.networks = self.add("networks", "networks/all", recipe, {}, {}, self.study.resources("data"))
+
     # Runs ------------------------------------------------------------------------------------------------------------
 
     def plan_runs(self, wanted: list[Run]) -> None:
@@ -121,9 +148,7 @@ class Plan:
 
         A teacher cache is shared by all runs of one stream and one teacher, so it is planned when all are known.
         """
-        needed: dict[Run, None] = {}
-        for run in wanted:
-            self.collect(run, needed)
+        needed = self.needed(wanted)
         for run in needed:
             key = self.settings.stream_key(run)
             self.epochs[key] = max(self.epochs.get(key, 0), self.settings.phase(run).epochs)
@@ -138,6 +163,13 @@ class Plan:
     def cache_key(self, run: Run) -> tuple:
         """What the runs that read one cache have in common: teacher and stream."""
         return self.settings.teacher_of(run), *self.settings.stream_key(run)
+
+    def needed(self, wanted: Iterable[Run]) -> dict[Run, None]:
+        """The wanted runs and those that they learn or start from, makers before users."""
+        needed: dict[Run, None] = {}
+        for run in wanted:
+            self.collect(run, needed)
+        return needed
 
     def collect(self, run: Run, needed: dict[Run, None]) -> None:
         """A run after the runs that it needs."""

@@ -121,6 +121,12 @@ class RunSettings:
         views, seed = self.stream(run)
         return views.model_dump_json(), seed
 
+    def network_name(self, run: Run) -> str:
+        """{model}[-token][+{variant}]/{resolution}: of the network alone, the same for all seeds and supervisions."""
+        token = "-token" if self.study.supervision[run.supervision].tokens == 2 else ""
+        variant = f"+{run.variant}" if run.variant else ""
+        return f"{run.model}{token}{variant}/{run.resolution}"
+
     def model(self, run: Run) -> recipes.Model:
         params = self.study.models[run.model]
         params = ModelParams.model_validate(merged(params.model_dump(), self.variant(run).model))

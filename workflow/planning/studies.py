@@ -7,7 +7,7 @@ from planning.params import load_study
 from planning.plan import Plan
 from planning.released import existing, plan_released, why_missing
 from planning.runs import Run
-from planning.tables import Cells, cells_of, family, throughput_models
+from planning.tables import Cells, cells_of, family, throughput_runs
 
 MEASURED = ("table_1", "table_5", "accuracy_throughput")
 """Tables that show images per second."""
@@ -23,12 +23,14 @@ def plan_study(name: str, folder: Path = Path("params")) -> Plan:
     runs = {table: existing(released, runs_of(of_table)) for table, of_table in cells.items()}
     compared = dict.fromkeys(runs.pop("token_analysis", []))
     predicted = dict.fromkeys(run for group in runs.values() for run in group)
+    measured = throughput_runs(plan.settings)
+    plan.plan_networks([*predicted, *compared], measured.values())
     if released:
         plan_released(plan, released, [*predicted, *compared])
     else:
         plan.plan_runs([*predicted, *compared])
     sheets = plan.plan_sheets([*predicted])
-    models = throughput_models(plan.settings)
+    models = {label: plan.settings.model(run) for label, run in measured.items()}
     throughput = plan.plan_throughput(models) if models else ""
     analysis = plan.study.tables.token_analysis
     tokens = {run.name: plan.plan_tokens(run, analysis.images) for run in compared} if analysis else {}
@@ -36,6 +38,7 @@ def plan_study(name: str, folder: Path = Path("params")) -> Plan:
     for table, of_table in cells.items():
         inputs = {plan.sheet_name(run): sheets[plan.sheet_name(run)] for run in dict.fromkeys(runs.get(table, []))}
         inputs |= {"throughput": throughput} if table in MEASURED else {}
+        inputs |= {"networks": plan.networks} if table == "table_1" else {}
         inputs |= tokens if table == "token_analysis" else {}
         digests[table] = plan.plan_table(table_recipe(plan, table, of_table), inputs)
     students = dict.fromkeys(run.model for run in plan.runs if not plan.settings.is_convnet(run.model))

@@ -3,7 +3,6 @@
 Rows and columns carry the names under which `src/deit/paper/*.csv` holds the paper's own numbers.
 """
 
-from deit.recipes import Model
 from planning.runs import Run, RunSettings
 from planning.study import Ablation, Epochs, Table2, Table3, Table4, Table5, TokenAnalysis
 
@@ -186,8 +185,8 @@ def epochs(settings: RunSettings, table: Epochs) -> Cells:
     return cells
 
 
-def throughput_models(settings: RunSettings) -> dict[str, Model]:
-    """Label -> model, for all networks of Tables 1 and 5."""
+def throughput_runs(settings: RunSettings) -> dict[str, Run]:
+    """Label -> a run of the network, which need not be trained, for all networks of Tables 1 and 5."""
     tables, (low, high) = settings.study.tables, settings.resolutions
     students = [
         *(tables.table_1.models if tables.table_1 else []),
@@ -199,7 +198,4 @@ def throughput_models(settings: RunSettings) -> dict[str, Model]:
     for suffix, supervision in ({"": settings.labels} | two_tokens).items():
         wanted += [(model + suffix, model, supervision, low) for model in dict.fromkeys(students)]
         wanted += [(model + suffix + FINETUNED, model, supervision, high) for model in finetuned]
-    return {
-        label: settings.model(settings.run(model, supervision, "", size, 0))
-        for label, model, supervision, size in wanted
-    }
+    return {label: settings.run(model, supervision, "", size, 0) for label, model, supervision, size in wanted}

@@ -1,13 +1,14 @@
 """
-Data: checked once, before anything is trained on them; small views are made once.
+Data and networks: checked once, before anything is trained; small views are made once.
 
 REQUIRED INPUTS:
 
-    params/{study}.yaml     data: what the images are to be, and where they lie (data.root)
+    params/{study}.yaml     data: what the images are to be, and where they lie (data.root); models, resolutions
 
 OUTPUTS, all below results/{study}:
 
     data/{training,evaluation}-{digest}/manifest.json           names, order and checksums of the images
+    networks/all-{digest}/networks.csv                          parameters and operations of every network
     views/{resolution}/stream{seed}-epochs{n}-{digest}/         views of a stream, where the study stores them
 """
 
@@ -32,6 +33,28 @@ rule prepare_data:
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
         "exec {params.launcher} deit.commands.prepare_data --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+
+
+rule check_networks:
+    """Build every network without weights, with its heads, at each of its resolutions, and refuse what cannot be trained, kept or resized."""
+    output:  # update: not deleted by a job that comes late, after another has made the result
+        networks=update("results/{study}/networks/{name}-{digest}/networks.csv"),
+        provenance=update("results/{study}/networks/{name}-{digest}/provenance.json"),
+    log:
+        "results/{study}/logs/networks/{name}-{digest}.log",
+    benchmark:
+        "results/{study}/benchmarks/networks/{name}-{digest}.tsv"
+    localrule: True  # a second a network, before anything is queued
+    resources:
+        mem_mb=plan.memory,
+        runtime=plan.execution("minutes"),
+    params:
+        recipe=plan.recipe,
+        output=plan.folder,
+        launcher=plan.launcher,
+    shell:
+        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec {params.launcher} deit.commands.check_networks --recipe {params.recipe:q} --output {params.output:q}"
 
 
 rule store_views:

@@ -3,6 +3,7 @@ Fine-tuning at the higher resolution (384 in the paper). Command, resources and 
 
 REQUIRED INPUTS, all below results/{study}:
 
+    networks        networks/all-{digest}/networks.csv, which is waited for and not read
     data            data/training-{digest}/manifest.json
     initial         students/{run}-{digest}/weights.safetensors
     views           views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json, where the study stores them
@@ -18,6 +19,7 @@ OUTPUTS, all below results/{study}:
 use rule train_teacher as finetune with:
     """Fine-tune a student at the higher resolution, distilled as in pre-training (paper, section 5.2)."""
     input:
+        networks=plan.needs("networks"),
         data=plan.needs("data"),
         initial=plan.needs("initial"),
         views=plan.needs("views"),

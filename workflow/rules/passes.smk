@@ -3,6 +3,7 @@ Passes: runs of one stream that one job trains, where `execution: passes:` says 
 
 REQUIRED INPUTS, all below results/{study}: what its runs and caches need, but for what the pass makes itself:
 
+    networks        networks/all-{digest}/networks.csv, which is waited for and not read
     data            data/training-{digest}/manifest.json
     initial         {teachers,students}/{run}-{digest}/weights.safetensors
     views           views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json
@@ -19,6 +20,7 @@ OUTPUTS, all below results/{study}:
 rule train_pass:
     """Train runs that see the same views, which are made once, and fill the caches of their teachers on the way."""
     input:
+        networks=plan.needs("networks"),
         data=plan.needs("data"),
         initial=plan.needs("initial"),
         views=plan.needs("views"),

@@ -4,6 +4,7 @@ Released: weights that others have published, of studies that evaluate these and
 REQUIRED INPUTS:
 
     params/{study}.yaml     released: each run's file and sha256, or its name on the hub
+    networks                results/{study}/networks/all-{digest}/networks.csv, which is waited for and not read
 
 OUTPUTS:
 
@@ -14,6 +15,8 @@ OUTPUTS:
 
 rule import_weights:
     """Make a run's folder of published weights, from a file or the hub (the authors' DeiTs and their RegNetY-16GF)."""
+    input:
+        networks=plan.needs("networks"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         weights=update("results/{study}/released/{name}-{digest}/weights.safetensors"),
         config=update("results/{study}/released/{name}-{digest}/config.json"),

@@ -3,6 +3,7 @@ Students: Ti, S, B x labels, soft, hard, token. Command, resources and params ar
 
 REQUIRED INPUTS, all below results/{study}:
 
+    networks        networks/all-{digest}/networks.csv, which is waited for and not read
     data            data/training-{digest}/manifest.json
     views           views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json, where the study stores them
     teacher_logits  teacher_logits/{teacher}/stream{seed}-epochs{a}-{b}-{digest}/manifest.json; none to learn from labels
@@ -17,6 +18,7 @@ OUTPUTS, all below results/{study}:
 use rule train_teacher as distil_student with:
     """Train a DeiT from labels, or from a teacher: soft, hard or through the distillation token (paper, equations 2 and 3)."""
     input:
+        networks=plan.needs("networks"),
         data=plan.needs("data"),
         views=plan.needs("views"),
         teacher_logits=plan.needs("teacher_logits"),

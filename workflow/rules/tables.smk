@@ -5,6 +5,7 @@ REQUIRED INPUTS, all below results/{study}:
 
     predictions     predictions/{model}/{resolution}-{digest}/provenance.json
     throughput      throughput/all-{digest}/throughput.csv
+    networks        networks/all-{digest}/networks.csv, for Table 1
     tokens          tokens/{run}-{digest}/tokens.json
     runs, released  weights.safetensors of every run, for the report's curves, cost and pictures
     data            data/{training,evaluation}-{digest}/manifest.json, which images the pictures may show
@@ -21,6 +22,7 @@ rule render_table:
     input:
         predictions=plan.needs("predictions"),
         throughput=plan.needs("throughput"),
+        networks=plan.needs("networks"),
         tokens=plan.needs("tokens"),
     output:  # update: not deleted by a job that comes late, after another has made the result
         provenance=update("results/{study}/tables/{name}-{digest}/provenance.json"),
@@ -51,6 +53,7 @@ rule publish_report:
         data=plan.needs("data"),
         predictions=plan.needs("predictions"),
         throughput=plan.needs("throughput"),
+        networks=plan.needs("networks"),
         tokens=plan.needs("tokens"),
     output:
         provenance="reports/{study}/provenance-{digest}.json",
@@ -74,7 +77,7 @@ rule publish_report:
 
 rule data:
     input:
-        plan.targets("data", "views"),
+        plan.targets("data", "networks", "views"),
 
 
 rule teachers:

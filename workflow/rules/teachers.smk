@@ -3,6 +3,7 @@ Teachers: what students learn from, at both resolutions. All trainings share com
 
 REQUIRED INPUTS, all below results/{study}:
 
+    networks      networks/all-{digest}/networks.csv, which is waited for and not read
     data          data/training-{digest}/manifest.json
     views         views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json, where the study stores them
     initial       teachers/{run}-{digest}/weights.safetensors, to start from at the higher resolution
@@ -18,6 +19,7 @@ OUTPUTS, all below results/{study}:
 rule train_teacher:
     """Train a network that others learn from: the RegNetYs with SGD, DeiT-B with labels only (paper, section 5.1)."""
     input:
+        networks=plan.needs("networks"),
         data=plan.needs("data"),
         views=plan.needs("views"),
         train_pass=plan.needs("train_pass"),
@@ -46,6 +48,7 @@ rule train_teacher:
 use rule train_teacher as adapt_teacher with:
     """Bring a teacher to the higher resolution, as FixRes does, for the distilled fine-tunings (paper, section 5.2)."""
     input:
+        networks=plan.needs("networks"),
         data=plan.needs("data"),
         initial=plan.needs("initial"),
         views=plan.needs("views"),

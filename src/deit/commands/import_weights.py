@@ -8,7 +8,7 @@ from pathlib import Path
 from deit.checkpoints import WEIGHTS, save_weights
 from deit.commands import run
 from deit.models import CONFIG, create_published, write_config
-from deit.published import located, read_published
+from deit.published import FLOATS, located, read_published
 from deit.recipes import Job
 from deit.results import new_folder, read_job
 
@@ -29,12 +29,15 @@ def import_weights(job: Job, output: Path) -> None:
     """Fills the folder `output`; raises SystemExit where the weights are missing, foreign, or not the network's."""
     recipe = job.resolved()
     path, sha256 = located(recipe, job.execution.data_root)
+    weights = read_published(path)
     try:
-        net = create_published(recipe.model, read_published(path))
+        net = create_published(recipe.model, weights)
     except ValueError as error:
         raise SystemExit(f"{path}: {error} Correct released.weights, or the model.") from None
     source = {"run": job.name, "hub": recipe.hub, "file": path.name, "sha256": sha256}
     log.info("%s: %s", job.name, source)
+    for kind in sorted({str(tensor.dtype) for tensor in weights.values() if tensor.dtype in FLOATS[:2]}):
+        log.info("%s: what is %s in the file has the same values in torch.float32", job.name, kind)
     with new_folder(output, job) as folder:
         save_weights(folder / WEIGHTS, net.state_dict())
         write_config(folder / CONFIG, recipe.model, recipe.mean, recipe.std)

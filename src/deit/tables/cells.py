@@ -95,7 +95,7 @@ def accuracies(recipe: Table, inputs: Inputs) -> Computed:
 
 
 def variants(recipe: Table, inputs: Inputs) -> Computed:
-    """Table 1: a model's dimensions, parameters and throughput, as measured on the network itself.
+    """Table 1: a model's dimensions, parameters, operations and throughput, as measured on the network itself.
 
     A row's model is the throughput's label of that name; `<row>-token` is its variant with a distillation token.
     """
@@ -106,6 +106,8 @@ def variants(recipe: Table, inputs: Inputs) -> Computed:
         found["parameters"] = measured(inputs, row, "parameters")
         found["parameters_with_distillation_token"] = measured(inputs, f"{row}-token", "parameters")
         found["resolution"] = model.resolution if model else None
+        network = inputs.networks.get(f"{row}/{model.resolution}") if model else None
+        found["multiply_adds"] = network["multiply_adds"] if network else None
         found["images_per_second"] = measured(inputs, row, "images_per_second")
         for name, value in found.items():
             cells.add(row, name, value)

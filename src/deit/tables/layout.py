@@ -24,7 +24,7 @@ IMAGES_TOO = "analysis of variance in which seeds and images are random, Student
 ONE_SEED = "how much another seed, or another machine, would change is unknown"
 KINDS = {
     **dict.fromkeys(("embedding_dimension", "heads", "layers", "resolution"), "dimension"),
-    **dict.fromkeys(("parameters", "parameters_with_distillation_token"), "count"),
+    **dict.fromkeys(("parameters", "parameters_with_distillation_token", "multiply_adds"), "count"),
     "images_per_second": "rate",
 }
 INGREDIENTS = {
@@ -78,6 +78,8 @@ def kind(table: str, column: str) -> str:
 
 def number(value: float, of: str, decimals: int) -> str:
     """A number as text, rounded for display only."""
+    if of == "count" and value >= 1e9:
+        return f"{value / 1e9:,.2f} G"
     if of in ("dimension", "count"):
         return f"{value / 1e6:,.2f} M" if value >= 1e6 else f"{value:,.0f}"
     if of == "rate":

@@ -19,13 +19,15 @@ RATED = ("label", "device", "precision")
 
 
 class Inputs:
-    """Result folders of any number of `predict`, `throughput` and `tokens` jobs, found by what they hold."""
+    """Result folders of any number of `predict`, `throughput`, `networks` and `tokens` jobs, by what they hold."""
 
     def __init__(self, folders: Iterable[str | Path]):
         self.sheets: dict[str, Result] = {}
         """Run -> the sheet that holds its predictions."""
         self.models: dict[str, Model] = {}
         """Label -> the model whose throughput was measured."""
+        self.networks: dict[str, dict] = {}
+        """model[-token][+variant]/resolution -> its row of networks.csv."""
         self.tokens: dict[str, dict] = {}
         """Run -> its tokens.json."""
         self._images: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -39,6 +41,9 @@ class Inputs:
             elif job.kind == "throughput":
                 self.models |= job.resolved().models
                 rates.append(read_frame(result.file("throughput.csv"), text=RATED).set_index("label"))
+            elif job.kind == "networks":
+                rows = read_frame(result.file("networks.csv"), text=("network",)).set_index("network")
+                self.networks |= rows.to_dict("index")
             elif job.kind == "tokens":
                 comparison = result.json("tokens.json")
                 self.tokens[comparison["run"]] = comparison

@@ -19,6 +19,7 @@ TABLES = {
 TITLES = {
     "embedding_dimension": "embedding dimension",
     "parameters_with_distillation_token": "parameters ⚗",
+    "multiply_adds": "multiply-adds",
     "images_per_second": "images/s",
     "teacher": "teacher’s accuracy",
     "pretrained": "student",
