@@ -24,7 +24,7 @@ wildcard_constraints:
 
 
 onstart:
-    plan.start(elsewhere=workflow.non_local_exec)
+    plan.start(workflow.non_local_exec, workflow.dag.needrun_jobs())
 
 
 onsuccess:

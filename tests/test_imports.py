@@ -43,7 +43,7 @@ LAYERS = (
         "published",
         "shards",
     },
-    {"recipes", "behaviour", "interruption"},
+    {"recipes", "behaviour", "finished", "interruption"},
 )
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 WORKFLOW_TOOLS = {"snakemake", "dvc", "papermill"}

@@ -35,6 +35,10 @@ IDX_UINT8 = 8
 SAMPLED, HASHED = 1024, 64
 """Images of a folder or tar whose sizes, and whose bytes, a manifest tells."""
 RESTORE = "Restore the original under data.root, or declare the new data in the params file"
+ANEW = (
+    "If the images are right as they are now, the manifest was made from others: delete it (rm -r results/<study>/data), "
+    "and what was made from it, then give the snakemake command again."
+)
 
 
 class ImageSet(Protocol):
@@ -128,7 +132,10 @@ def read_split(
     if len(images.classes) != data.classes:
         refuse("data", "classes", images.path, f"{data.classes} classes", f"{len(images.classes)}")
     if manifest:
-        images.compare(manifest["fingerprints"][place_of(split)], key)
+        try:
+            images.compare(manifest["fingerprints"][place_of(split)], key)
+        except SystemExit as error:
+            raise SystemExit(f"{error} {ANEW}") from None
     return images
 
 

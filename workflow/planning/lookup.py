@@ -7,7 +7,8 @@ Snakefile again, perhaps days later and with other params: it reads its recipe f
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
@@ -15,12 +16,13 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
 
 from deit.behaviour import ROOT
+from deit.finished import is_complete, seal_at
 from deit.recipes import Execution, Job, Pass
 from planning.memory import asked_memory
 from planning.params import ParamsError, expanded
 from planning.passes import plan_passes
 from planning.plan import PRUNABLE, Plan
-from planning.recorded import RecordedElsewhere, refuse_to_compute_again
+from planning.recorded import RecordsRefused, refuse_to_compute_again
 from planning.studies import plan_study
 
 # The commands of all jobs, and the notebooks, import deit and what stands beside this file from this clone.
@@ -72,8 +74,8 @@ class Lookup:
             sys.stderr.flush()
             os._exit(1)  # Snakemake would bury the message under the position in the Snakefile
 
-    def start(self, elsewhere: bool) -> None:
-        """Put every recipe where the jobs will look for it.
+    def start(self, elsewhere: bool, jobs: Iterable) -> None:
+        """Put every recipe where the jobs will look for it; `jobs` are those of Snakemake that are about to run.
 
         Nothing starts where DVC could fetch the results, or where the images' folder has no name. But jobs that run
         `elsewhere`, on a cluster's nodes, may have variables that are not set here: each job fills them in.
@@ -86,9 +88,33 @@ class Lookup:
             print(f"data.root is {root}: that variable is not set here, so each job must have it.", file=sys.stderr)
         try:
             refuse_to_compute_again(self.study, self.plan.unfinished())
-        except RecordedElsewhere as error:
+        except RecordsRefused as error:
             raise WorkflowError(str(error)) from None
+        try:
+            self.write_for_jobs(jobs)
+        except OSError as error:
+            raise WorkflowError(
+                f"{error.filename}: cannot be written ({error.strerror}). Nothing was started: make results/ writable "
+                "for you (chmod -R u+w results), or work in a clone on a disk that is."
+            ) from None
+
+    def write_for_jobs(self, jobs: Iterable) -> None:
         self.plan.write(self.passes)
+        self.mark_what_is_made_again([job.wildcards_dict["digest"] for job in jobs if "digest" in job.wildcards_dict])
+
+    def mark_what_is_made_again(self, digests: list[str]) -> None:
+        """Notes the seal of each result that is there and that Snakemake will make all the same: it was told to.
+
+        A job, perhaps days later on another machine, so tells it from one that was finished meanwhile (deit.finished).
+        """
+        locks = Path(f"results/{self.study}/locks")
+        locks.mkdir(exist_ok=True)
+        for path in locks.glob("*.again"):
+            path.unlink()
+        for digest in digests:
+            finished = Path(self.job_of(digest).execution.output, "provenance.json")
+            if is_complete(finished):
+                (locks / f"{digest}.again").write_text(seal_at(finished), encoding="utf-8")
 
     def refuse_edits_meanwhile(self) -> None:
         """Fails where params or code were edited while jobs ran, whose results are complete, but of what stood before.
@@ -149,7 +175,7 @@ class Lookup:
         the pass alone.
         """
         job = self.job(wildcards)
-        if not self.as_if_new and os.path.exists(f"{job.execution.output}/provenance.json"):
+        if not self.as_if_new and is_complete(Path(job.execution.output, "provenance.json")):
             return {}
         if job.execution.made_by:
             return {"train_pass": [product(job.execution.made_by)]}
@@ -254,7 +280,8 @@ class Lookup:
 
         def products(_) -> list[str]:
             for section in sections:
-                os.makedirs(f"results/{self.study}/{section}", exist_ok=True)
+                with suppress(OSError):  # which `start` tells, if a job is to run
+                    os.makedirs(f"results/{self.study}/{section}", exist_ok=True)
             jobs = self.plan.of_section(*sections)
             if not self.as_if_new:
                 unfinished = {job.digest for job in self.plan.unfinished()}
