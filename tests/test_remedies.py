@@ -1,4 +1,4 @@
-"""Remedies that messages tell are tried as told: of a damaged result, with and without DVC, and of unreadable records."""
+"""Remedies that messages tell are tried as told: of a damaged result, with and without DVC; of unreadable records."""
 
 import os
 import re

@@ -36,8 +36,8 @@ SAMPLED, HASHED = 1024, 64
 """Images of a folder or tar whose sizes, and whose bytes, a manifest tells."""
 RESTORE = "Restore the original under data.root, or declare the new data in the params file"
 ANEW = (
-    "If the images are right as they are now, the manifest was made from others: delete it (rm -r results/<study>/data), "
-    "and what was made from it, then give the snakemake command again."
+    "If the images are right as they are now, the manifest was made from others: delete it "
+    "(rm -r results/<study>/data), and what was made from it, then give the snakemake command again."
 )
 
 
@@ -92,7 +92,7 @@ def evaluation_images(
 
 def compare_labels(path: Path, expected: str, key: str) -> None:
     if (found := file_sha256(path)) != expected:
-        raise SystemExit(f"{path}: expected the manifest's sha256 {expected}, found {found}. {RESTORE} ({key}).")
+        raise SystemExit(f"{path}: expected the manifest's sha256 {expected}, found {found}. {RESTORE} ({key}). {ANEW}")
 
 
 def located(root: Path | str) -> Path:

@@ -1,6 +1,8 @@
 """Whether a result is there, asked of its record alone: for the plan and the launcher, who read none of its files."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -16,7 +18,13 @@ def record_at(file: Path) -> dict:
 def is_complete(file: Path) -> bool:
     """Whether this provenance.json is there, and every file that it lists; whoever reads one checks its bytes, too."""
     record = record_at(file)
-    return bool(record) and all((file.parent / name).is_file() for name in record.get("files", ()))
+    return bool(record) and set(record.get("files", ())) <= set(files_below(file.parent))
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Paths of all files; a look at each folder, as a network file system takes long for one at each file."""
+    for place, _, names in os.walk(folder):
+        yield from (os.path.relpath(os.path.join(place, name), folder) for name in names)
 
 
 def seal_at(file: Path) -> str:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 
 SECONDS = 60
 
@@ -28,10 +29,8 @@ def main() -> None:
 
 
 def renew(lock: str) -> None:
-    try:
+    with suppress(OSError):  # it was removed, or the file server is away for a while
         os.utime(lock)
-    except OSError:  # it was removed, or the file server is away for a while
-        pass
 
 
 if __name__ == "__main__":

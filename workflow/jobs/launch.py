@@ -17,10 +17,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from deit.finished import is_due
+from deit.finished import is_due, record_at
 from jobs import heartbeat
 from jobs.run_lock import last, numbered, wait_for
 
@@ -76,15 +77,16 @@ def set_back_what_is_to_come(command: list[str], lock: Path) -> None:
 
     Where a clock was set back, they would be newer than what the job makes, and Snakemake calls such a job failed.
     """
-    recipe = json.loads(Path(command[command.index("--recipe") + 1]).read_bytes()) if "--recipe" in command else {}
+    recipe = record_at(Path(command[command.index("--recipe") + 1])) if "--recipe" in command else {}
     place = recipe.get("execution", {})
     folders = [*itertools.chain(*place.get("folders", {}).values()), *filter(None, [place.get("made_by")])]
     lock.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=lock.parent, prefix=f"{lock.name}.") as now:
         present = os.stat(now.name).st_mtime_ns
     for path in (path for folder in folders for path in Path(folder).glob("*")):
-        if path.stat().st_mtime_ns > present:
-            os.utime(path)
+        with suppress(OSError):  # somebody else's
+            if path.stat().st_mtime_ns > present:
+                os.utime(path)
 
 
 def why_not(made_by: Path, digest: str) -> str:

@@ -136,12 +136,15 @@ def myself() -> dict[str, object]:
 
 def boot() -> str:
     """The name of this start of this machine; containers share it."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    return (text_of(Path("/proc/sys/kernel/random/boot_id")) or "").strip()
 
 
 def namespace() -> str:
     """Of the numbers of processes: of one container, or of the machine."""
-    return os.readlink("/proc/self/ns/pid")
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def record_of(text: str) -> dict:

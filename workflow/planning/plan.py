@@ -310,7 +310,7 @@ class Plan:
         return needed[::-1]
 
     def is_finished(self, job: Job) -> bool:
-        """Whether its provenance is there, and all that this lists: Snakemake makes empty folders for jobs under way."""
+        """Whether its record is there and all that this lists: Snakemake makes empty folders for jobs under way."""
         if job.kind == "report":
             return is_complete(Path(f"reports/{self.name}/provenance-{job.digest}.json"))
         return is_complete(Path(job.execution.output, "provenance.json"))
