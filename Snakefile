@@ -30,7 +30,7 @@ wildcard_constraints:
 
 
 onstart:
-    plan.start()
+    plan.start(workflow.dag.needrun_jobs())
 
 
 onsuccess:

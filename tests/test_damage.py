@@ -150,6 +150,26 @@ def test_damage_is_found_before_use(project, plan, monkeypatch, tmp_path, kinds,
     assert not (tmp_path / "output/provenance.json").exists() and not list(tmp_path.glob("output/provenance-*"))
 
 
+@pytest.mark.parametrize("kinds", READ, ids=str)
+def test_a_whole_folder_of_another_result_is_found_before_use(project, plan, monkeypatch, tmp_path, kinds):
+    """Each file is whole, and sealed: a folder was copied over another, or two were swapped."""
+    monkeypatch.chdir(project)
+    maker, reader = readings(plan)[kinds][0]
+    others = [job for job in plan.jobs.values() if job.kind != "report" and job.digest != maker.digest]
+    other = min(others, key=lambda job: job.kind != maker.kind)
+    folder, aside = Path(maker.execution.output), tmp_path / "aside"
+    shutil.move(folder, aside)
+    shutil.copytree(other.execution.output, folder)
+    try:
+        message = refusal(reader, tmp_path, monkeypatch)
+    finally:
+        shutil.rmtree(folder)
+        shutil.move(aside, folder)
+    assert message.startswith(f"{folder}: damaged: it holds {other.name} ({other.digest})"), message
+    assert f"Delete {folder} (rm -r)" in message
+    assert not (tmp_path / "output/provenance.json").exists() and not list(tmp_path.glob("output/provenance-*"))
+
+
 def refusal(reader: Job, folder: Path, monkeypatch) -> str:
     """What the command of a job says when it ends with a message."""
     flags = [word for role, paths in reader.execution.folders.items() for word in (f"--{role}", *paths)]

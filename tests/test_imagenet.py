@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from timm.data import create_transform
 from torch.nn.functional import interpolate
 
-from deit.datasets import evaluation_images, training_images
+from deit.datasets import ANEW, evaluation_images, training_images
 from deit.recipes import EvaluationSet, Job, TrainingData
 from deit.tables.predictions import Inputs
 from deit.views import ViewStream
@@ -389,7 +389,9 @@ def test_no_job_reads_another_copy_of_the_images(study, place, tmp_path, monkeyp
     with pytest.raises(SystemExit) as refusal:
         run_command(copy, job, recipe=[str(recipe)], output=[str(output)], **resume)
     message = str(refusal.value)
-    assert message.startswith(f"{tmp_path}/images/{file.split('/')[0]}: expected ") and message.endswith(f"({key}).")
+    assert message.startswith(f"{tmp_path}/images/{file.split('/')[0]}: expected ") and message.endswith(
+        f"({key}). {ANEW}"
+    )
     assert "manifest" in message and "\n" not in message and not output.exists()
 
 

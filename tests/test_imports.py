@@ -50,7 +50,7 @@ LAYERS = (
         "published",
         "shards",
     },
-    {"recipes", "behaviour", "interruption", "frames"},
+    {"recipes", "behaviour", "finished", "interruption", "frames"},
 )
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 WORKFLOW_TOOLS = {"snakemake", "dvc", "papermill"}

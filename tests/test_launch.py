@@ -11,7 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from jobs import launch, run_lock
+from jobs import heartbeat, launch, run_lock
 from smoke_study import COMMAND, ROOT, copy_of_project
 
 from deit.recipes import Job
@@ -32,7 +32,7 @@ def launched(folder: Path, **options) -> subprocess.Popen:
         "1",
         "fake",
     ]
-    environment = os.environ | {"PYTHONPATH": f"{folder}:{Path(launch.__file__).parents[1]}"}
+    environment = os.environ | {"PYTHONPATH": f"{folder}:{ROOT}/workflow:{ROOT}/src"}
     return subprocess.Popen(
         [sys.executable, launch.__file__, *words], env=environment, stdout=subprocess.PIPE, encoding="utf-8"
     )
@@ -48,13 +48,50 @@ def test_the_launched_process_is_the_trainer_itself(tmp_path):
     assert process.wait(10) == -signal.SIGTERM
 
 
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_a_heart_beats_while_the_job_lives_and_no_longer(tmp_path, ending):
+    process = launched(tmp_path, seconds=60)
+    process.stdout.readline(), process.stdout.readline()
+    lock = tmp_path / "locks/a.1.json"
+    os.utime(lock, (0, 0))
+    (heart,) = children(process.pid)
+    assert b"heartbeat.py" in Path(f"/proc/{heart}/cmdline").read_bytes()
+    os.kill(heart, signal.SIGTERM)  # as a cluster does that tells a job, all of it, to save and end
+    time.sleep(0.3)
+    assert children(process.pid) == [heart]
+    process.send_signal(ending)
+    process.communicate(timeout=10)  # which waits until nobody holds its output
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{heart}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not run_lock.start_of(heart), "the heart outlived its job"
+
+
+def test_a_heartbeat_renews_every_lock_of_a_job(tmp_path, monkeypatch):
+    paths = [tmp_path / "a", tmp_path / "removed", tmp_path / "b"]
+    for path in (paths[0], paths[2]):
+        path.touch()
+        os.utime(path, (0, 0))
+    parents = iter([7, 7, 1])
+    monkeypatch.setattr(os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(heartbeat.time, "sleep", lambda _: None)
+    monkeypatch.setattr(heartbeat.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["heartbeat.py", "7", *map(str, paths)])
+    heartbeat.main()
+    assert all(time.time() - path.stat().st_mtime < 60 for path in (paths[0], paths[2]))
+
+
 def test_a_second_start_waits_and_trains_nothing_that_was_finished_meanwhile(tmp_path):
     first = launched(tmp_path, seconds=60)
     first.stdout.readline(), first.stdout.readline()
     second = launched(tmp_path, seconds=0)
     assert f"process {first.pid} on" in second.stdout.readline()
     (tmp_path / "output").mkdir()
-    (tmp_path / "output/provenance.json").touch()
+    (tmp_path / "output/provenance.json").write_text(json.dumps({"files": {}}), encoding="utf-8")
     first.kill()
     text, _ = second.communicate(timeout=30)
     assert second.returncode == 0 and "finished by another job" in text and "trained" not in text
@@ -63,7 +100,7 @@ def test_a_second_start_waits_and_trains_nothing_that_was_finished_meanwhile(tmp
 def test_a_run_that_is_finished_is_not_trained_again(tmp_path):
     """A job that was queued meanwhile comes late."""
     (tmp_path / "output").mkdir()
-    (tmp_path / "output/provenance.json").touch()
+    (tmp_path / "output/provenance.json").write_text(json.dumps({"files": {}}), encoding="utf-8")
     text, _ = launched(tmp_path, seconds=0).communicate(timeout=30)
     assert "finished by another job" in text and "trained" not in text
 

@@ -196,8 +196,25 @@ def test_the_folder_of_the_images_is_left_to_the_jobs(clone, study, monkeypatch)
 
 def test_a_variable_that_is_not_set_stops_a_study_on_this_machine_only(clone, capsys):
     with pytest.raises(WorkflowError, match=r"data.root is \$\{NODE_DISK\}/it, and that variable is not set"):
-        Lookup("imagenet-there", main_process=True).start()
+        Lookup("imagenet-there", main_process=True).start(jobs=())
     assert not os.path.exists("results/imagenet-there/recipes")
-    Lookup("imagenet-there", main_process=True, elsewhere=True).start()
+    Lookup("imagenet-there", main_process=True, elsewhere=True).start(jobs=())
     assert os.path.exists("results/imagenet-there/recipes")
     assert "${NODE_DISK}/it" in capsys.readouterr().err
+
+
+def test_what_is_there_and_runs_all_the_same_is_marked_as_to_be_made_again(clone):
+    lookup = Lookup("imagenet-there", main_process=True)
+    finished, other = list(lookup.plan.jobs.values())[:2]
+    folder = Path(finished.execution.output)
+    folder.mkdir(parents=True)
+    (folder / "provenance.json").write_text('{"files": {}, "seal": "abc"}', encoding="utf-8")
+    locks = Path("results/imagenet-there/locks")
+    locks.mkdir()
+    (locks / "0123456789.again").touch()
+    jobs = [
+        SimpleNamespace(wildcards_dict=words) for words in ({"digest": finished.digest}, {"digest": other.digest}, {})
+    ]
+    lookup.start(elsewhere=True, jobs=jobs)
+    (mark,) = locks.iterdir()
+    assert mark.name == f"{finished.digest}.again" and mark.read_text(encoding="utf-8") == "abc"

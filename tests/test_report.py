@@ -183,7 +183,17 @@ def test_metrics_stand_beside_the_page(published):
 def test_the_report_refuses_a_table_of_another_plan(published):
     stranger = published.results["tokens"][0]
     done = run("report.py", "--recipe", published.recipe, "--tables", stranger, "--output", published.output)
-    assert done.returncode and "not a table of this report" in done.stderr
+    assert done.returncode and f"{stranger}: report was not planned with this result, tokens/" in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["runs", "released", "data", "predictions", "throughput", "tokens"])
+def test_the_report_refuses_whatever_is_not_of_its_plan(published, tmp_path, flag):
+    stranger = study.trained(tmp_path, "deit-ti/soft/16/seed9")
+    words = ["--tables", *published.tables, f"--{flag}", stranger, "--output", published.output]
+    before = sorted(path.name for path in published.output.iterdir())
+    done = run("report.py", "--recipe", published.recipe, *words)
+    assert done.returncode and f"{stranger}: report was not planned with this result, students/deit-ti" in done.stderr
+    assert sorted(path.name for path in published.output.iterdir()) == before
 
 
 def test_a_damaged_prediction_is_refused_and_the_former_report_stays(published):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deit import commands
+from deit.finished import is_due, seal_at
 from deit.recipes import Job
 from deit.results import (
     ADOPTED,
@@ -78,7 +79,7 @@ def test_damage_is_found_before_use_and_named(tmp_path, folder, name, how):
     else:
         at = "recipe.json" if (name, how) == ("provenance.json", "another result's") else name
         assert message.startswith(f"{folder / at}: damaged: ")
-        assert "(dvc checkout), or delete it; then give the snakemake command again" in message
+        assert f"Delete {folder} (rm -r), then give the snakemake command again" in message
 
 
 @settings(max_examples=60, deadline=None)
@@ -125,13 +126,53 @@ def test_an_interrupted_folder_begins_anew_unless_it_is_kept(tmp_path):
     assert not (tmp_path / "result").exists()
 
 
-def test_a_result_that_was_finished_meanwhile_stays(folder):
-    before = (folder / "provenance.json").read_text(encoding="utf-8")
-    made(folder, content=dict.fromkeys(CONTENT, b"later"))
-    assert (folder / "provenance.json").read_text(encoding="utf-8") == before and not folder.with_name(
-        "result.partial"
-    ).exists()
+def test_a_result_that_was_finished_meanwhile_stays(tmp_path):
+    with new_folder(tmp_path / "result", JOB) as folder:
+        (folder / "weights.safetensors").write_bytes(b"later")
+        folder.rename(tmp_path / "aside")
+        made(tmp_path / "result")
+        (tmp_path / "aside").rename(folder)
+    assert read_result(tmp_path / "result").file("weights.safetensors").read_bytes() == b"w" * 100
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+def test_a_result_that_stood_there_at_the_beginning_is_replaced_and_whole_until_then(folder):
+    before = read_result(folder)
+    with new_folder(folder, JOB) as partial:
+        (partial / "weights.safetensors").write_bytes(b"again")
+        before.verify()
+    assert read_result(folder).file("weights.safetensors").read_bytes() == b"again"
+    assert [path.name for path in folder.parent.iterdir()] == ["result"]
+
+
+def test_a_job_that_fails_leaves_the_result_that_it_was_to_replace(folder):
+    with pytest.raises(KeyboardInterrupt), new_folder(folder, JOB):
+        raise KeyboardInterrupt
     read_result(folder).verify()
+
+
+def test_a_result_is_due_until_it_is_whole_or_where_it_is_to_be_made_again(folder, tmp_path):
+    finished, again = folder / "provenance.json", tmp_path / "a.again"
+    assert not is_due(finished, again)
+    again.write_text(seal_at(finished), encoding="utf-8")
+    assert is_due(finished, again)
+    with new_folder(folder, JOB) as partial:
+        (partial / "weights.safetensors").write_bytes(b"again")
+    assert not is_due(finished, again), "it was made again"
+    (folder / "weights.safetensors").unlink()
+    assert is_due(finished, again)
+    for content in (b"", b"{", b"[]", b"\xff"):
+        finished.write_bytes(content)
+        assert is_due(finished, again)
+    finished.unlink()
+    assert is_due(finished, again)
+
+
+def test_a_folder_that_holds_another_result_than_its_name_says_is_refused(tmp_path):
+    named = made(tmp_path / f"tiny-{JOB.digest}")
+    read_result(named).verify()
+    swapped = made(tmp_path / f"tiny-{OTHER.digest}")
+    assert f"{swapped}: damaged: it holds {JOB.name} ({JOB.digest})" in refusal(lambda: read_result(swapped))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe"])

@@ -1,8 +1,10 @@
 """The lock of a result: held once, by a living job."""
 
+import errno
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,17 +46,16 @@ def interleavings(*rows: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 class Stepper:
     """Threads that take turns, each up to its next look at, or change of, the disk, in a given order."""
 
-    def __init__(self, takers: int, monkeypatch):
+    def __init__(self, takers: int, monkeypatch, claim: str = "link"):
         self.turn, self.ended = [threading.Semaphore(0) for _ in range(takers)], threading.Semaphore(0)
         self.me = threading.local()
         self.took: set[int] = set()
-        for name in ("text_of", "link"):
+        for name in ("text_of", claim):
             place = run_lock if name == "text_of" else os
             monkeypatch.setattr(place, name, self.stepwise(getattr(place, name)))
         # A taker is alive and told from the others by its number; the lock that they find is nobody's.
         monkeypatch.setattr(run_lock, "myself", lambda: {"taker": self.me.number})
         monkeypatch.setattr(run_lock, "is_alive", lambda text: bool(text) and "taker" in text)
-        monkeypatch.setattr(os, "getpid", lambda: self.me.number)
         monkeypatch.setattr(os, "fsync", lambda _: None)
 
     def stepwise(self, function):
@@ -90,9 +91,19 @@ class Stepper:
         return self.took
 
 
+def without_hard_links(monkeypatch, says: int = errno.EPERM) -> None:
+    def link(source, target):
+        raise OSError(says, os.strerror(says))
+
+    monkeypatch.setattr(os, "link", link)
+
+
+@pytest.mark.parametrize("claim", ["link", "rename"])
 @pytest.mark.parametrize("stale", [True, False], ids=["over a stale lock", "over none"])
-def test_of_three_that_take_one_lock_in_any_order_one_holds_it(tmp_path, monkeypatch, stale):
-    stepper = Stepper(3, monkeypatch)
+def test_of_three_that_take_one_lock_in_any_order_one_holds_it(tmp_path, monkeypatch, stale, claim):
+    if claim == "rename":
+        without_hard_links(monkeypatch)
+    stepper = Stepper(3, monkeypatch, claim)
     steps = 3 if stale else 2  # looks at the numbers up to the first free one, and the claim
     orders = interleavings((0,) * steps, (1,) * steps, (2,) * steps)
     for number, order in enumerate(orders):
@@ -108,6 +119,27 @@ def test_a_lock_is_taken_once(tmp_path):
     path = tmp_path / "locks/a"
     assert run_lock.take(path) and not run_lock.take(path)
     assert [entry.name for entry in path.parent.iterdir()] == ["a.1.json"]
+
+
+@pytest.mark.parametrize("says", sorted(run_lock.NO_LINKS))
+def test_without_hard_links_a_lock_is_taken_once_and_names_its_holder(tmp_path, monkeypatch, says):
+    without_hard_links(monkeypatch, says)
+    path = tmp_path / "locks/a"
+    assert run_lock.take(path) and not run_lock.take(path)
+    assert json.loads(run_lock.last(path)[1]) == run_lock.myself()
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.1.json"]
+    monkeypatch.undo()
+    assert not run_lock.claim(run_lock.numbered(path, 1), "a link"), "where both ways meet, too"
+    without_hard_links(monkeypatch, says)
+    run_lock.numbered(path, 2).touch()
+    assert not run_lock.claim(run_lock.numbered(path, 2), "a folder")
+
+
+def test_an_error_that_is_not_about_links_is_told(tmp_path, monkeypatch):
+    without_hard_links(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        run_lock.take(tmp_path / "a")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("changes", [{"pid": 2**22 + 1, "start": "1"}, {"start": "1"}], ids=["gone", "number reused"])
@@ -131,15 +163,58 @@ def test_a_lock_of_a_process_that_is_gone_counts_for_nothing(tmp_path, changes):
 )
 def test_slurm_is_asked_about_a_job_on_another_host(tmp_path, fake_slurm, said, status, alive):
     fake_slurm(said, status)
-    path = lock(tmp_path, host="elsewhere", job="7")
+    path = lock(tmp_path, boot="elsewhere", job="7")
     assert run_lock.take(path) is not alive
 
 
 def test_a_requeued_job_takes_its_own_lock_again(tmp_path, fake_slurm, monkeypatch):
     fake_slurm("RUNNING")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    assert run_lock.take(lock(tmp_path, host="elsewhere", job="7"))
+    assert run_lock.take(lock(tmp_path, boot="elsewhere", job="7"))
 
 
-def test_without_slurm_nobody_can_tell_of_another_host(tmp_path):
-    assert not run_lock.take(lock(tmp_path, host="elsewhere", job=""))
+# Machines, containers and old locks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{"boot": "another"}, {"namespace": "pid:[1]"}], ids=str)
+def test_of_another_machine_or_container_nobody_can_tell(tmp_path, changes):
+    """Also where its host has the same name, and a process here the same number."""
+    assert not run_lock.take(lock(tmp_path, **changes, job=""))
+
+
+def old_lock(folder: Path, host: str, start: str) -> Path:
+    """One of the version that told machines by their host names."""
+    path = folder / "a"
+    record = {"host": host, "pid": os.getpid(), "start": start, "job": ""}
+    Path(f"{path}.1.json").write_text(json.dumps(record), encoding="utf-8")
+    return path
+
+
+def test_a_lock_of_an_earlier_version_is_understood(tmp_path):
+    here, start = run_lock.myself()["host"], run_lock.myself()["start"]
+    assert not run_lock.take(old_lock(tmp_path, here, start))
+    assert not run_lock.take(old_lock(tmp_path, "elsewhere", "1"))
+    assert run_lock.take(old_lock(tmp_path, here, "1"))
+
+
+def test_a_silent_lock_ends_the_wait_with_the_command_that_frees_it(tmp_path):
+    path = lock(tmp_path, boot="elsewhere", job="")
+    assert not run_lock.told_gone(path), "its machine gave a sign of life just now"
+    long_ago = time.time() - 3 * run_lock.SILENCE
+    os.utime(run_lock.numbered(path, 1), (long_ago, long_ago))
+    with pytest.raises(SystemExit, match=r"no sign of life for 30 minutes.*free the lock: touch ") as error:
+        run_lock.wait_for(path, lambda: False)
+    os.system(str(error.value).partition("free the lock: ")[2].partition(";")[0])
+    assert run_lock.take(path) and run_lock.last(path)[0] == 3
+
+
+def test_a_lock_whose_process_lives_is_never_told_gone(tmp_path):
+    path = lock(tmp_path)
+    os.utime(run_lock.numbered(path, 1), (0, 0))
+    assert not run_lock.told_gone(path) and not run_lock.take(path)
+
+
+def test_silence_is_measured_by_the_clock_of_the_files_alone(tmp_path, monkeypatch):
+    path = lock(tmp_path, boot="elsewhere", job="")
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    assert run_lock.silent_for(run_lock.numbered(path, 1)) < 60

@@ -28,6 +28,10 @@ from .recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingDa
 
 HELD_OUT_SEED = 20210721
 IDX_UINT8 = 8
+ANEW = (
+    "If the images are right as they are now, the manifest was made from others: delete it "
+    "(rm -r results/<study>/data), and what was made from it, then give the snakemake command again."
+)
 
 
 class ImageSet(Protocol):
@@ -81,7 +85,7 @@ def evaluation_images(
 
 def compare_labels(path: Path, expected: str, key: str) -> None:
     if (found := file_sha256(path)) != expected:
-        raise SystemExit(f"{path}: expected the manifest's sha256 {expected}, found {found}. {RESTORE} ({key}).")
+        raise SystemExit(f"{path}: expected the manifest's sha256 {expected}, found {found}. {RESTORE} ({key}). {ANEW}")
 
 
 def located(root: Path | str) -> Path:
@@ -128,7 +132,10 @@ def read_split(
     if len(images) != split.images:
         refuse(key, "images", images.path, f"{split.images} images", f"{len(images)}{images.about_files()}")
     if manifest:
-        images.compare(manifest["fingerprints"][place_of(split)], key)
+        try:
+            images.compare(manifest["fingerprints"][place_of(split)], key)
+        except SystemExit as error:
+            raise SystemExit(f"{error} {ANEW}") from None
     return images
 
 

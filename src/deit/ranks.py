@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from threading import Event, Thread
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -29,7 +30,7 @@ class Ring:
     def __init__(self) -> None:
         rank, world = dist.get_rank(), dist.get_world_size()
         self.next, self.before = (rank + 1) % world, (rank - 1) % world
-        self.group = dist.new_group(backend="gloo", timeout=FOR_EVER)
+        self.group: Any = dist.new_group(backend="gloo", timeout=FOR_EVER)  # never the number of a rank outside it
         self.is_lost = Event()
         self.listener = Thread(target=self.listen, daemon=True)
         self.listener.start()

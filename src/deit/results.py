@@ -8,10 +8,11 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,10 +22,13 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from .behaviour import edited
+from .finished import is_complete, seal_at
 from .recipes import Job
 
 ADOPTED = "adopted.json"
 """In a resume folder: which changes of code its state was declared to outlive."""
+DIGEST_AT_THE_END = re.compile(r"-([0-9a-f]{10})$")
+"""In the name of every folder that the plan has named."""
 RECORDED_VARIABLES = ("ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "KMP_", "MKL_", "NPY_", "NVIDIA_TF32", "OMP_", "ONEDNN_")
 RECORDED_VARIABLES += ("OPENBLAS_", "PYTORCH_", "TORCH")
 """Beginnings of those that choose how numbers are computed, and so may change their last bits."""
@@ -94,7 +98,7 @@ class Result:
 def read_result(folder: Path) -> Result:
     """The result in a folder, its record and recipe checked; other files are, when they are asked for.
 
-    Raises SystemExit where the folder holds no finished result, or a damaged one.
+    Raises SystemExit where the folder holds no finished result, a damaged one, or another than its name says.
     """
     folder = Path(folder)
     path = folder / "provenance.json"
@@ -105,7 +109,11 @@ def read_result(folder: Path) -> Result:
     except ValueError as error:
         refuse_damaged(folder, path, str(error))
     recipe = Result(folder, Job.model_construct(), record).file("recipe.json")
-    return Result(folder, Job.model_validate_json(recipe.read_bytes()), record)
+    job = Job.model_validate_json(recipe.read_bytes())
+    named = DIGEST_AT_THE_END.search(folder.name)
+    if named and named[1] != job.digest:
+        refuse_damaged(folder, folder, f"it holds {job.name} ({job.digest}), which is not what its name says")
+    return Result(folder, job, record)
 
 
 def check_input(folder: Path, job: Job, role: str) -> Result:
@@ -119,10 +127,23 @@ def check_input(folder: Path, job: Job, role: str) -> Result:
     return result
 
 
+def check_planned(folders: list[Path], digests: Collection[str], name: str) -> list[Result]:
+    """The results in the folders that the job `name` is given. Raises SystemExit for one that is not of the plan's."""
+    results = [read_result(folder) for folder in folders]
+    for result in results:
+        if result.job.digest not in digests:
+            raise SystemExit(
+                f"{result.folder}: {name} was not planned with this result, {result.job.name} ({result.job.digest}). "
+                "Give the snakemake command again, which names the right ones."
+            )
+    return results
+
+
 def refuse_damaged(folder: Path, path: Path, what: str) -> NoReturn:
+    """Ends the command. To delete the folder helps whether DVC has recorded it or not: what is not there can be had."""
     raise SystemExit(
-        f"{path}: damaged: {what}. Get {folder} back from DVC (dvc checkout), or delete it; "
-        "then give the snakemake command again."
+        f"{path}: damaged: {what}. Delete {folder} (rm -r), then give the snakemake command again: "
+        "it makes the result again, or says how to get it back from DVC."
     )
 
 
@@ -194,15 +215,19 @@ class Unpublished:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             path.write_text(recipe, encoding="utf-8")
+        self.replaced = seal_at(self.output / "provenance.json")
         self.made_with, self.start = provenance(), time.perf_counter()
 
     def publish(self, resume: Path | None = None, jobs: int = 1) -> None:
-        """Gives the result its name; one that another job has finished meanwhile stays, as others may be reading it.
+        """Gives the result its name, in place of the one that stood there at the beginning.
+
+        One that another job has finished meanwhile stays, as others may be reading it.
 
         What was adopted of the state in the folder `resume` (`python workflow adopt`) is recorded in the result, too.
         Of the time since the beginning, which so many `jobs` shared, the record tells a share.
         """
-        if (self.output / "provenance.json").exists():
+        published = self.output / "provenance.json"
+        if is_complete(published) and seal_at(published) != self.replaced:
             shutil.rmtree(self.folder)
             return
         seconds = (time.perf_counter() - self.start) / jobs
@@ -223,13 +248,20 @@ def new_folder(output: Path, job: Job, resume: Path | None = None, keep: bool = 
 
 
 def publish(partial: Path, output: Path, record: dict) -> None:
-    """Seals the folder `partial` with its record and gives it the name `output`, once all of it is on the disk."""
+    """Seals the folder `partial` with its record and gives it the name `output`, once all of it is on the disk.
+
+    What had that name is whole until then, and put aside before it is removed.
+    """
     write_provenance(partial, record)
     for path in [*partial.rglob("*"), partial]:
         sync(path)
-    shutil.rmtree(output, ignore_errors=True)
+    former = output.with_name(f"{output.name}.former")
+    shutil.rmtree(former, ignore_errors=True)
+    if output.exists():
+        output.rename(former)
     partial.rename(output)
     sync(output.parent)
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def write_provenance(folder: Path, record: dict) -> None:

@@ -13,12 +13,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.run_lock import holder, is_held
+from jobs.run_lock import holder, is_held, told_gone
 from planning.lookup import PRODUCT
 from planning.names import study_name
 from planning.params import ParamsError, chosen_study
 from planning.plan import Plan
-from planning.recorded import listing, recorded_folders
+from planning.recorded import RecordsRefused, listing, recorded_folders
 from planning.studies import plan_study
 
 
@@ -53,9 +53,8 @@ def refuse_beside_jobs(study: str) -> None:
         raise SystemExit("Nothing was done: Snakemake is running here (or was killed: snakemake --unlock).")
     for path in Path("results", study, "locks").glob("*.1.json"):
         if is_held(lock := path.with_name(path.name.removesuffix(".1.json"))):
-            raise SystemExit(
-                f"Nothing was done: {holder(lock)} is at work. Let it end; if it is gone, delete {lock}.*."
-            )
+            words = told_gone(lock) or f"{holder(lock)} is at work: let it end."
+            raise SystemExit(f"Nothing was done: {words}")
 
 
 def unplanned_results(plan: Plan) -> Iterator[Path]:
@@ -80,7 +79,10 @@ def idle_caches(plan: Plan) -> Iterator[Path]:
 
 def show(study: str, folders: list[Path]) -> None:
     """A line a folder: megabytes, whether DVC has it, name."""
-    listings = {folder: listing(md5) or set() for folder, md5 in recorded_folders(study).items()}
+    try:
+        listings = {folder: listing(md5) or set() for folder, md5 in recorded_folders(study).items()}
+    except RecordsRefused as error:
+        raise SystemExit(str(error)) from None
     total = 0
     for folder in folders:
         megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
@@ -105,4 +107,4 @@ def remove_locks(plan: Plan) -> None:
     unfinished = {job.digest for job in plan.unfinished()}
     for path in Path("results", plan.name, "locks").glob("*"):
         if path.name.partition(".")[0] not in unfinished:
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

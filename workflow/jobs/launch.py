@@ -4,18 +4,25 @@
 
 It takes the lock of the result and then becomes the command (exec): python, torchrun for several processes, or srun
 that starts a torchrun on every node. So the job's own process computes, and a signal for the job reaches it. A job that
-finds another one alive on the same result waits for it, and has nothing to do where FILE says that one has finished.
+finds another one alive on the same result waits for it, and has nothing to do where FILE says that one has finished,
+unless LOCK.again says that Snakemake was told to make that very result again. A heartbeat stays beside the job.
 """
 
 import argparse
+import itertools
 import os
 import shlex
 import socket
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from jobs.run_lock import wait_for
+from deit.finished import is_due, record_at
+from jobs import heartbeat
+from jobs.run_lock import last, numbered, wait_for
 from jobs.surroundings import surroundings
 
 SAVE_SECONDS = 300  # that the cluster's profile leaves between telling a training to end and killing it; torchrun: 30
@@ -40,16 +47,46 @@ def main() -> None:
     parser.add_argument("--cpus", type=int, default=1, help="of a node; for the step of Slurm")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="module or script, and its arguments")
     arguments = parser.parse_args()
+    set_back_what_is_to_come(arguments.command, arguments.lock)
     for lock, finished in sorted(arguments.member):  # in one order, so that two passes cannot wait for each other
-        wait_for(lock, finished)
-    if not wait_for(arguments.lock, arguments.finished):
+        wait_for(lock, partial(is_finished, lock, finished))
+    if not wait_for(arguments.lock, partial(is_finished, arguments.lock, arguments.finished)):
         print(f"{arguments.finished.parent}: finished by another job.")
         return
     if arguments.made_by:
         raise SystemExit(why_not(arguments.made_by, arguments.lock.name))
     command = command_of(arguments)
+    start_heartbeat([arguments.lock, *(lock for lock, _ in arguments.member)])
     print(f"{where()}: {arguments.nodes} node(s) x {arguments.processes} process(es)", flush=True)
     os.execvpe(command[0], command, surroundings(os.environ))
+
+
+def is_finished(lock: Path, finished: Path) -> bool:
+    return not is_due(finished, lock.with_name(f"{lock.name}.again"))
+
+
+def start_heartbeat(locks: list[Path]) -> None:
+    """A child of this process, which the command that it becomes knows nothing of."""
+    files = [str(numbered(lock, last(lock)[0])) for lock in locks]
+    words, null = [sys.executable, "-IS", heartbeat.__file__, str(os.getpid()), *files], subprocess.DEVNULL
+    subprocess.Popen(words, stdin=null, stdout=null, stderr=null)
+
+
+def set_back_what_is_to_come(command: list[str], lock: Path) -> None:
+    """Gives files of the job's inputs whose time is still to come the present one, by the file server's clock.
+
+    Where a clock was set back, they would be newer than what the job makes, and Snakemake calls such a job failed.
+    """
+    recipe = record_at(Path(command[command.index("--recipe") + 1])) if "--recipe" in command else {}
+    place = recipe.get("execution", {})
+    folders = [*itertools.chain(*place.get("folders", {}).values()), *filter(None, [place.get("made_by")])]
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=lock.parent, prefix=f"{lock.name}.") as now:
+        present = os.stat(now.name).st_mtime_ns
+    for path in (path for folder in folders for path in Path(folder).glob("*")):
+        with suppress(OSError):  # somebody else's
+            if path.stat().st_mtime_ns > present:
+                os.utime(path)
 
 
 def why_not(made_by: Path, digest: str) -> str:

@@ -20,7 +20,7 @@ from nbconvert import HTMLExporter
 from traitlets.config import Config
 
 from deit.recipes import Job
-from deit.results import new_folder, read_job, read_result
+from deit.results import check_planned, new_folder, read_job
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 JUPYTER_FOLDERS = ("JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
@@ -64,17 +64,12 @@ def main() -> None:
 
 def check_inputs(job: Job, folders: list[Path]) -> None:
     """Refuse a set of folders that is not exactly the one that the table was planned with, and damaged ones."""
-    results = {result.job.digest: result for result in map(read_result, folders)}
-    for digest, result in results.items():
-        if digest not in job.inputs.values():
-            raise SystemExit(
-                f"{result.folder}: {job.name} was not planned with this result. "
-                "Run snakemake, which names the right ones."
-            )
+    results = check_planned(folders, job.inputs.values(), job.name)
+    given = {result.job.digest for result in results}
     for role, digest in job.inputs.items():
-        if digest not in results:
+        if digest not in given:
             raise SystemExit(f"{job.name}: the result {digest} of {role} is missing. Give its folder.")
-    for result in results.values():
+    for result in results:
         result.verify()
 
 

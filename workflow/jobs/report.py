@@ -24,7 +24,7 @@ import pandas as pd
 from deit import tables
 from deit.frames import read_frame
 from deit.recipes import Job
-from deit.results import Result, provenance, read_job, read_result
+from deit.results import Result, check_planned, provenance, read_job, read_result
 from deit.tables import Finding, figures, titles
 from deit.tables.forest import forest
 from deit.tables.predictions import Inputs
@@ -52,19 +52,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     job = read_job(arguments.recipe)
-    check_tables(job, arguments.tables)
     plan = read_frame(arguments.recipe.parent.parent / "plan.csv", text=PLANNED)
-    read = Inputs(folder for section in READ for folder in getattr(arguments, section))
+    for table in check_planned(arguments.tables, job.inputs.values(), job.name):
+        table.verify()
+    behind = [folder for section in READ for folder in getattr(arguments, section)]
+    others = [*arguments.runs, *arguments.released, *arguments.data, *behind]
+    check_planned(others, set(plan["digest"]), job.name)
+    read = Inputs(behind)
     images = Images(job.execution.data_root, arguments.data)
     publish(job, plan, arguments.tables, arguments.runs, arguments.released, images, read, arguments.output)
-
-
-def check_tables(job: Job, folders: list[Path]) -> None:
-    """Refuse tables that are not of this plan, and damaged ones."""
-    for result in map(read_result, folders):
-        if result.job.digest not in job.inputs.values():
-            raise SystemExit(f"{result.folder}: not a table of this report. Run snakemake, which names the right ones.")
-        result.verify()
 
 
 def publish(

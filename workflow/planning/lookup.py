@@ -8,7 +8,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -18,6 +18,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
 
 from deit.behaviour import ROOT
+from deit.finished import is_complete, seal_at
 from deit.recipes import Execution, Job, Pass
 from planning.files_here import expanded, image_problems
 from planning.memory import asked_memory
@@ -25,7 +26,7 @@ from planning.params import read_layers
 from planning.passes import plan_passes
 from planning.plan import PRUNABLE, Plan
 from planning.problem import ParamsError, refusal
-from planning.recorded import RecordedElsewhere, refuse_to_compute_again
+from planning.recorded import RecordsRefused, refuse_to_compute_again
 from planning.studies import plan_study
 
 # The commands of all jobs, and the notebooks, import deit and what stands beside this file from this clone.
@@ -114,7 +115,7 @@ class Lookup:
             end(f"Nothing was started: {error}")
 
     def _tell_of_networks(self, plan: Plan) -> None:
-        """A line where no job has built the networks yet: what timm makes of them is not known when a study is planned."""
+        """A line where no job has built the networks yet, as timm is not asked when a study is planned."""
         if not plan.is_finished(plan.jobs[plan.networks]):
             print(f"The networks of {self.study} were not built yet: check_networks does, in seconds.", file=sys.stderr)
 
@@ -137,8 +138,8 @@ class Lookup:
                 raise error
             print(f"Not on this machine, so each job's must have it:\n{error}", file=sys.stderr)
 
-    def start(self) -> None:
-        """Put every recipe where the jobs will look for it.
+    def start(self, jobs: Iterable) -> None:
+        """Put every recipe where the jobs will look for it; `jobs` are those of Snakemake that are about to run.
 
         Nothing starts where DVC could fetch the results, or where the images' folder has no name. But jobs that run
         elsewhere may have variables that are not set here: each job fills them in.
@@ -151,10 +152,27 @@ class Lookup:
             print(f"data.root is {root}: that variable is not set here, so each job must have it.", file=sys.stderr)
         try:
             refuse_to_compute_again(self.study, self.plan.unfinished())
-        except RecordedElsewhere as error:
+        except RecordsRefused as error:
             raise WorkflowError(str(error)) from None
         with writing(f"results/{self.study}"):
             self.plan.write(self.passes)
+            self.mark_what_is_made_again(
+                [job.wildcards_dict["digest"] for job in jobs if "digest" in job.wildcards_dict]
+            )
+
+    def mark_what_is_made_again(self, jobs: Iterable) -> None:
+        """Notes the seal of each result that is there and that Snakemake will make all the same: it was told to.
+
+        A job, perhaps days later on another machine, so tells it from one that was finished meanwhile (deit.finished).
+        """
+        locks = Path(f"results/{self.study}/locks")
+        locks.mkdir(exist_ok=True)
+        for path in locks.glob("*.again"):
+            path.unlink()
+        for digest in [job.wildcards_dict["digest"] for job in jobs if "digest" in job.wildcards_dict]:
+            finished = Path(self.job_of(digest).execution.output, "provenance.json")
+            if is_complete(finished):
+                (locks / f"{digest}.again").write_text(seal_at(finished), encoding="utf-8")
 
     def refuse_edits_meanwhile(self) -> None:
         """Fails where params or code were edited while jobs ran, whose results are complete, but of what stood before.
@@ -215,7 +233,7 @@ class Lookup:
         the pass alone.
         """
         job = self.job(wildcards)
-        if not self.as_if_new and os.path.exists(f"{job.execution.output}/provenance.json"):
+        if not self.as_if_new and is_complete(Path(job.execution.output, "provenance.json")):
             return {}
         if job.execution.made_by:
             return {"train_pass": [product(job.execution.made_by)]}

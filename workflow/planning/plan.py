@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deit import recipes
 from deit.behaviour import ROOT, behaviours
+from deit.finished import is_complete
 from deit.recipes import Execution, Job, Recipe
 from planning.closure import closure
 from planning.runs import Run, RunSettings
@@ -345,10 +346,10 @@ class Plan:
         return needed[::-1]
 
     def is_finished(self, job: Job) -> bool:
-        """Whether its provenance is there: an empty folder may be one that Snakemake made for a job under way."""
+        """Whether its record is there and all that this lists: Snakemake makes empty folders for jobs under way."""
         if job.kind == "report":
-            return Path(f"reports/{self.name}/provenance-{job.digest}.json").exists()
-        return Path(job.execution.output, "provenance.json").exists()
+            return is_complete(Path(f"reports/{self.name}/provenance-{job.digest}.json"))
+        return is_complete(Path(job.execution.output, "provenance.json"))
 
     def write(self, passes: dict[str, Job]) -> None:
         """Write every recipe, those of passes too, and plan.csv; called before the first job starts."""

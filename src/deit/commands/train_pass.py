@@ -11,6 +11,7 @@ from deit.checkpoints import WEIGHTS, ResumeState
 from deit.commands import run
 from deit.commands.train import check_cache, planned_input
 from deit.distributed import Place, joined_ranks
+from deit.finished import is_due
 from deit.history import log_file
 from deit.recipes import Job
 from deit.recording import Recorder
@@ -37,9 +38,10 @@ def main() -> None:
 
 
 def members(digests: tuple[str, ...], recipes: Path) -> list[Job]:
-    """The jobs with these digests whose results are not there yet."""
+    """The jobs with these digests whose results are not there yet, or to be made again."""
     jobs = [read_job(recipes / f"{digest}.json") for digest in digests]
-    return [job for job in jobs if not Path(job.execution.output, "provenance.json").exists()]
+    locks = recipes.parent / "locks"
+    return [job for job in jobs if is_due(Path(job.execution.output, "provenance.json"), locks / f"{job.digest}.again")]
 
 
 def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[str, str]:
