@@ -204,17 +204,17 @@ def test_a_variable_that_is_not_set_stops_a_study_on_this_machine_only(clone, ca
 
 
 def test_what_is_there_and_runs_all_the_same_is_marked_as_to_be_made_again(clone):
-    lookup = Lookup("imagenet-there", main_process=True)
+    lookup = Lookup("imagenet-there", main_process=True, elsewhere=True)
     finished, other = list(lookup.plan.jobs.values())[:2]
     folder = Path(finished.execution.output)
     folder.mkdir(parents=True)
     (folder / "provenance.json").write_text('{"files": {}, "seal": "abc"}', encoding="utf-8")
     locks = Path("results/imagenet-there/locks")
-    locks.mkdir()
+    locks.mkdir(parents=True, exist_ok=True)
     (locks / "0123456789.again").touch()
     jobs = [
         SimpleNamespace(wildcards_dict=words) for words in ({"digest": finished.digest}, {"digest": other.digest}, {})
     ]
-    lookup.start(elsewhere=True, jobs=jobs)
+    lookup.start(jobs)
     (mark,) = locks.iterdir()
     assert mark.name == f"{finished.digest}.again" and mark.read_text(encoding="utf-8") == "abc"
