@@ -121,7 +121,8 @@ def killed_torchrun() -> None:
 
 
 def killed_worker() -> None:
-    os.kill(multiprocessing.active_children()[-1].pid, signal.SIGKILL)
+    """The one that was started first, which still has to make something."""
+    os.kill(min(child.pid for child in multiprocessing.active_children()), signal.SIGKILL)
 
 
 TERM = 128 + signal.SIGTERM
