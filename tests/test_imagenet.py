@@ -319,13 +319,15 @@ def test_throughput_has_a_row_for_each_student_with_timms_parameters(study):
 
 
 @pytest.mark.parametrize(
-    ("data", "missing", "key"),
+    ("data", "missing", "words", "key"),
     [
-        ("training", f"train/{WNIDS[3]}/{WNIDS[3]}_0.JPEG", "data.training"),
-        ("evaluation", f"{V2}/7/0007.jpeg", "data.evaluation.v2.split"),
+        ("training", f"train/{WNIDS[3]}/{WNIDS[3]}_0.JPEG", "24 images, found 23.", "data.training.images"),
+        ("evaluation", f"{V2}/7/0007.jpeg", "12 classes, found 11 (none of 7).", "data.evaluation.v2.split.folder"),
     ],
 )
-def test_a_missing_image_is_one_message_before_any_training(plan, place, tmp_path, monkeypatch, data, missing, key):
+def test_a_missing_image_is_one_message_before_any_training(
+    plan, place, tmp_path, monkeypatch, data, missing, words, key
+):
     shutil.copytree(place / "images", tmp_path / "images")
     (tmp_path / "images" / missing).unlink()
     monkeypatch.setenv("IMAGENET", str(tmp_path / "images"))
@@ -336,11 +338,10 @@ def test_a_missing_image_is_one_message_before_any_training(plan, place, tmp_pat
     recipe.write_text(job.model_dump_json(), encoding="utf-8")
     with pytest.raises(SystemExit) as refusal:
         run_command(incomplete, job, recipe=[str(recipe)], output=[str(output)])
-    expected = {"training": 24, "evaluation": 12}[data]
     message = str(refusal.value)
     split = missing.split("/")[0]
-    assert message.startswith(f"{tmp_path}/images/{split}: expected {expected} images, found {expected - 1}.")
-    assert message.endswith(f"({key}.images).") and "\n" not in message and not output.exists()
+    assert message.startswith(f"{tmp_path}/images/{split}: expected {words}")
+    assert message.endswith(f"({key}).") and "\n" not in message and not output.exists()
     training = job_named(incomplete, "data/training").digest
     assert all(training == job.inputs["data"] for job in incomplete.jobs.values() if job.kind == "train")
 

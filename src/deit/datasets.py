@@ -128,7 +128,8 @@ def read_split(
     images = {"idx": IdxImages, "cifar": CifarImages, "timm": kind}[reader](split, data, root, key)
     if len(images.classes) != data.classes:
         found = f"{len(images.classes)}{images.about_classes(known)}"
-        refuse("data", "classes", images.path, f"{data.classes} classes", found)
+        place = (key, "folder") if known else ("data", "classes")
+        refuse(*place, images.path, f"{data.classes} classes", found)
     if len(images) != split.images:
         refuse(key, "images", images.path, f"{split.images} images", f"{len(images)}{images.about_files()}")
     if manifest:

@@ -61,8 +61,7 @@ class Listing:
             counts = np.bincount(self.labels, minlength=len(self.classes)).tolist()
             likely = sorted(zip(self.classes, counts, strict=True), key=lambda each: (not is_odd(each[0]), each[1]))
             parts = [f"images: {', '.join(f'{name} ({count})' for name, count in likely[:SHOWN])}"]
-        if self.empty:
-            parts.append(f"without images {shown(self.empty)}")
+            parts += [f"without images {shown(self.empty)}"] if self.empty else []
         return f" ({'; '.join(parts)})"
 
     def about_files(self) -> str:

@@ -414,7 +414,8 @@ class ExecutionParams(Recipe):
     default: Resources = Resources()
     """Of every job; the phases below, and then `models`, change single keys of it."""
     data: Resources = Resources()
-    """Of `prepare_data`, which counts, compares and decodes images, and of importing published weights."""
+    """Of `prepare_data`, which counts, compares and decodes images, and, but for `workers`, of importing published
+    weights."""
     teachers: Resources = Resources()
     """Of the trainings of convnets at the lower resolution."""
     adaptation: Resources = Resources()
