@@ -237,6 +237,13 @@ VALUES = [
     ("models.deit-ti.arguments.num_heads", 1.5),
     ("models.deit-ti.arguments.depth", [4]),
     ("models.deit-ti.arguments", {"a": {"b": 1}}),
+    ("models.deit-ti.arguments.checkpoint_path", "weights.pth"),
+    ("models.deit-ti.arguments.pretrained", True),
+    ("models.deit-ti.arguments.features_only", True),
+    ("models.deit-ti.arguments.img_size", 40),
+    ("models.deit-ti.timm", "local-dir:weights"),
+    ("models.deit-ti.timm", "../weights"),
+    ("models.deit-ti.timm_distilled", "hf-hub:timm/deit_tiny_distilled_patch16_224"),
     ("models.deit-ti", None),
     ("models", None),
     ("models", []),
@@ -360,6 +367,23 @@ def test_the_gpus_of_a_pass_share_its_mix_groups(params):
         plan_passes(plan, everything=True)
     text = "mutant.yaml: execution.passes.ti.resources.gpus: 4 GPUs (or CPU nodes) cannot share the 2 mix groups"
     assert text in str(refused.value) and str(refused.value).endswith("choose gpus x nodes that divide 2.")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "remedy"),
+    [
+        ("arguments.checkpoint_path", "weights.pth", "remove it"),
+        ("arguments.pretrained", True, "remove it"),
+        ("arguments.features_only", True, "remove it"),
+        ("arguments.img_size", 40, "comes from resolutions; remove it"),
+        ("timm", "local-dir:weights", "without source or path"),
+        ("timm_distilled", "hf-hub:timm/x", "without source or path"),
+    ],
+)
+def test_weights_that_no_digest_knows_are_refused_with_their_key(params, key, value, remedy):
+    write(params, nested(("models", "deit-ti", *key.split(".")), value))
+    message = refusal("mutant", params)
+    assert f"models.deit-ti.{key}: " in message and remedy in message
 
 
 @pytest.mark.parametrize(("key", "value"), VALUES, ids=[f"{key}={value}"[:60] for key, value in VALUES])
