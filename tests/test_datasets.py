@@ -287,7 +287,7 @@ def test_an_idx_file_is_that_of_the_manifest_also_where_no_md5_is_declared(tmp_p
     manifest = manifest_of(PreparingData(training=data, evaluation_sets={}), tmp_path)
     training_images(data, tmp_path, manifest)
     (tmp_path / "labels.gz").write_bytes(packed_idx(np.arange(40)[::-1] % 10))
-    told = r"labels with the manifest's MD5 .*\(data\.training\.md5\.labels\).* rm -r results/<study>/data"
+    told = r"labels with the manifest's MD5 .*\(data\.training\.md5\.labels\).*rm -r results/<study>/data"
     with pytest.raises(SystemExit, match=told):
         training_images(data, tmp_path, manifest)
     anew = manifest_of(PreparingData(training=data, evaluation_sets={}), tmp_path)  # the images are right, it was not
