@@ -84,6 +84,11 @@ def writing(folder: str) -> Iterator[None]:
         raise WorkflowError(f"{folder} cannot be written ({where}: {error.strerror}): {remedy}.") from None
 
 
+def lock_name(job: Job) -> str:
+    """By which a result is locked; the reports of all plans go to one folder, and have one lock."""
+    return job.kind if job.kind == "report" else job.digest
+
+
 READS_IMAGES = ("data", "views", "train", "cache", "predict", "tokens")
 """Kinds of jobs that open the images themselves."""
 
@@ -156,9 +161,7 @@ class Lookup:
             raise WorkflowError(str(error)) from None
         with writing(f"results/{self.study}"):
             self.plan.write(self.passes)
-            self.mark_what_is_made_again(
-                [job.wildcards_dict["digest"] for job in jobs if "digest" in job.wildcards_dict]
-            )
+            self.mark_what_is_made_again(jobs)
 
     def mark_what_is_made_again(self, jobs: Iterable) -> None:
         """Notes the seal of each result that is there and that Snakemake will make all the same: it was told to.
@@ -170,9 +173,9 @@ class Lookup:
         for path in locks.glob("*.again"):
             path.unlink()
         for digest in [job.wildcards_dict["digest"] for job in jobs if "digest" in job.wildcards_dict]:
-            finished = Path(self.job_of(digest).execution.output, "provenance.json")
-            if is_complete(finished):
-                (locks / f"{digest}.again").write_text(seal_at(finished), encoding="utf-8")
+            job = self.job_of(digest)
+            if is_complete(record := self.plan.record_of(job)):
+                (locks / f"{lock_name(job)}.again").write_text(seal_at(record), encoding="utf-8")
 
     def refuse_edits_meanwhile(self) -> None:
         """Fails where params or code were edited while jobs ran, whose results are complete, but of what stood before.
@@ -310,11 +313,11 @@ class Lookup:
         With the python that runs Snakemake, whatever `python` is in PATH. On a cluster that is the node's: each job is
         started there by a Snakemake of its own, which reads the rules again.
         """
-        kind = self.job(wildcards).kind
-        name = kind if kind == "report" else wildcards.digest  # the reports of all plans go to one folder
-        words = f"{quote(sys.executable)} workflow/jobs/launch.py --lock results/{self.study}/locks/{name}"
+        job = self.job(wildcards)
+        kind = job.kind
+        words = f"{quote(sys.executable)} workflow/jobs/launch.py --lock results/{self.study}/locks/{lock_name(job)}"
         words += f" --finished {quote(output.provenance)}"
-        if made_by := self.job(wildcards).execution.made_by:
+        if made_by := job.execution.made_by:
             return f"{words} --made-by {quote(made_by)}"
         if kind not in ("train", "pass"):
             return words

@@ -30,7 +30,7 @@ DATE = "tag:yaml.org,2002:timestamp"
 
 def read_yaml(path: Path) -> dict:
     """The keys and values of a file; ParamsError for what YAML allows and no study can hold, at once."""
-    text = read_text(path)
+    text = text_of(path)
     try:
         yaml = YAML(typ="safe", pure=True)
         yaml.Composer = ShallowComposer
@@ -53,7 +53,7 @@ def read_yaml(path: Path) -> dict:
     return layer
 
 
-def read_text(path: Path) -> str:
+def text_of(path: Path) -> str:
     """The text of a regular file of a sensible size; nothing else is opened, as a pipe or a device would never end."""
     try:
         status = path.stat()

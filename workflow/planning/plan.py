@@ -347,9 +347,13 @@ class Plan:
 
     def is_finished(self, job: Job) -> bool:
         """Whether its record is there and all that this lists: Snakemake makes empty folders for jobs under way."""
+        return is_complete(self.record_of(job))
+
+    def record_of(self, job: Job) -> Path:
+        """The file that is written last of a result."""
         if job.kind == "report":
-            return is_complete(Path(f"reports/{self.name}/provenance-{job.digest}.json"))
-        return is_complete(Path(job.execution.output, "provenance.json"))
+            return Path(f"reports/{self.name}/provenance-{job.digest}.json")
+        return Path(job.execution.output, "provenance.json")
 
     def write(self, passes: dict[str, Job]) -> None:
         """Write every recipe, those of passes too, and plan.csv; called before the first job starts."""
