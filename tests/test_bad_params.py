@@ -114,6 +114,10 @@ FILES = {
     "a hexadecimal number without end": (b"extends: fashion\nseeds: {default: [0x" + 5000 * b"f" + b"]}\n", ""),
     "no number": (b"extends: fashion\nviews: {mixup: .nan}\n", "views.mixup: must be a finite number"),
     "infinity": (b"extends: fashion\nstudents: {learning_rate: .inf}\n", "students.learning_rate: must be a finite"),
+    "a checksum like a number": (
+        b"extends: fashion\ndata: {training: {listing: 12e45678}}\n",
+        "data.training.listing: must be a finite number, found inf; correct it, or write what is no number in quotation",
+    ),
     "infinity in a list": (b"extends: fashion\ndata: {mean: [-.inf]}\n", "data.mean.0: must be a finite number"),
     "extends itself": (b"extends: mutant\n", "extends: mutant -> mutant is a circle"),
     "extends in a circle": (b"extends: other\n", "extends: mutant -> other -> mutant is a circle"),

@@ -1,6 +1,7 @@
 """params/released.yaml on files made here, under the authors' names and keys, and images laid out as ImageNet's."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -101,7 +102,7 @@ def place(tmp_path_factory):
     gone = {key: None for key in PUBLISHED if key.endswith("384")}
     missing = {"deit-b/token/384": None, "deit-b/token/256": "the published one was trained for 1000 epochs"}
     released = {"source": "files", "weights": write_weights(folder / "weights") | gone, "missing": missing}
-    (folder / "params/miniature.yaml").write_text(yaml.safe_dump(STUDY | {"released": released}), encoding="utf-8")
+    (folder / "params/miniature.yaml").write_text(json.dumps(STUDY | {"released": released}), encoding="utf-8")
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -184,7 +185,7 @@ def test_where_weights_come_from_names_them_and_where_they_lie_does_not(place, m
     assert plan_study("miniature").jobs.keys() == before
     content = yaml.safe_load((place / "params/miniature.yaml").read_text(encoding="utf-8"))
     content["released"]["weights"]["deit-b/token/224"]["sha256"] = "12345678"
-    (place / "params/other.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (place / "params/other.yaml").write_text(json.dumps(content), encoding="utf-8")
     new = {job.name for digest, job in plan_study("other").jobs.items() if digest not in before}
     assert {name for name in new if name.startswith("released/")} == {
         "released/deit-b/token-from-regnety-16gf/224/seed0"

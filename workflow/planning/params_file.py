@@ -24,6 +24,8 @@ DEEPEST = 50
 MOST_VALUES = 20_000
 """Keys and values, counted wherever an alias or a merge key repeats them."""
 OURS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
+OR_QUOTED = ", or write what is no number in quotation marks"
+"""YAML reads a number where a checksum begins with 12e45678."""
 DATE = "tag:yaml.org,2002:timestamp"
 """The tag that YAML gives to what looks like a date: it is refused under its key."""
 
@@ -151,9 +153,9 @@ def foreign(
 def foreign_value(value: object) -> str:
     """What is wrong with a single value whatever its key; empty where nothing is."""
     if isinstance(value, float) and not math.isfinite(value):
-        return f"must be a finite number, found {value}; correct the value."
+        return f"must be a finite number, found {value}; correct it{OR_QUOTED}."
     if isinstance(value, int) and abs(value) > LARGEST:
-        return "is beyond 2^53, where whole numbers are no longer exact; choose a smaller number."
+        return f"is beyond 2^53, where whole numbers are no longer exact; choose a smaller number{OR_QUOTED}."
     if isinstance(value, str) and re.search(r"[\ud800-\udfff]", value):
         return "has half of a character in it (a lone surrogate, \\ud800 to \\udfff); write the character itself."
     if isinstance(value, str) and re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value):
