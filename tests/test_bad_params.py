@@ -116,7 +116,7 @@ FILES = {
     "infinity": (b"extends: fashion\nstudents: {learning_rate: .inf}\n", "students.learning_rate: must be a finite"),
     "a checksum like a number": (
         b"extends: fashion\ndata: {training: {listing: 12e45678}}\n",
-        "data.training.listing: must be a finite number, found inf; correct it, or write what is no number in quotation",
+        "data.training.listing: must be a finite number, found inf; correct it, or write",
     ),
     "infinity in a list": (b"extends: fashion\ndata: {mean: [-.inf]}\n", "data.mean.0: must be a finite number"),
     "extends itself": (b"extends: mutant\n", "extends: mutant -> mutant is a circle"),
