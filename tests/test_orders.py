@@ -15,8 +15,8 @@ LISTS = {"glob", "rglob", "iglob", "iterdir", "listdir", "scandir", "walk"}
 ORDERLESS = {"sorted", "any", "all", "sum", "len", "set", "frozenset"}
 """What does not pass an order on."""
 ORDERED = {
-    "src/deit/decode_check.py:decode_all": "removes them",
     "src/deit/folders.py:entries": "images and classes are sorted when all are found",
+    "src/deit/decode_check.py:decode_all": "removes them",
     "src/deit/finished.py:files_below": "a set is made of them",
     "src/deit/folders.py:refuse_nested": "names one of them in a message",
     "src/deit/results.py:publish": "waits for each",

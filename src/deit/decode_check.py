@@ -1,8 +1,6 @@
 """Every image file decoded once, before anything is trained on it: a damaged one is found in minutes, not in days."""
 
-import json
 import logging
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +10,7 @@ from tqdm import tqdm
 
 from .datasets import ImageSet
 from .interruption import noted_stop_signals, stop
-from .results import seal_of
+from .results import replace_sealed, unsealed
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +43,14 @@ def decode_all(sets: Sequence[ImageSet], folder: Path, manifest: str, threads: i
             done = block.stop
             bar.update(len(block))
             if request.signal or done == total or time.perf_counter() - saved > SAVE_SECONDS:
-                save(path, {"manifest": manifest, "done": done, "damaged": list(faults)})
+                replace_sealed(path, {"manifest": manifest, "done": done, "damaged": list(faults)})
                 log.info("decoded %d of %d images, %d of them damaged", done, total, len(faults))
                 saved = time.perf_counter()
             if request.signal:
                 raise stop(request.signal, done)
     if faults:
         raise SystemExit(told(list(faults.values()), total))
-    for file in folder.glob(f"{path.stem}.*"):
+    for file in folder.glob(f"{PROGRESS}*"):
         file.unlink()
 
 
@@ -88,22 +86,12 @@ def told(faults: list[str], total: int) -> str:
 def progress(path: Path, manifest: str) -> tuple[int, list[int]]:
     """How many images were decoded, and which of them were damaged; none, where that is of other data or damaged."""
     try:
-        content = json.loads(path.read_bytes())
-        seal = content.pop("seal")
+        content = unsealed(path.read_bytes())
     except FileNotFoundError:
         return 0, []
-    except (ValueError, KeyError, AttributeError):
-        content, seal = {}, ""
-    if seal != seal_of(content) or content["manifest"] != manifest:
+    except ValueError:
+        content = {}
+    if content.get("manifest") != manifest:
         log.warning("%s: damaged, or of other images; all images are decoded again", path)
         return 0, []
     return content["done"], content["damaged"]
-
-
-def save(path: Path, content: dict) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(content | {"seal": seal_of(content)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

@@ -162,6 +162,16 @@ def sealed(record: dict) -> dict:
     return {**record, "seal": seal_of(record)}
 
 
+def replace_sealed(path: Path, record: dict) -> None:
+    """Writes a sealed record in place of an earlier one; after a crash one of the two is there, whole."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(sealed(record), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
 def unsealed(content: bytes) -> dict:
     """The record in a sealed JSON file, byte for byte as it was sealed but for the layout.
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .interruption import noted_stop_signals, stop
-from .results import sealed, unsealed
+from .results import replace_sealed, unsealed
 
 log = logging.getLogger(__name__)
 
@@ -149,12 +149,7 @@ class ShardFolder:
         """Makes sure that an interruption loses nothing of what was made so far."""
         for shard in self.shards.values():
             self.saved[shard.path.name] = shard.save()
-        partial = self.folder / f"{PROGRESS}.partial"
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(sealed({"manifest": self.manifest, "steps": self.steps, "files": self.saved}), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.folder / PROGRESS)
+        replace_sealed(self.folder / PROGRESS, {"manifest": self.manifest, "steps": self.steps, "files": self.saved})
 
     def finish(self) -> None:
         """Writes manifest.json, with the digests of the complete shards."""
