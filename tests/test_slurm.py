@@ -226,7 +226,8 @@ def test_the_study_ends_in_tables_and_again_submits_nothing(records, cluster, pr
 @in_cluster
 def test_every_job_asked_for_what_its_plan_and_the_profile_say(records, project, monkeypatch):
     plan = plan_of(project, "small", monkeypatch)
-    assert {digest_of(record) for record in records.values()} == set(plan.jobs)
+    submitted = plan.jobs.keys() - {plan.networks}  # which is checked where Snakemake runs, before anything is queued
+    assert {digest_of(record) for record in records.values()} == submitted
     for record in records.values():
         rule = re.match(r"rule_(\w+?)_wildcards", record["Comment"])[1]
         execution = plan.jobs[digest_of(record)].execution
