@@ -323,7 +323,7 @@ def test_what_snakemake_made_is_recorded_and_not_made_again(pulled):
 @pytest.mark.dvc
 def test_a_failed_training_passes_nothing_older_off_as_its_own(pulled):
     before, shown = results(pulled), sorted(pulled.glob("reports/smoke/provenance-*"))
-    edit(pulled, "params/smoke.yaml", STUDENT[0], STUDENT[1].replace("0.001", "1.0e+30"))
+    edit(pulled, "params/smoke.yaml", STUDENT[0], STUDENT[1].replace("0.001", "1000, weight_decay: 1000"))
     output = run(pulled, "dvc", "repro", fails=True)
     assert "failed to reproduce 'students'" in output and "not finite" in output
     (report,) = shown
