@@ -466,6 +466,7 @@ def test_an_edited_image_is_refused_until_it_is_declared_and_then_all_is_new(pul
     after = plan_of(pulled)
     kept = before.keys() & after.keys()  # what sees no image
     assert {before[digest]["phase"] + "/" + before[digest]["name"] for digest in kept} == {
+        "networks/all",
         "throughput/all",
         "tables/table_1",
     }
