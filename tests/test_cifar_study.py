@@ -132,7 +132,9 @@ def test_the_study_has_all_tables_of_the_paper():
 
 
 def test_a_small_copy_goes_from_the_official_format_to_the_table(study):
-    assert {job.kind for job in study.jobs.values()} == {"data", "train", "cache", "predict", "table", "report"}
+    assert {job.kind for job in study.jobs.values()} == {
+        *("data", "networks", "train", "cache", "predict", "table", "report")
+    }
     manifest = read_result(folder_of(study, "data/evaluation")).json("manifest.json")["splits"]
     assert [manifest[name]["images"] for name in ("training", "test", "corrupted")] == [120, 24, 24]
     table = read_frame(folder_of(study, "tables/table_3") / "table_3.csv", text=KEYS).set_index(list(KEYS))
@@ -180,9 +182,10 @@ def test_a_mistake_is_told_before_anything_runs(place, split, words):
     assert all(word in line for word in words), line
 
 
-def test_files_that_are_all_missing_are_one_line(place):
+def test_a_missing_folder_of_all_files_is_one_line(place):
     line = refusal(place, {"data": {"root": "nowhere"}})
-    assert f"nowhere/{FOLDER}/data_batch_1 is missing; restore it" in line and "5 more are missing, too." in line
+    said = f"data.root: the folder of the images, {place}/nowhere, is missing; mount or restore it"
+    assert said in line and FOLDER not in line
 
 
 def test_a_checksum_of_no_file_is_told(place):

@@ -461,7 +461,7 @@ def test_an_edited_image_is_refused_until_it_is_declared_and_then_all_is_new(pul
     found = hashlib.md5(path.read_bytes()).hexdigest()
     output = run(pulled, "dvc", "repro", fails=True)
     assert f"params/fashion.yaml: data.training.md5.images: {path.relative_to(pulled)} has the MD5 {found}" in output
-    assert "All results follow from these images and will be made anew" in output
+    assert "all results follow from them, and are made anew" in output
     edit(pulled, "params/fashion.yaml", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", found)
     after = plan_of(pulled)
     kept = before.keys() & after.keys()  # what sees no image
