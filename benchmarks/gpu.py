@@ -146,7 +146,8 @@ def loader_fed_images_a_second(bench: Bench, runs: list[Run]) -> float:
     """Of steps on the views that the loader makes meanwhile, a batch for all of these runs, which are of one stream."""
     stream = runs[0].stream
     keys = Keys(0, runs[0].end, stream.steps_per_epoch, range(stream.groups_per_batch))
-    return trained_images_a_second(runs, mix_groups(stream, keys, bench.execution), 2 * bench.seconds)
+    with mix_groups(stream, keys, bench.execution) as groups:
+        return trained_images_a_second(runs, groups, 2 * bench.seconds)
 
 
 def channels_last(bench: Bench, run: Run, name: str) -> Iterator[Row]:

@@ -145,13 +145,13 @@ def views_a_second(stream: ViewStream, workers: int, seconds: float) -> float:
     """Of all loading processes together; of this process alone, by its CPU time, where there are none."""
     steps = stream.steps_per_epoch
     keys = Keys(0, FAR * steps, steps, range(stream.groups_per_batch))
-    groups = mix_groups(stream, keys, Execution(workers=workers))
-    list(itertools.islice(groups, GROUPS_AT_A_TIME * (2 * workers + 1)))  # what is prepared ahead while they start
     clock = time.perf_counter if workers else time.process_time
-    done, start, round_ = 0, clock(), GROUPS_AT_A_TIME * max(workers, 1)
-    while clock() - start < seconds or not done:  # in rounds, as the processes deliver in turn, maybe all at once
-        done += sum(len(group.positions) for group in itertools.islice(groups, round_))
-    return done / (clock() - start)
+    with mix_groups(stream, keys, Execution(workers=workers)) as groups:
+        list(itertools.islice(groups, GROUPS_AT_A_TIME * (2 * workers + 1)))  # what is prepared ahead while they start
+        done, start, round_ = 0, clock(), GROUPS_AT_A_TIME * max(workers, 1)
+        while clock() - start < seconds or not done:  # in rounds, as the processes deliver in turn, maybe all at once
+            done += sum(len(group.positions) for group in itertools.islice(groups, round_))
+        return done / (clock() - start)
 
 
 # Networks -------------------------------------------------------------------------------------------------------------
@@ -184,7 +184,9 @@ def ready_run(
 
 def one_group(run: Run) -> MixGroup:
     """A mix group of the run's stream, as its loader hands it over."""
-    return next(mix_groups(run.stream, Keys(0, 1, 1, range(1)), run.execution.model_copy(update={"workers": 0})))
+    without_workers = run.execution.model_copy(update={"workers": 0})
+    with mix_groups(run.stream, Keys(0, 1, 1, range(1)), without_workers) as groups:
+        return next(groups)
 
 
 def trained_images_a_second(runs: list[Run], groups: Iterator[MixGroup], seconds: float) -> float:

@@ -308,8 +308,9 @@ def views_alone(stream: TimedStream, place: Place, execution: Execution) -> floa
     """Seconds of making the views of the stream's steps."""
     keys = Keys(0, 2 * stream.steps, stream.steps_per_epoch, range(stream.groups_per_batch))
     try:
-        for _ in batches_of(mix_groups(stream, keys, execution), stream, place, stream.groups_per_batch):
-            pass
+        with mix_groups(stream, keys, execution) as groups:
+            for _ in batches_of(groups, stream, place, stream.groups_per_batch):
+                pass
     except Enough:
         return stream.seconds
 
