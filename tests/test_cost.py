@@ -198,7 +198,7 @@ def test_a_node_is_measured_by_one_command(tmp_path):
     plan, own = plan_study("smoke", ROOT / "params"), Node(read_speeds(table))
     assert {speed.basis for speed in own.speeds} == {"measured"}
     assert all(own.pace(job) for job in plan.jobs.values() if job.kind in ("train", "cache", "views"))
-    assert "Limits stand in for what has no speed: data, predictions" in cost.report(plan, [8], own)
+    assert "Limits stand in for what has no speed: networks, data, predictions" in cost.report(plan, [8], own)
 
 
 # Passes ---------------------------------------------------------------------------------------------------------------

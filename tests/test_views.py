@@ -116,8 +116,8 @@ def sha256(*tensors: torch.Tensor) -> str:
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_worker_processes_do_not_matter(fashion, workers):
     subject, keys = stream(fashion), Keys(622, 627, 312, [1, 2, 3])  # over the end of an epoch
-    made = mix_groups(subject, keys, Execution(workers=workers))
-    assert [digest_of(subject, group) for group in made] == [digest(stream(fashion), key) for key in keys]
+    with mix_groups(subject, keys, Execution(workers=workers)) as made:
+        assert [digest_of(subject, group) for group in made] == [digest(stream(fashion), key) for key in keys]
 
 
 def test_groups_made_together_are_each_as_alone(fashion):
