@@ -298,8 +298,9 @@ def test_a_stop_signal_saves_no_state_that_is_not_finite(tmp_path, root, monkeyp
     assert not (tmp_path / "run.resume").exists()
 
 
-def test_weights_that_overflow_at_a_finite_loss_are_not_saved(tmp_path, root):
-    job = training_job(root, optimisation={"learning_rate": 1e42, "warmup_epochs": 0, "epochs": 1}, views={"batch": 80})
+def test_weights_that_overflow_at_a_finite_loss_are_not_saved(tmp_path, root, monkeypatch):
+    monkeypatch.setattr(training, "learning_rate", lambda *_: 1e42)  # beyond what params may say
+    job = training_job(root, optimisation={"warmup_epochs": 0, "epochs": 1}, views={"batch": 80})
     with pytest.raises(SystemExit, match=r"step 0 .*weights or the optimiser's state are not finite"):
         run(job, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -27,6 +27,9 @@ def run(main: Callable[[], None]) -> None:
     """
     gc.freeze()
     gc.enable()
+    # All errors of the main thread are told below. What is left is multiprocessing's sharer of file descriptors, which
+    # tells of a worker that has ended while it asked.
+    sys.excepthook = lambda *_: None
     try:
         main()
     except BaseException as error:
