@@ -272,8 +272,8 @@ MISTAKES = {
     "no resolution": ({"weights": {"deit-ti/labels/225": GOOD}}, "weights.deit-ti/labels/225", "of 224 or 384"),
     "no model": ({"weights": {"deit-it/labels/224": GOOD}}, "weights.deit-it/labels/224", "did you mean 'deit-ti'?"),
     "no supervision": ({"weights": {"deit-ti/label/224": GOOD}}, "weights.deit-ti/label/224", "mean 'labels'?"),
-    "no file": ({"source": "files", "root": "."}, "weights.deit-ti/labels/224.file", "is missing; put it there"),
-    "no variable": ({"source": "files"}, "root", "is ${DEIT_WEIGHTS}: export the variable"),
+    "no file": ({"source": "files", "root": "."}, "root", "is missing; put it there"),
+    "no variable": ({"source": "files"}, "source", "is ${DEIT_WEIGHTS}; export the variable"),
     "no root": ({"source": "files", "root": ""}, "root", "give the folder"),
     "no name": (
         {"weights": {"deit-ti/labels/224": {"hub": "deit"}}},
@@ -312,5 +312,5 @@ def refusal(tmp_path: Path, layer: dict, key: str) -> str:
     (tmp_path / "params/edited.yaml").write_text(yaml.safe_dump({"extends": "released"} | layer), encoding="utf-8")
     with pytest.raises(ParamsError) as error:
         load_study("edited", tmp_path / "params")
-    (line,) = [line for line in str(error.value).splitlines() if f".yaml: {key}: " in line]
+    line, *_ = [line for line in str(error.value).splitlines() if f".yaml: {key}: " in line]
     return line

@@ -60,6 +60,7 @@ def test_the_command_tells_cells_and_verdicts_and_fails_where_a_cell_is_outside(
 
 def test_without_a_report_the_command_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports/demo").mkdir(parents=True)
     monkeypatch.setattr("sys.argv", ["replicate", "--study", "demo"])
     with pytest.raises(SystemExit, match="reports/demo: no report there. Run snakemake all_tables first"):
         replicate.main()

@@ -79,13 +79,16 @@ def image_problems(study: Study) -> Iterator[Problem]:
 
 
 def class_problems(study: Study, root: Path) -> Iterator[Problem]:
-    """Class folders that one split has and another lacks, by name."""
+    """Class folders that one split has and another lacks, by name; those of an evaluation set may be numbers."""
     folders = {
         f"{key}.folder": root / split.folder for key, (reader, split) in splits_of(study).items() if reader == "timm"
     }
     classes = {key: class_folders(path) for key, path in folders.items() if path.is_dir()}
     first = next(iter(classes), "")
+    numbers = {str(number) for number in range(study.data.classes)}
     for key, found in classes.items():
+        if found == numbers:  # as ImageNet-V2's are
+            continue
         if lacking := sorted(classes[first] - found):
             text = f"{folders[key]} has no folder of the class {listed(lacking)}, and {folders[first]} has"
             yield Problem(key, text, "add it, as every split has the same classes.", (first, "data.root"))
