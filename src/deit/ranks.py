@@ -38,7 +38,7 @@ class Ring:
     def listen(self) -> None:
         """Until the next rank takes its leave; ends this process where it is gone without."""
         try:
-            dist.recv(torch.zeros(1), self.next, self.group)  # pyrefly: ignore[bad-argument-type]
+            dist.recv(torch.zeros(1), self.next, self.group)
         except RuntimeError:
             self.is_lost.set()
             time.sleep(GRACE_SECONDS)
@@ -47,7 +47,7 @@ class Ring:
     def leave(self) -> None:
         """Says that this rank ends as all do, or as all know."""
         with suppress(RuntimeError):  # the rank before is gone
-            dist.send(torch.zeros(1), self.before, self.group)  # pyrefly: ignore[bad-argument-type]
+            dist.send(torch.zeros(1), self.before, self.group)
 
 
 @contextmanager
