@@ -1,6 +1,6 @@
 """The DeiT paper as one DAG: teachers -> their logits -> students -> fine-tuning at 384 -> predictions -> tables.
 
-Every result is named after what it is made from (workflow/planning/plan.py), so a name that exists is right and needs no record.
+Every result is named after what it is made from (workflow/plan/plan.py), so a name that exists is right and needs no record.
 """
 
 import sys
@@ -11,7 +11,7 @@ configfile: "params/study.yaml"
 
 sys.path[:0] = [f"{workflow.basedir}/workflow", f"{workflow.basedir}/src"]
 
-from planning.lookup import Lookup
+from plan.lookup import Lookup
 
 study = str(config.get("study", ""))  # a name of digits is a number to YAML
 plan = Lookup(

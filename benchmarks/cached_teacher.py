@@ -18,19 +18,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from planning.plan import Plan
-from planning.studies import plan_study
+from plan.plan import Plan
+from plan.studies import plan_study
 
-from deit.checkpoints import WEIGHTS, ResumeState, save_weights
-from deit.datasets import training_images
-from deit.distributed import Place, set_up_torch
-from deit.models import create
+from deit.learn.run_state import Teacher
+from deit.learn.training import set_up, train_together
+from deit.networks.distributed import Place, set_up_torch
+from deit.networks.models import create
 from deit.recipes import Caching, Execution, Job, Training
-from deit.results import file_digest
-from deit.run_state import Teacher
-from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher, write_epochs
-from deit.training import set_up, train_together
-from deit.views import ViewStream, epoch_order, training_transform
+from deit.see.datasets import training_images
+from deit.see.views import ViewStream, epoch_order, training_transform
+from deit.store.checkpoints import WEIGHTS, ResumeState, save_weights
+from deit.store.results import file_digest
+from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher, write_epochs
 
 STUDENT, TEACHER = "deit-ti", "regnety-16gf"
 EXECUTION = Execution(threads=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from deit.networks import Unfit, check
+from deit.networks.check import Unfit, check
 from deit.recipes import CheckedNetwork, Model
 
 SMALLEST = """

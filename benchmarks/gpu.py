@@ -36,22 +36,22 @@ from measure_speeds import (
     trainings,
     views_a_second,
 )
-from planning.plan import Plan
-from planning.speeds import model_of
-from planning.studies import plan_study
+from plan.plan import Plan
+from plan.speeds import model_of
+from plan.studies import plan_study
 from smoke_study import copy_of_project, snakemake
 from torch.utils.flop_counter import FlopCounterMode
 
-from deit import models
-from deit.datasets import ImageSet
-from deit.distributed import Place, set_up_torch
-from deit.loading import Keys, mix_groups
+from deit.learn.run_state import Run
+from deit.learn.training import optimizer_of
+from deit.networks import models
+from deit.networks.distributed import Place, set_up_torch
+from deit.networks.throughput import device_name
 from deit.recipes import Execution, Job, Model
-from deit.run_state import Run
-from deit.teacher_logits import TeacherInTheLoop, logits_of, write_epochs
-from deit.throughput import device_name
-from deit.training import optimizer_of
-from deit.views import ViewStream
+from deit.see.datasets import ImageSet
+from deit.see.loading import Keys, mix_groups
+from deit.see.views import ViewStream
+from deit.teach.teacher_logits import TeacherInTheLoop, logits_of, write_epochs
 
 CONVNETS = ("regnety-4gf", "regnety-8gf", "regnety-12gf", "regnety-16gf")
 NETWORKS = (("deit-ti", 224), ("deit-s", 224), ("deit-b", 224), ("deit-b", 384), *((name, 224) for name in CONVNETS))

@@ -1,6 +1,6 @@
 """Measure the speeds of this node that `python workflow cost` reckons with; two minutes on a GPU.
 
-    PYTHONPATH=src:workflow python benchmarks/measure_speeds.py imagenet --output workflow/planning/speeds.csv
+    PYTHONPATH=src:workflow python benchmarks/measure_speeds.py imagenet --output workflow/plan/speeds.csv
 
 What is measured: views/s a core at each resolution, by the study's own loader; images/s of each of its models on one
 device in training and in inference, by its own loop, on one mix group of views that is made once; and the seconds that
@@ -22,20 +22,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
-from planning.plan import Plan
-from planning.speeds import COLUMNS, UNITS, Speed, model_of
-from planning.studies import plan_study
+from plan.plan import Plan
+from plan.speeds import COLUMNS, UNITS, Speed, model_of
+from plan.studies import plan_study
 
-from deit.checkpoints import ResumeState
-from deit.datasets import FolderImages, ImageSet, training_images
-from deit.distributed import Place, set_up_torch
-from deit.loading import GROUPS_AT_A_TIME, Keys, mix_groups
+from deit.learn.run_state import Run, Teacher
+from deit.learn.training import Answers, batches_of, set_up, take_step
+from deit.networks.distributed import Place, set_up_torch
+from deit.networks.throughput import device_name, wait_for
 from deit.recipes import Execution, Job, Split, Training
-from deit.run_state import Run, Teacher
-from deit.teacher_logits import logits_of
-from deit.throughput import device_name, wait_for
-from deit.training import Answers, batches_of, set_up, take_step
-from deit.views import MixGroup, ViewStream
+from deit.see.datasets import FolderImages, ImageSet, training_images
+from deit.see.loading import GROUPS_AT_A_TIME, Keys, mix_groups
+from deit.see.views import MixGroup, ViewStream
+from deit.store.checkpoints import ResumeState
+from deit.teach.teacher_logits import logits_of
 
 PHOTOGRAPHS, PIXELS = 400, (500, 375)
 CPU = torch.device("cpu")

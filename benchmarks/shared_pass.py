@@ -39,25 +39,25 @@ import numpy as np
 import timm
 import torch
 from photographs import write_photographs
-from planning.plan import Plan
-from planning.studies import plan_study
+from plan.plan import Plan
+from plan.studies import plan_study
 from timm.data import FastCollateMixup, create_dataset, create_loader
 from timm.data.auto_augment import posterize
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from deit.checkpoints import ResumeState
-from deit.datasets import Selected, training_images
-from deit.distributed import Place, set_up_torch
-from deit.loading import Keys, mix_groups
-from deit.losses import labels_loss, objective_loss
-from deit.models import create
+from deit.learn.losses import labels_loss, objective_loss
+from deit.learn.run_state import Run, Teacher
+from deit.learn.training import batches_of, optimizer_of, set_up, train_together
+from deit.networks.distributed import Place, set_up_torch
+from deit.networks.models import create
+from deit.networks.throughput import device_name, wait_for
 from deit.recipes import Caching, Execution, Job, Training
-from deit.run_state import Run, Teacher
-from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, open_shards, records_of
-from deit.throughput import device_name, wait_for
-from deit.training import batches_of, optimizer_of, set_up, train_together
-from deit.views import MixGroup, ViewStream, augment_operations, posterize_to_black
+from deit.see.datasets import Selected, training_images
+from deit.see.loading import Keys, mix_groups
+from deit.see.views import MixGroup, ViewStream, augment_operations, posterize_to_black
+from deit.store.checkpoints import ResumeState
+from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, open_shards, records_of
 
 STUDENTS, TEACHER, TEACHER_MODEL = ("deit-ti", "deit-s"), "regnety-16gf", "regnety_160"
 SUPERVISION = ("labels", "soft", "hard", "token")

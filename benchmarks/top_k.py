@@ -1,7 +1,7 @@
 """What the 20 largest of 1,000 teacher logits hold: of the mass at temperature 3, and of the student's gradient.
 
 Synthetic teachers: normal logits of several spreads, two classes of a mixed view raised above them. The cache keeps the
-20 largest and spreads the mass of the rest evenly (deit.teacher_logits, keep: top-k). The gradient of the KL with
+20 largest and spreads the mass of the rest evenly (deit.teach.teacher_logits, keep: top-k). The gradient of the KL with
 respect to the student's logits is softmax(student) - softmax(teacher); the student's are 0, as before training.
 """
 

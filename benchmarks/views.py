@@ -29,12 +29,12 @@ import numpy as np
 import torch
 from photographs import SIZE, write_photographs
 from PIL import Image
-from planning.studies import plan_study
+from plan.studies import plan_study
 
-from deit.datasets import ImageSet, training_images
-from deit.loading import GROUPS_AT_A_TIME
 from deit.recipes import Training
-from deit.views import ViewStream, training_transform
+from deit.see.datasets import ImageSet, training_images
+from deit.see.loading import GROUPS_AT_A_TIME
+from deit.see.views import ViewStream, training_transform
 
 ROOT = Path(__file__).parents[1]
 IMAGES = 384
@@ -85,14 +85,14 @@ class Repeated:
 
 
 def earlier_package(commit: str, folder: Path) -> ModuleType:
-    """`deit.views` of a commit, imported beside the present one; `folder` takes its source."""
+    """`deit.see.views` of a commit, imported beside the present one; `folder` takes its source."""
     packed = subprocess.run(["git", "archive", commit, "src"], cwd=ROOT, check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(packed)) as source:
         source.extractall(folder, filter="data")
     present = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "deit"}
     sys.path.insert(0, str(folder / "src"))
     try:
-        return importlib.import_module("deit.views")
+        return importlib.import_module("deit.see.views")
     finally:
         sys.path.pop(0)
         sys.modules.update(present)

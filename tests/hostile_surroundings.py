@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 LATIN_1 = "de_DE.ISO-8859-1"
-OUR_NAMES = ("deit", "jobs", "planning", "commands", "timm_foreign")
+OUR_NAMES = ("deit", "jobs", "study", "plan", "commands", "timm_foreign")
 SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 BREAKS = "raise RuntimeError('foreign code')\n"
 MATPLOTLIBRC = (

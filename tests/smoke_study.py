@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from planning.plan import COMMANDS, Plan
+from plan.plan import COMMANDS, Plan
 
 from deit.recipes import Job
 

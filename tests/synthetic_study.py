@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from deit import recipes
 from deit.recipes import Cell, Job, Recipe, Table
-from deit.results import write_provenance
+from deit.store.results import write_provenance
 
 IMAGES = 1000
 TEACHERS = {"regnety-4gf": 85.0, "regnety-8gf": 86.1, "regnety-12gf": 86.9, "regnety-16gf": 87.4}

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from planning.params import ParamsError
-from planning.passes import plan_passes
-from planning.studies import plan_study
-from planning.study import Study
-from planning.types_told import TOLD, explained
+from plan.passes import plan_passes
+from plan.studies import plan_study
 from pydantic import ValidationError
 from ruamel.yaml import YAML
+from study.params import ParamsError
+from study.study import Study
+from study.types_told import TOLD, explained
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ("fashion", "smoke", "cifar10", "imagenet", "released")

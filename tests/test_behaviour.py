@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from planning.closure import closure
+from plan.closure import closure
 
-from deit.behaviour import ROOT, behaviour_of_notebook, behaviour_of_source, behaviours, edited
+from deit.store.behaviour import ROOT, behaviour_of_notebook, behaviour_of_source, behaviours, edited
 
 SOURCE = '''
 def loss(x: float, *, scale: float = 0.5) -> float:
@@ -62,7 +62,10 @@ def other_pythons() -> list[str]:
 
 def test_digests_are_the_same_under_other_versions_of_python():
     ours = str(behaviours(closure("deit.commands.train")))
-    code = "from closure import *; from deit.behaviour import *; print(behaviours(closure('deit.commands.train')))"
+    code = (
+        "from plan.closure import *; from deit.store.behaviour import *; "
+        "print(behaviours(closure('deit.commands.train')))"
+    )
     for python in other_pythons():
         run = subprocess.run(
             [python, "-c", code], capture_output=True, encoding="utf-8", env={"PYTHONPATH": "src:workflow"}
@@ -77,9 +80,14 @@ def test_the_golden_digest_holds():
 
 def test_a_command_is_made_of_the_modules_that_it_reaches():
     trained = closure("deit.commands.train")
-    assert {f"src/deit/{name}.py" for name in ("losses", "views", "mixing", "models", "recipes")} <= set(trained)
-    assert not {"src/deit/tables/__init__.py", "src/deit/evaluation.py", "src/deit/throughput.py"} & set(trained)
-    assert "src/deit/losses.py" not in closure("deit.commands.predict")
+    names = ("learn/losses", "see/views", "see/mixing", "networks/models", "recipes")
+    assert {f"src/deit/{name}.py" for name in names} <= set(trained)
+    assert not {
+        "src/deit/tables/__init__.py",
+        "src/deit/networks/evaluation.py",
+        "src/deit/networks/throughput.py",
+    } & set(trained)
+    assert "src/deit/learn/losses.py" not in closure("deit.commands.predict")
 
 
 def test_a_notebook_is_its_cells():
@@ -96,10 +104,10 @@ def test_a_notebook_is_its_cells():
 
 
 def test_edited_files_and_files_that_are_gone_are_named():
-    made_by = behaviours(["src/deit/losses.py", "src/deit/paper/table_1.csv", "workflow/notebooks/table_1.ipynb"])
+    made_by = behaviours(["src/deit/learn/losses.py", "src/deit/paper/table_1.csv", "workflow/notebooks/table_1.ipynb"])
     assert list(made_by) == sorted(made_by) and all((ROOT / file).exists() for file in made_by)
     assert edited(made_by) == []
-    assert edited(made_by | {"src/deit/losses.py": "another", "src/deit/gone.py": "x"}) == [
-        "src/deit/losses.py",
+    assert edited(made_by | {"src/deit/learn/losses.py": "another", "src/deit/gone.py": "x"}) == [
+        "src/deit/learn/losses.py",
         "src/deit/gone.py",
     ]

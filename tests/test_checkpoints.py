@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from deit.checkpoints import SEAL_BYTES, ResumeState, read_weights, save_weights
+from deit.store.checkpoints import SEAL_BYTES, ResumeState, read_weights, save_weights
 
 
 def digest(path: Path) -> str:

@@ -11,14 +11,14 @@ import pytest
 import torch
 import yaml
 from cifar_files import FOLDER, declaration, write_cifar
-from planning.params import ParamsError, load_study
-from planning.plan import Plan
-from planning.studies import plan_study
+from plan.plan import Plan
+from plan.studies import plan_study
 from smoke_study import ENVIRONMENT, run_command
+from study.params import ParamsError, load_study
 from torchvision.datasets import CIFAR10
 
-from deit.frames import read_frame
-from deit.results import read_result
+from deit.store.frames import read_frame
+from deit.store.results import read_result
 from deit.tables.cells import KEYS
 
 pytestmark = pytest.mark.pipeline

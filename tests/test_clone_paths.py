@@ -10,10 +10,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from jobs import render
-from planning import lookup
-from planning.problem import ParamsError
-from planning.studies import plan_study
+from plan import lookup
+from plan.studies import plan_study
 from smoke_study import ENVIRONMENT, ROOT, copy_of_project, snakemake
+from study.problem import ParamsError
 
 NAME = "it's {x} a$b%"
 PYTHON = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python"}}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from commands import cost
-from planning.speeds import COLUMNS, SPEEDS, Node, model_of, read_speeds
-from planning.studies import plan_study
+from plan.speeds import COLUMNS, SPEEDS, Node, model_of, read_speeds
+from plan.studies import plan_study
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = 1_281_167

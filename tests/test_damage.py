@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from planning.plan import Plan
-from planning.studies import plan_study
+from plan.plan import Plan
+from plan.studies import plan_study
 from smoke_study import MAIN, run_command
 
 from deit.recipes import RECIPES, Job
-from deit.results import read_result
+from deit.store.results import read_result
 
 pytestmark = pytest.mark.pipeline
 

@@ -21,8 +21,8 @@ from torchvision.datasets import FashionMNIST, ImageFolder
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from deit.commands.prepare_data import prepare_data
-from deit.datasets import corrupted, divided, evaluation_images, manifest_of, training_images
 from deit.recipes import Corruption, EvaluationSet, Job, PreparingData, Split, TrainingData
+from deit.see.datasets import corrupted, divided, evaluation_images, manifest_of, training_images
 
 FASHION = Path(__file__).parents[1] / "workflow" / "resources" / "fashion-mnist"
 FASHION_MD5 = dict(FashionMNIST.resources)
@@ -276,8 +276,8 @@ def test_another_copy_of_the_images_is_refused_where_no_listing_is_declared(plac
 
 def test_a_renamed_image_outside_the_sample_is_found_too(placed, monkeypatch):
     data, root, _ = placed
-    monkeypatch.setattr("deit.image_files.SAMPLED", 3)
-    monkeypatch.setattr("deit.image_files.HASHED", 3)
+    monkeypatch.setattr("deit.see.image_files.SAMPLED", 3)
+    monkeypatch.setattr("deit.see.image_files.HASHED", 3)
     manifest = manifest_of(PreparingData(training=data, evaluation_sets={}), root)
     assert len(manifest["fingerprints"][data.split.folder]["sample"]) == 3
     (root / "train/1/picture_011.png").rename(root / "train/1/picture_0011.png")

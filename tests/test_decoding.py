@@ -14,12 +14,12 @@ from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from deit import decode_check
 from deit.commands.prepare_data import prepare_data
-from deit.datasets import training_images
-from deit.decoding import DamagedImage, decoded
 from deit.recipes import EvaluationSet, Job, PreparingData, Split, TrainingData
-from deit.results import seal_of
+from deit.see import decode_check
+from deit.see.datasets import training_images
+from deit.see.decoding import DamagedImage, decoded
+from deit.store.results import seal_of
 
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 16, 4), dtype=np.uint8)
 RAMP = np.tile(np.arange(256, dtype=np.uint16) * 257, (2, 1))
@@ -214,7 +214,7 @@ def decoded_by(monkeypatch, after: int = 10**9, error: BaseException | int = 0) 
             signal.raise_signal(error)
         return decoded(content, mode, place)
 
-    monkeypatch.setattr("deit.image_files.decoded", look)
+    monkeypatch.setattr("deit.see.image_files.decoded", look)
     return looked
 
 

@@ -10,12 +10,13 @@ from test_training import close, on_two_ranks, recorded_states, spoil, stop_at
 from test_validation import rows_of, validation
 from tiny_runs import CPU, DEIT, PIXELS, REGNETY, STEPS, images_of, run, same, stream_of, training_job
 
-from deit import models, training
-from deit.checkpoints import ResumeState, read_weights
-from deit.evaluation import accuracy, predict
+from deit.learn import training
+from deit.learn.run_state import Run
+from deit.networks import models
+from deit.networks.evaluation import accuracy, predict
 from deit.recipes import Optimisation
-from deit.run_state import Run
-from deit.views import evaluation_transform
+from deit.see.views import evaluation_transform
+from deit.store.checkpoints import ResumeState, read_weights
 
 DECAY = 0.8
 AVERAGED = {"ema_decay": DECAY}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from deit.frames import read_frame
+from deit.store.frames import read_frame
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = ("src", "workflow", "benchmarks", "tests", "docs")
@@ -23,7 +23,7 @@ NO_TEXT = ("Image", "os", "tarfile", "gzip", "self")
 FRAMES = {"read_csv", "to_csv", "to_json", "to_html", "to_latex"}
 """Of pandas, which writes UTF-8 where nothing else is said."""
 READS_NAMES = {"read_csv", "read_fwf"}
-OWN_READER = "src/deit/frames.py"
+OWN_READER = "src/deit/store/frames.py"
 SNAKEMAKE = re.compile(r"\b(?:open|read_text|write_text|read_csv)\(")
 NAMES = ("NA", "None", "nan", "null", "-", "1e5", "007", "true", "inf", "", " ", "#N/A", "⚗", 'a,"b"', "é\nè")
 

@@ -27,11 +27,13 @@ from test_training import ENVIRONMENT, command, with_data
 from test_validation import validation
 from tiny_runs import CPU, IMAGES, REGNETY, STEPS, images_of, run, stream_of, teacher_net, training_job
 
-from deit import commands, evaluation, loading
-from deit.distributed import Place, joined_ranks
+from deit import commands
+from deit.networks import evaluation
+from deit.networks.distributed import Place, joined_ranks
 from deit.recipes import Execution, Job
-from deit.teacher_logits import write_epochs
-from deit.views import EvaluationViews
+from deit.see import loading
+from deit.see.views import EvaluationViews
+from deit.teach.teacher_logits import write_epochs
 
 SECONDS = 10
 """From a fault to the end of the last process."""
@@ -169,9 +171,9 @@ def faulty(patch: pytest.MonkeyPatch, kind: str, ending: str, moment: Path) -> N
     if ending in IN_WORKERS:
         patch.setattr("tiny_runs.images_of", lambda job: FaultyImages(images_of(job), IN_WORKERS[ending]))
         patch.setattr(
-            "deit.stored_views.training_images", lambda *words: FaultyImages(inner(*words), IN_WORKERS[ending])
+            "deit.see.stored_views.training_images", lambda *words: FaultyImages(inner(*words), IN_WORKERS[ending])
         )
-        from deit.datasets import training_images as inner
+        from deit.see.datasets import training_images as inner
     raised, seen = loading.raised, []
 
     def at_a_batch(batch):
@@ -349,7 +351,8 @@ def test_a_truncated_image_found_by_a_worker_ends_the_command_with_its_path(tmp_
 
 KILLED_RANK = """
 import os, time
-from deit import commands, training
+from deit import commands
+from deit.learn import training
 from deit.commands.train import main
 
 def take_step(run, *arguments):

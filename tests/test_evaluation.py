@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from timm.data import create_transform
 
-from deit import evaluation
-from deit.checkpoints import save_weights
 from deit.commands import compare_tokens as tokens_command
 from deit.commands import predict as predict_command
-from deit.evaluation import accuracy, predict, prediction_table, top_classes, write_predictions
-from deit.models import create
+from deit.networks import evaluation
+from deit.networks.evaluation import accuracy, predict, prediction_table, top_classes, write_predictions
+from deit.networks.models import create
 from deit.recipes import EvaluationView, Job, Model, Split, TrainingData
-from deit.results import new_folder
+from deit.store.checkpoints import save_weights
+from deit.store.results import new_folder
 
 CPU = torch.device("cpu")
 SIZES = {"embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 7}

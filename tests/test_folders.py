@@ -17,10 +17,10 @@ from PIL import Image
 from timm.data.readers.reader_image_folder import ReaderImageFolder
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
-from deit.datasets import manifest_of, training_images
-from deit.decoding import DamagedImage
-from deit.folders import folder_listing, in_order, tar_listing
 from deit.recipes import EvaluationSet, PreparingData, Split, TrainingData
+from deit.see.datasets import manifest_of, training_images
+from deit.see.decoding import DamagedImage
+from deit.see.folders import folder_listing, in_order, tar_listing
 
 PNG = io.BytesIO()
 Image.new("RGB", (4, 4)).save(PNG, "PNG")
@@ -90,7 +90,7 @@ def test_without_ties_folders_and_tars_are_numbered_as_timm_numbers_them(tmp_pat
 TIED = ["a/1.png", "A/1.png", "01/x.png", "1/x.png", "a/01.png", "a/X.png", "a/x.png"]
 MANIFEST = """
 import hashlib, json, sys
-from deit.datasets import manifest_of
+from deit.see.datasets import manifest_of
 from deit.recipes import PreparingData, TrainingData
 for folder in ("train", "train.tar"):
     data = json.loads(sys.argv[1]) | {"split": {"images": 7, "folder": folder}}
@@ -131,7 +131,7 @@ def test_a_job_whose_labels_or_order_differ_from_the_manifest_refuses(tmp_path, 
         images.classes[2:] = images.classes[:1:-1]
     else:
         images.found.names[-2:] = images.found.names[:-3:-1]
-    monkeypatch.setattr("deit.image_files.SAMPLED", 2)
+    monkeypatch.setattr("deit.see.image_files.SAMPLED", 2)
     with pytest.raises(SystemExit, match=r"expected (image|label and class/name).*\(data\.training\.listing\)"):
         images.compare(manifest["fingerprints"]["train"], "data.training")
 
@@ -232,7 +232,8 @@ def test_a_locale_that_is_not_utf8_reads_the_same_names(tmp_path):
     packed(tmp_path / "train.tar", ["é/ü.png", "b/1.png"])
     data = declared("train", 2, 2).model_dump_json()
     read = (
-        "import json, sys; from deit.datasets import training_images as t; from deit.recipes import TrainingData as D\n"
+        "import json, sys; from deit.see.datasets import training_images as t\n"
+        "from deit.recipes import TrainingData as D\n"
         "for folder in ('train', 'train.tar'):\n"
         "    data = json.loads(sys.argv[1]) | {'split': {'images': 2, 'folder': folder}}\n"
         "    images = t(D(**data), sys.argv[2])\n"

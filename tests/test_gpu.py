@@ -22,11 +22,13 @@ import torch
 from test_training import ENVIRONMENT, NO_DROP, SGD, close, command, history, rows_of, spoil, with_data
 from tiny_runs import DEIT, GROUP, PIXELS, REGNETY, STEPS, caching_of, run, same, stream_of, teacher_net, training_job
 
-from deit import checkpoints, models, training
-from deit.distributed import Place, set_up_torch
+from deit.learn import training
+from deit.networks import models
+from deit.networks.distributed import Place, set_up_torch
 from deit.recipes import Execution, Model
-from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, write_epochs
-from deit.views import ViewStream
+from deit.see.views import ViewStream
+from deit.store import checkpoints
+from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, write_epochs
 
 DEVICE = os.environ.get("GPU_TESTS_DEVICE", "cuda")
 GPUS = int(DEVICE == "cuda")

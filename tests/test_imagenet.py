@@ -19,16 +19,16 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from planning.plan import COMMANDS, Plan
-from planning.studies import plan_study
+from plan.plan import COMMANDS, Plan
+from plan.studies import plan_study
 from safetensors.torch import load_file
 from timm.data import create_transform
 from torch.nn.functional import interpolate
 
-from deit.datasets import ANEW, evaluation_images, training_images
 from deit.recipes import EvaluationSet, Job, TrainingData
+from deit.see.datasets import ANEW, evaluation_images, training_images
+from deit.see.views import ViewStream
 from deit.tables.predictions import Inputs
-from deit.views import ViewStream
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.filterwarnings("ignore:This DataLoader will create")]
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,51 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = (
-    {"commands"},
-    {
-        "training",
-        "recording",
-        "run_state",
-        "history",
-        "validation",
-        "evaluation",
-        "analysis",
-        "tables",
-        "throughput",
-        "networks",
-        "pictures",
-    },
-    {
-        "decode_check",
-        "teacher_logits",
-        "models",
-        "views",
-        "mixing",
-        "losses",
-        "schedules",
-        "checkpoints",
-        "finite",
-        "reduction",
-        "cifar",
-        "datasets",
-        "image_files",
-        "folders",
-        "decoding",
-        "distributed",
-        "ranks",
-        "torchrun",
-        "loading",
-        "stored_views",
-        "results",
-        "published",
-        "shards",
-    },
-    {"recipes", "behaviour", "finished", "interruption", "frames"},
-)
+LAYERS = ({"commands"}, {"tables", "learn"}, {"teach"}, {"networks"}, {"see"}, {"store"}, {"recipes"})
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 WORKFLOW_TOOLS = {"snakemake", "dvc", "papermill"}
-WORKFLOW = {"planning": set(), "jobs": set(), "commands": {"planning", "jobs"}}
+WORKFLOW = {"study": set(), "plan": {"study"}, "jobs": set(), "commands": {"study", "plan", "jobs"}}
 """Folder of workflow/ -> the others that it may import."""
 SLOW_IMPORTS = {"torch", "torchvision", "timm"}
 NOTEBOOKS_READ = {"deit.tables"}
@@ -85,7 +44,7 @@ def module_imports(source_root: Path) -> dict[str, set[str]]:
 
 
 def room(dotted: str) -> str:
-    """deit.commands.train -> commands; deit.models.create -> models; the package itself -> nothing."""
+    """deit.commands.train -> commands; deit.networks.models.create -> models; the package itself -> nothing."""
     parts = dotted.split(".")
     return parts[1] if parts[0] == "deit" and len(parts) > 1 else ""
 
@@ -175,20 +134,24 @@ def test_no_circle_of_imports_in_the_workflow():
 HOUSE = {
     "__init__": "",
     "recipes": "import json",
-    "models": "import torch\nfrom .recipes import Model",
-    "teacher_logits": "from .models import create",
-    "tables": "import pandas",
-    "training": "from . import models, teacher_logits",
+    "networks/__init__": "",
+    "networks/models": "import torch\nfrom ..recipes import Model",
+    "teach/__init__": "",
+    "teach/teacher_logits": "from deit.networks.models import create",
+    "tables/__init__": "import pandas",
+    "learn/__init__": "",
+    "learn/training": "from deit.networks import models\nfrom ..teach import teacher_logits",
     "commands/__init__": "",
-    "commands/train": "from deit.training import train\nfrom ..recipes import Job",
+    "commands/train": "from deit.learn.training import train\nfrom ..recipes import Job",
 }
 WORKSHOP = {
     "__main__": "import importlib",
-    "planning/__init__": "",
-    "planning/study": "from deit.recipes import Split",
-    "planning/plan": "from planning.study import Study",
+    "study/__init__": "",
+    "study/study": "from deit.recipes import Split",
+    "plan/__init__": "",
+    "plan/plan": "from study.study import Study",
     "jobs/launch": "from deit.recipes import Job",
-    "commands/keep": "from planning.plan import Plan\nfrom jobs.launch import start\nimport dvc",
+    "commands/keep": "from plan.plan import Plan\nfrom jobs.launch import start\nimport dvc",
 }
 
 
@@ -219,25 +182,33 @@ def test_a_project_that_keeps_the_rules_passes(tmp_path):
 @pytest.mark.parametrize(
     ("module", "source", "message"),
     [
-        ("recipes", "from .models import create", "deit.recipes imports deit.models, which is above it"),
         (
-            "models",
-            "def f():\n    from deit import training",
-            "deit.models imports deit.training, which is above it",
+            "recipes",
+            "from .networks.models import create",
+            "deit.recipes imports deit.networks.models, which is above it",
         ),
         (
-            "training",
+            "networks/models",
+            "def f():\n    from deit.learn import training",
+            "deit.networks.models imports deit.learn.training, which is above it",
+        ),
+        (
+            "learn/training",
             "import deit.commands.train",
-            "deit.training imports deit.commands.train, which is above it",
+            "deit.learn.training imports deit.commands.train, which is above it",
         ),
-        ("models", "from . import teacher_logits", "cycle: "),
-        ("models", "import snakemake.io", "deit.models imports snakemake.io"),
+        ("networks/models", "from ..teach import teacher_logits", "cycle: "),
+        ("networks/models", "import snakemake.io", "deit.networks.models imports snakemake.io"),
         ("commands/train", "if True:\n    from dvc.api import open", "deit.commands.train imports dvc.api"),
-        ("training", "import papermill as pm", "deit.training imports papermill"),
-        ("training", "from planning.study import Study", "deit.training imports planning.study"),
+        ("learn/training", "import papermill as pm", "deit.learn.training imports papermill"),
+        ("learn/training", "from study.study import Study", "deit.learn.training imports study.study"),
         ("helpers", "", "deit.helpers: has no layer"),
-        ("tables", "import torch.nn", "tables reach torch through deit.tables"),
-        ("tables", "from .models import create", "tables reach torch through deit.models"),
+        ("tables/__init__", "import torch.nn", "tables reach torch through deit.tables"),
+        (
+            "tables/__init__",
+            "from deit.networks.models import create",
+            "tables reach torch through deit.networks.models",
+        ),
     ],
 )
 def test_each_violation_is_found(tmp_path, module, source, message):
@@ -250,18 +221,18 @@ def test_a_workflow_that_keeps_the_rules_passes(tmp_path):
     assert workflow_violations(tmp_path) == workflow_cycles(tmp_path) == []
 
 
-FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from planning.plan import Plan"
+FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from plan.plan import Plan"
 
 
 @pytest.mark.parametrize(
     ("module", "source", "message"),
     [
-        ("planning/plan", "from commands import keep", "planning.plan imports commands.keep"),
-        ("planning/study", "def f():\n    import jobs.launch", "planning.study imports jobs.launch"),
-        ("jobs/launch", FOR_TYPES, "jobs.launch imports planning.plan"),
+        ("plan/plan", "from commands import keep", "plan.plan imports commands.keep"),
+        ("study/study", "def f():\n    import jobs.launch", "study.study imports jobs.launch"),
+        ("jobs/launch", FOR_TYPES, "jobs.launch imports plan.plan"),
         ("jobs/launch", "from commands.keep import main", "jobs.launch imports commands.keep"),
         ("helpers/paths", "", "helpers.paths: in no folder of WORKFLOW"),
-        ("planning/study", FOR_TYPES, "cycle: "),
+        ("study/study", FOR_TYPES, "cycle: "),
     ],
 )
 def test_each_violation_of_the_workflow_is_found(tmp_path, module, source, message):
@@ -271,7 +242,7 @@ def test_each_violation_of_the_workflow_is_found(tmp_path, module, source, messa
 
 
 @pytest.mark.parametrize(
-    "source", ["import deit.models", "from deit import training", "from deit.training import train"]
+    "source", ["import deit.networks.models", "from deit import training", "from deit.learn.training import train"]
 )
 def test_a_notebook_that_reads_more_than_tables_is_found(tmp_path, source):
     assert any(line.startswith("table_1.ipynb imports deit.") for line in violations(build(tmp_path, {}, source)))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from deit.tables.intervals import Axis, axis_of
+from deit.tables.axes import Axis, axis_of
 from deit.tables.verdicts import Comparison, Finding
 
 

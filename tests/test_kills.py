@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from planning.studies import plan_study
+from plan.studies import plan_study
 from smoke_study import COMMAND, ENVIRONMENT, SMALL, copy_of_project, processes_of_jobs, run_command, snakemake
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3000)]

@@ -15,7 +15,7 @@ from jobs import heartbeat, launch, run_lock
 from smoke_study import COMMAND, ROOT, copy_of_project
 
 from deit.recipes import Job
-from deit.results import new_folder
+from deit.store.results import new_folder
 
 FAKE = "import time; print('trained', flush=True); time.sleep({seconds})"
 
@@ -178,7 +178,7 @@ def test_jobs_run_with_the_python_that_runs_snakemake(tmp_path, not_activated):
 
 
 def test_dvcs_records_are_read_with_it_too(tmp_path, not_activated):
-    code = "from planning.recorded import cache; print(cache())"
+    code = "from plan.recorded import cache; print(cache())"
     environment = not_activated | {"PYTHONPATH": f"{ROOT}/src:{ROOT}/workflow"}
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8"

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from planning.lookup import Lookup
-from planning.memory import LOGS, RAN_OUT
-from planning.passes import plan_passes
-from planning.studies import plan_study
+from plan.lookup import Lookup
+from plan.memory import LOGS, RAN_OUT
+from plan.passes import plan_passes
+from plan.studies import plan_study
 from rule_files import FILES, rules_of
 from snakemake.exceptions import WorkflowError
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from timm.loss import SoftTargetCrossEntropy
 from torch.nn.functional import cross_entropy, kl_div, one_hot
 
-from deit.losses import (
+from deit.learn.losses import (
     hard_distillation_loss,
     labels_loss,
     objective_loss,

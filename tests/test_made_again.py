@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from smoke_study import copy_of_project, snakemake
 
-from deit.finished import seal_at
-from deit.results import read_result
+from deit.store.finished import seal_at
+from deit.store.results import read_result
 
 pytestmark = pytest.mark.pipeline
 

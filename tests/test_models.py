@@ -6,7 +6,7 @@ import torch
 from timm.models import build_model_with_cfg
 from torch.nn.parallel import DistributedDataParallel
 
-from deit.models import (
+from deit.networks.models import (
     TokenHeads,
     create,
     fused,

@@ -11,10 +11,10 @@ from PIL import Image
 from timm import create_model
 from timm.data import resolve_data_config
 
-from deit import models
-from deit.checkpoints import read_weights
-from deit.results import read_result
-from deit.teacher_logits import TeacherInTheLoop
+from deit.networks import models
+from deit.store.checkpoints import read_weights
+from deit.store.results import read_result
+from deit.teach.teacher_logits import TeacherInTheLoop
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOUR = {"channels": 3, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]}

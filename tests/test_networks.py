@@ -6,15 +6,15 @@ import shutil
 import pytest
 import timm
 import torch
-from planning.plan import CHECKED
-from planning.studies import plan_study
+from plan.plan import CHECKED
+from plan.studies import plan_study
 from safetensors.torch import load_file
 
-from deit import models
-from deit.checkpoints import read_weights, save_weights
 from deit.commands.check_networks import check_networks
-from deit.networks import Unfit, check
+from deit.networks import models
+from deit.networks.check import Unfit, check
 from deit.recipes import CheckedNetwork, CheckingNetworks, Job, Model
+from deit.store.checkpoints import read_weights, save_weights
 
 PATCHES = {"embed_dim": 32, "depth": 2, "num_heads": 2}
 KINDS = {

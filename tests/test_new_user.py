@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from planning.files_here import image_problems
-from planning.params import load_study, read_layers
-from planning.problem import ParamsError, Problem, refusal
 from ruamel.yaml import YAML
+from study.files_here import image_problems
+from study.params import load_study, read_layers
+from study.problem import ParamsError, Problem, refusal
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = {"train": 40, "val": 20}
@@ -152,7 +152,7 @@ RULES = ("checks", "variant_checks", "files_here", "types_told")
 
 
 def problems_made(file: str) -> list[ast.Call]:
-    tree = ast.parse((ROOT / f"workflow/planning/{file}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / f"workflow/study/{file}.py").read_text(encoding="utf-8"))
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Problem"]
 
 

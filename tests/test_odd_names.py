@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 import synthetic_study
 import test_report
-from planning.params import ParamsError, read_yaml
-from planning.studies import plan_study
+from plan.studies import plan_study
 from smoke_study import ROOT
+from study.params import ParamsError, read_yaml
 
 from deit import tables
 

@@ -15,18 +15,18 @@ LISTS = {"glob", "rglob", "iglob", "iterdir", "listdir", "scandir", "walk"}
 ORDERLESS = {"sorted", "any", "all", "sum", "len", "set", "frozenset"}
 """What does not pass an order on."""
 ORDERED = {
-    "src/deit/folders.py:entries": "images and classes are sorted when all are found",
-    "src/deit/decode_check.py:decode_all": "removes them",
-    "src/deit/finished.py:files_below": "a set is made of them",
-    "src/deit/folders.py:refuse_nested": "names one of them in a message",
-    "src/deit/results.py:publish": "waits for each",
+    "src/deit/see/folders.py:entries": "images and classes are sorted when all are found",
+    "src/deit/see/decode_check.py:decode_all": "removes them",
+    "src/deit/store/finished.py:files_below": "a set is made of them",
+    "src/deit/see/folders.py:refuse_nested": "names one of them in a message",
+    "src/deit/store/results.py:publish": "waits for each",
     "workflow/commands/keep.py:refuse_beside_jobs": "any of them stops it",
     "workflow/commands/keep.py:remove_locks": "removes them",
     "workflow/jobs/launch.py:set_back_what_is_to_come": "changes the time of each",
     "workflow/jobs/report.py:clear": "sorted before it removes them",
-    "workflow/planning/lookup.py:mark_what_is_made_again": "removes them",
-    "workflow/planning/lookup.py:tell_what_stands": "one report a study",
-    "workflow/planning/memory.py:earlier_logs": "sorted by their numbers",
+    "workflow/plan/lookup.py:mark_what_is_made_again": "removes them",
+    "workflow/plan/lookup.py:tell_what_stands": "one report a study",
+    "workflow/plan/memory.py:earlier_logs": "sorted by their numbers",
 }
 """File:function where a listing is not sorted at once -> why that is right."""
 

@@ -14,7 +14,7 @@ import pytest
 from bs4 import BeautifulSoup
 from test_report import Published
 
-from deit.frames import read_frame
+from deit.store.frames import read_frame
 from deit.tables.titles import TABLES
 from deit.tables.verdicts import signed
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from planning.params import ParamsError, chosen_study, load_study
-from planning.schema import schema
+from study.params import ParamsError, chosen_study, load_study
+from study.schema import schema
 
 # dotted key -> new value (None takes the key away), the key that the message names, a part of what it says
 MISTAKES = [
@@ -145,4 +145,4 @@ def test_the_choice_of_the_study_is_checked(tmp_path, content, words):
 
 
 def test_the_editors_schema_is_up_to_date():
-    assert Path("params/schema.json").read_text(encoding="utf-8") == schema(), "run: python workflow/planning/schema.py"
+    assert Path("params/schema.json").read_text(encoding="utf-8") == schema(), "run: python workflow/study/schema.py"

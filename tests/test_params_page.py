@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from planning.params_page import page
-from planning.studies import plan_study
-from planning.study import Study
+from plan.studies import plan_study
+from study.params_page import page
+from study.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/params.md").read_text(encoding="utf-8")
@@ -18,7 +18,7 @@ PHASES = "(teachers|students|adaptation|finetuning)"
 
 
 def test_the_page_is_up_to_date():
-    assert page() == PAGE, "run: python workflow/planning/schema.py"
+    assert page() == PAGE, "run: python workflow/study/schema.py"
 
 
 def test_every_key_is_described():

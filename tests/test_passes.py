@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from planning.params import ParamsError
-from planning.passes import ancestors, plan_passes
-from planning.studies import plan_study
+from plan.passes import ancestors, plan_passes
+from plan.studies import plan_study
 from smoke_study import ROOT, copy_of_project, snakemake
+from study.params import ParamsError
 from test_training import on_two_ranks
 from tiny_runs import (
     BATCH,
@@ -29,13 +29,13 @@ from tiny_runs import (
     training_job,
 )
 
-from deit import training
-from deit.checkpoints import ResumeState
+from deit.learn import training
+from deit.learn.training import set_up, train_together
 from deit.recipes import Execution, Job
-from deit.recording import Recorder
-from deit.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, write_epochs
-from deit.training import set_up, train_together
-from deit.views import ViewStream
+from deit.see.views import ViewStream
+from deit.store.checkpoints import ResumeState
+from deit.teach.recording import Recorder
+from deit.teach.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, write_epochs
 
 WEIGHTS = {"weights.safetensors": "a" * 64}
 KINDS = {
@@ -171,7 +171,7 @@ def test_two_processes_train_together_what_they_train_alone(jobs, tmp_path):
         ]
         weights = together(these, tmp_path / "pass", caches, place)
         if place.writes:
-            from deit.checkpoints import read_weights
+            from deit.store.checkpoints import read_weights
 
             for kind in kinds:
                 assert same(weights[kind], read_weights(tmp_path / kind / "weights.safetensors"))
@@ -269,7 +269,7 @@ def params(tmp_path, monkeypatch) -> Path:
     """A folder of studies in which smoke has passes; no result is there."""
     shutil.copytree(ROOT / "params", tmp_path / "params")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("planning.params.file_problems", lambda study: iter(()))
+    monkeypatch.setattr("study.params.file_problems", lambda study: iter(()))
     with (tmp_path / "params/smoke.yaml").open("a", encoding="utf-8") as file:
         file.write(PASSES)
     return tmp_path / "params/smoke.yaml"

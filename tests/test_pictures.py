@@ -12,13 +12,14 @@ from jobs.report_pictures import Images
 from PIL import Image
 from tiny_runs import REGNETY, images_of, teacher_net, training_job
 
-from deit import checkpoints, pictures
-from deit.datasets import place_of
+from deit.commands import pictures
 from deit.recipes import Cell, Job, Model
-from deit.results import Result, new_folder, read_result
+from deit.see.datasets import place_of
+from deit.see.views import ViewStream
+from deit.store import checkpoints
+from deit.store.results import Result, new_folder, read_result
 from deit.tables.predictions import Inputs
-from deit.teacher_logits import load_teacher, logits_of
-from deit.views import ViewStream
+from deit.teach.teacher_logits import load_teacher, logits_of
 
 
 def pixels(uri: str) -> np.ndarray:

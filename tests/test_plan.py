@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from planning import plan as planning
-from planning.params import ParamsError
-from planning.runs import Run
-from planning.studies import plan_study
-from planning.study import TEACHERS_STREAM
+from plan import plan as plan_module
+from plan.runs import Run
+from plan.studies import plan_study
+from study.params import ParamsError
+from study.study import TEACHERS_STREAM
 
-from deit.behaviour import behaviours
 from deit.recipes import Job
+from deit.store.behaviour import behaviours
 
 STUDIES = ("fashion", "smoke", "imagenet")
 
@@ -212,10 +212,11 @@ def test_code_changes_what_it_makes(fashion, monkeypatch):
 
     def other(files) -> dict[str, str]:
         return {
-            file: "another" if file == "src/deit/losses.py" else digest for file, digest in behaviours(files).items()
+            file: "another" if file == "src/deit/learn/losses.py" else digest
+            for file, digest in behaviours(files).items()
         }
 
-    monkeypatch.setattr(planning, "behaviours", other)
+    monkeypatch.setattr(plan_module, "behaviours", other)
     after = plan_study("fashion")
     new = {job.kind for digest, job in after.jobs.items() if digest not in fashion.jobs}
     assert new == {"train", "cache", "predict", "tokens", "table", "report"}

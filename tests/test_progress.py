@@ -4,7 +4,7 @@ import pytest
 from commands import progress
 from jobs import run_lock
 
-from deit.history import epoch_line, validation_line
+from deit.store.history import epoch_line, validation_line
 
 HEADER = "phase,kind,name,digest,folder\n"
 EPOCH = "epoch 3/30  loss 2.1  accuracy on mixed views 9.00 %  learning rate 1e-2  99 im/s  1 h 2 min 3 s left\n"

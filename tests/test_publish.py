@@ -15,12 +15,12 @@ import yaml
 from timm import create_model
 from timm.data import resolve_model_data_config
 
-from deit.checkpoints import read_weights
 from deit.commands.predict import predict_sheet
 from deit.recipes import EvaluationSet, EvaluationView, Execution, Job, PredictedRun, Predicting
-from deit.results import read_result
+from deit.store.checkpoints import read_weights
+from deit.store.results import read_result
 from deit.tables.predictions import Inputs
-from deit.teacher_logits import TeacherInTheLoop
+from deit.teach.teacher_logits import TeacherInTheLoop
 
 ROOT = Path(__file__).resolve().parent.parent
 CROP = 0.9

@@ -12,11 +12,12 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from deit import models, published
-from deit.checkpoints import read_weights
 from deit.commands.import_weights import import_weights
+from deit.networks import models
+from deit.networks import released as published
 from deit.recipes import Execution, Importing, Job, Model
-from deit.results import read_result
+from deit.store.checkpoints import read_weights
+from deit.store.results import read_result
 
 CLASSES = 12
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

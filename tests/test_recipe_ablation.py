@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from planning.studies import plan_study
+from plan.studies import plan_study
 from test_training import stop_at
 from tiny_runs import (
     BATCH,
@@ -25,10 +25,11 @@ from tiny_runs import (
     training_job,
 )
 
-from deit import models, training
-from deit.checkpoints import ResumeState, read_weights
+from deit.learn import training
+from deit.networks import models
 from deit.recipes import Model
-from deit.teacher_logits import TeacherInTheLoop
+from deit.store.checkpoints import ResumeState, read_weights
+from deit.teach.teacher_logits import TeacherInTheLoop
 
 ROOT = Path(__file__).parents[1]
 DROPOUT = {"proj_drop_rate": 0.1, "pos_drop_rate": 0.1, "drop_rate": 0.1}

@@ -5,7 +5,7 @@ import torch
 from test_training import on_two_ranks
 from torch import nn
 
-from deit.reduction import GradientReduction
+from deit.learn.reduction import GradientReduction
 
 
 def gradients(rank: int, reduction_bucket: int | None, passes: int = 2) -> list[torch.Tensor]:

@@ -17,16 +17,16 @@ import timm
 import torch
 import yaml
 from PIL import Image
-from planning.params import ParamsError, load_study
-from planning.plan import COMMANDS, Plan
-from planning.studies import plan_study
+from plan.plan import COMMANDS, Plan
+from plan.studies import plan_study
 from safetensors.torch import save_file
 from smoke_study import ENVIRONMENT
+from study.params import ParamsError, load_study
 from test_imagenet import CLASSES, V2, WNIDS, job_named, write_images
 from timm.data import create_transform
 
-from deit.frames import read_frame
-from deit.results import read_result
+from deit.store.frames import read_frame
+from deit.store.results import read_result
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.filterwarnings("ignore:This DataLoader will create")]
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planning.recorded import RecordsRefused, recorded_folders, refuse_to_compute_again
+from plan.recorded import RecordsRefused, recorded_folders, refuse_to_compute_again
 
 from deit.recipes import Execution, Job
-from deit.results import new_folder, read_result
+from deit.store.results import new_folder, read_result
 
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -58,7 +58,7 @@ class Published:
 
     def save_only(self, path: Path, folders: list[Path], output: Path, job: Job) -> None:
         from deit import tables
-        from deit.results import new_folder
+        from deit.store.results import new_folder
 
         with new_folder(output, job) as folder:
             table = tables.compute(path, folders)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deit import commands
-from deit.finished import is_due, seal_at
 from deit.recipes import Job
-from deit.results import (
+from deit.store.finished import is_due, seal_at
+from deit.store.results import (
     ADOPTED,
     Unpublished,
     check_input,

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm.scheduler import CosineLRScheduler
 
+from deit.learn.schedules import learning_rate
 from deit.recipes import Optimisation
-from deit.schedules import learning_rate
 
 
 def recipe(**changes) -> Optimisation:

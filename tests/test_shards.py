@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deit.results import sealed, unsealed
-from deit.shards import PROGRESS, ShardFolder, shard_name
+from deit.store.results import sealed, unsealed
+from deit.store.shards import PROGRESS, ShardFolder, shard_name
 
 STEPS, EPOCHS = 3, range(4, 7)
 MANIFEST = {"teacher": "a" * 64, "range": (1, 2)}

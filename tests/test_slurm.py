@@ -21,12 +21,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from planning.passes import plan_passes
-from planning.plan import Plan
-from planning.studies import plan_study
+from plan.passes import plan_passes
+from plan.plan import Plan
+from plan.studies import plan_study
 from smoke_study import SMALL, copy_of_project, processes_of_jobs
 
-from deit.frames import read_frame
+from deit.store.frames import read_frame
 
 ROOT = Path(__file__).resolve().parent.parent
 LAB = ROOT / "tests/slurm"
@@ -461,7 +461,7 @@ def test_params_edited_while_a_job_is_queued_do_not_reach_it(training, cluster, 
 def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, partitions, project):
     """The result would bear the name of other code."""
     one = training("short")
-    losses = project / "src/deit/losses.py"
+    losses = project / "src/deit/learn/losses.py"
     code = losses.read_text(encoding="utf-8")
     partitions("down")
     with one.start("--retries", "0") as process:
@@ -472,7 +472,7 @@ def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, partition
             assert process.wait(300) != 0
         finally:
             losses.write_text(code, encoding="utf-8")
-    assert "code that was edited after this job was planned: src/deit/losses.py" in one.log(job)
+    assert "code that was edited after this job was planned: src/deit/learn/losses.py" in one.log(job)
     assert not one.output.exists()
 
 

@@ -6,7 +6,7 @@ import torch
 from tiny_runs import run, same, stream_of, training_job
 
 from deit.recipes import Execution, StoringViews
-from deit.stored_views import StoredViews, open_stream, store
+from deit.see.stored_views import StoredViews, open_stream, store
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_run_from_stored_views_ends_with_the_same_bits(tmp_path, root, monkeyp
     made = run(job, tmp_path / "made")
     folder = stored(job, tmp_path / "views")
     monkeypatch.setattr(tiny_runs, "stream_of", lambda job: StoredViews(folder, job.resolved()))
-    monkeypatch.setattr("deit.views.Renderer.__call__", lambda *_: pytest.fail("a view was made again"))
+    monkeypatch.setattr("deit.see.views.Renderer.__call__", lambda *_: pytest.fail("a view was made again"))
     assert same(run(job, tmp_path / "read"), made)
 
 

@@ -11,7 +11,7 @@ from jobs import surroundings as module
 from jobs.surroundings import surroundings
 from smoke_study import COMMAND, ENVIRONMENT, ROOT, copy_of_project
 
-from deit.frames import read_frame
+from deit.store.frames import read_frame
 
 PLANNED = ("phase", "kind", "name", "digest", "folder")
 DIFFER = ("provenance.json", "log.txt", "recipe.json")

@@ -25,9 +25,17 @@ from tiny_runs import (
     training_job,
 )
 
-from deit import teacher_logits, views
 from deit.recipes import Caching, Execution
-from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_from, record_type, records_of, write_epochs
+from deit.see import views
+from deit.teach import teacher_logits
+from deit.teach.teacher_logits import (
+    CachedTeacher,
+    TeacherInTheLoop,
+    logits_from,
+    record_type,
+    records_of,
+    write_epochs,
+)
 
 WEIGHTS = "a" * 64
 

@@ -7,10 +7,10 @@ import pytest
 import timm
 import torch
 
-from deit import throughput
 from deit.commands.measure_throughput import measure_throughput
+from deit.networks import throughput
+from deit.networks.throughput import COLUMNS, largest_batch, measure, pass_seconds
 from deit.recipes import Job, Model
-from deit.throughput import COLUMNS, largest_batch, measure, pass_seconds
 
 CPU = torch.device("cpu")
 SIZES = {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 7}

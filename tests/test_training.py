@@ -18,16 +18,18 @@ import torch
 from jobs import launch
 from tiny_runs import BATCH, CPU, DEIT, IMAGES, PIXELS, REGNETY, STEPS, run, same, stream_of, training_job
 
-from deit import checkpoints, models, training
-from deit.checkpoints import ResumeState
 from deit.commands.train import planned_input, teacher_of
-from deit.datasets import manifest_of
-from deit.distributed import Place
-from deit.finite import tensors_in
+from deit.learn import training
+from deit.learn.finite import tensors_in
+from deit.learn.run_state import Run
+from deit.learn.schedules import learning_rate
+from deit.networks import models
+from deit.networks.distributed import Place
 from deit.recipes import Job, PreparingData
-from deit.results import new_folder
-from deit.run_state import Run
-from deit.schedules import learning_rate
+from deit.see.datasets import manifest_of
+from deit.store import checkpoints
+from deit.store.checkpoints import ResumeState
+from deit.store.results import new_folder
 
 # AdamW turns rounding errors of gradients that are zero in theory (a key's bias) into steps of full length.
 SGD = {"optimizer": "sgd", "learning_rate": 0.05}
@@ -525,8 +527,8 @@ def test_all_ranks_end_where_the_disk_is_full(tmp_path, root):
 
 SLOW_SAVE = r"""
 import os, time
-from deit import training
-from deit.checkpoints import ResumeState
+from deit.learn import training
+from deit.store.checkpoints import ResumeState
 from deit.commands.train import main
 
 save, step = ResumeState.save, training.take_step

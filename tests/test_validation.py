@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from planning.studies import plan_study
+from plan.studies import plan_study
 from test_training import on_two_ranks
 from tiny_runs import CPU, IMAGES, PIXELS, REGNETY, STEPS, run, same, stream_of, teacher_net, training_job
 
-from deit import training
-from deit.checkpoints import ResumeState, read_weights
-from deit.evaluation import accuracy, predict
-from deit.models import create, load_weights
-from deit.teacher_logits import TeacherInTheLoop
-from deit.views import evaluation_transform
+from deit.learn import training
+from deit.networks.evaluation import accuracy, predict
+from deit.networks.models import create, load_weights
+from deit.see.views import evaluation_transform
+from deit.store.checkpoints import ResumeState, read_weights
+from deit.teach.teacher_logits import TeacherInTheLoop
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
-from planning.params import ParamsError
-from planning.plan import Plan
-from planning.studies import plan_study
+from plan.plan import Plan
+from plan.studies import plan_study
+from study.params import ParamsError
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = """

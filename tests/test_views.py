@@ -17,11 +17,11 @@ from timm.data import create_transform
 from timm.data.auto_augment import AugmentOp
 
 from deit import recipes
-from deit import views as module
-from deit.datasets import training_images
-from deit.loading import Keys, mix_groups
 from deit.recipes import EvaluationView, Execution, Split, TrainingData, Views
-from deit.views import (
+from deit.see import views as module
+from deit.see.datasets import training_images
+from deit.see.loading import Keys, mix_groups
+from deit.see.views import (
     MixGroup,
     ViewStream,
     evaluation_transform,

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from planning.names import study_name
-from planning.plan import Plan
+from plan.plan import Plan
 from pydantic import ValidationError
+from study.names import study_name
 
 from commands.keep import chosen_plan, refuse_beside_jobs
 from deit.recipes import Job
-from deit.results import now, publish, read_adopted, read_result, write_adopted
+from deit.store.results import now, publish, read_adopted, read_result, write_adopted
 
 MADE_AGAIN = ("table", "report")
 
@@ -200,7 +200,7 @@ def adopt_state(adoption: Adoption, entry: dict) -> None:
 
     Raises SystemExit where the state is damaged, or gone since it was listed.
     """
-    from deit.checkpoints import ResumeState  # late, as it waits for torch
+    from deit.store.checkpoints import ResumeState  # late, as it waits for torch
 
     before = ResumeState(adoption.folder, adoption.before.digest)
     after = ResumeState(adoption.folder.with_name(adoption.after.digest), adoption.after.digest)

@@ -3,7 +3,7 @@
     python workflow cost imagenet --gpus 8 32 128 [--speeds FILE] [--card NAME]
 
 *At most* is the limit that `execution:` grants every job. *Expected* is its start, and its views over the speed of what
-is slower, its GPUs or its loader, by workflow/planning/speeds.csv; where no speed is known, the limit counts. The
+is slower, its GPUs or its loader, by workflow/plan/speeds.csv; where no speed is known, the limit counts. The
 simulation starts whatever is ready and fits, first what the longest chain hangs on; jobs without GPUs are never short
 of room. A pass makes its views once and takes its GPUs for all of its runs, one after another; these cost nothing
 themselves.
@@ -15,12 +15,12 @@ from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
-from planning.names import study_name
-from planning.params import ParamsError
-from planning.passes import plan_passes
-from planning.plan import Plan
-from planning.speeds import SPEEDS, Node, Pace, read_speeds
-from planning.studies import plan_study
+from plan.passes import plan_passes
+from plan.plan import Plan
+from plan.speeds import SPEEDS, Node, Pace, read_speeds
+from plan.studies import plan_study
+from study.names import study_name
+from study.params import ParamsError
 
 from deit.recipes import Job
 

@@ -11,7 +11,7 @@ import csv
 import shutil
 from pathlib import Path
 
-from planning.names import study_name
+from study.names import study_name
 
 CURVES = {"history.csv": "training", "validation.csv": "validation"}
 """File of a run -> where TensorBoard shows its columns."""

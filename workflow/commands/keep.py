@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.run_lock import holder, is_held, told_gone
-from planning.lookup import PRODUCT
-from planning.names import study_name
-from planning.params import ParamsError, chosen_study
-from planning.plan import Plan
-from planning.recorded import RecordsRefused, listing, recorded_folders
-from planning.studies import plan_study
+from plan.lookup import PRODUCT
+from plan.plan import Plan
+from plan.recorded import RecordsRefused, listing, recorded_folders
+from plan.studies import plan_study
+from study.names import study_name
+from study.params import ParamsError, chosen_study
 
 
 def main() -> None:

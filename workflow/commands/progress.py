@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.run_lock import holder, is_held
-from planning.names import study_name
+from study.names import study_name
 
 ORDER = ("failed", "running", "queued")
 EPOCH = re.compile(r"\b(epoch \d+/\d+)  (loss \S+)  (accuracy on mixed views \S+ %)  .*?  (\d+ h .*? left)")

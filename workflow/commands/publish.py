@@ -13,10 +13,10 @@ from pathlib import Path
 
 import jinja2
 
-from deit.checkpoints import WEIGHTS
-from deit.models import CONFIG, write_config
-from deit.published import HUB_FILE
-from deit.results import Result, read_result
+from deit.networks.models import CONFIG, write_config
+from deit.networks.released import HUB_FILE
+from deit.store.checkpoints import WEIGHTS
+from deit.store.results import Result, read_result
 from deit.tables.predictions import Inputs
 
 READINGS = {

@@ -10,7 +10,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from planning.names import study_name
+from study.names import study_name
 
 PUBLISHED = Path("reports/published")
 

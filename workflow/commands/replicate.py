@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from planning.names import study_name
-from planning.params import ParamsError, chosen_study
+from study.names import study_name
+from study.params import ParamsError, chosen_study
 
 from commands.publish_report import PUBLISHED
-from deit.frames import read_frame
+from deit.store.frames import read_frame
 from deit.tables.cells import KEYS
 from deit.tables.layout import kind
 from deit.tables.student_t import quantile

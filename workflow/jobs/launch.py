@@ -20,7 +20,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from deit.finished import is_due, record_at
+from deit.store.finished import is_due, record_at
 from jobs import heartbeat
 from jobs.run_lock import last, numbered, wait_for
 from jobs.surroundings import surroundings
@@ -91,7 +91,7 @@ def set_back_what_is_to_come(command: list[str], lock: Path) -> None:
 
 def why_not(made_by: Path, digest: str) -> str:
     """What the pass of a result says of it."""
-    from deit.results import read_result  # late, as no other job needs it here
+    from deit.store.results import read_result  # late, as no other job needs it here
 
     reason = read_result(made_by).json("outcome.json").get(digest)
     return f"{reason or 'not made'}. Its pass trained the others; to try again as it is, delete {made_by}."
@@ -120,7 +120,7 @@ def command_of(arguments: argparse.Namespace) -> list[str]:
 def torchrun(processes: int) -> list[str]:
     words = [f"--nproc-per-node={processes}", f"--shutdown-timeout={SAVE_SECONDS}"]
     words += ["--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"]  # torchrun's own, and Slurm's other one
-    return [sys.executable, "-m", "deit.torchrun", *words]
+    return [sys.executable, "-m", "deit.networks.torchrun", *words]
 
 
 def on_nodes(arguments: argparse.Namespace) -> list[str]:

@@ -20,7 +20,7 @@ from nbconvert import HTMLExporter
 from traitlets.config import Config
 
 from deit.recipes import Job
-from deit.results import check_planned, new_folder, read_job
+from deit.store.results import check_planned, new_folder, read_job
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 JUPYTER_FOLDERS = ("JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from deit.recipes import Report
 from deit.tables import Finding, PaperTable, titles
-from deit.tables.intervals import axis_of, thresholds
+from deit.tables.axes import axis_of, thresholds
 from deit.tables.layout import GUIDE, STYLE, table_html
 from deit.tables.verdicts import signed
 from jobs.report_runs import CellShown, MadeFrom, command

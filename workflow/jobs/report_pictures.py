@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from deit.datasets import ImageSet, evaluation_images, training_images
-from deit.pictures import class_names, differing_images, seen_views
-from deit.results import Result, read_result
+from deit.commands.pictures import class_names, differing_images, seen_views
+from deit.see.datasets import ImageSet, evaluation_images, training_images
+from deit.store.results import Result, read_result
 from deit.tables import PaperTable
 from deit.tables.predictions import Inputs
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from deit.frames import read_frame
 from deit.recipes import Table, Training
-from deit.results import Result
+from deit.store.frames import read_frame
+from deit.store.results import Result
 from deit.tables import PaperTable
 from deit.tables.cells import BUILDERS
 from deit.tables.layout import kind, number

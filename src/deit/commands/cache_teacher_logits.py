@@ -4,12 +4,12 @@ import argparse
 import logging
 from pathlib import Path
 
-from deit.checkpoints import WEIGHTS
 from deit.commands import run
-from deit.distributed import set_up_torch
-from deit.results import check_input, new_folder, read_job
-from deit.stored_views import open_stream
-from deit.teacher_logits import load_teacher, write_epochs
+from deit.networks.distributed import set_up_torch
+from deit.see.stored_views import open_stream
+from deit.store.checkpoints import WEIGHTS
+from deit.store.results import check_input, new_folder, read_job
+from deit.teach.teacher_logits import load_teacher, write_epochs
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 from deit.commands import run
-from deit.networks import COLUMNS, Unfit, check
+from deit.networks.check import COLUMNS, Unfit, check
 from deit.recipes import Job
-from deit.results import new_folder, read_job
+from deit.store.results import new_folder, read_job
 
 log = logging.getLogger(__name__)
 

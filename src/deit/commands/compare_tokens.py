@@ -7,16 +7,16 @@ from pathlib import Path
 
 from torch.utils.data import Subset
 
-from deit.analysis import input_cosine, layer_cosines
-from deit.checkpoints import WEIGHTS, read_weights
 from deit.commands import run
-from deit.datasets import evaluation_images
-from deit.distributed import set_up_torch
-from deit.evaluation import batches
-from deit.models import create, load_weights
+from deit.networks.distributed import set_up_torch
+from deit.networks.evaluation import batches
+from deit.networks.models import create, load_weights
+from deit.networks.token_cosines import input_cosine, layer_cosines
 from deit.recipes import Job
-from deit.results import check_input, new_folder, read_job
-from deit.views import EvaluationViews, evaluation_transform
+from deit.see.datasets import evaluation_images
+from deit.see.views import EvaluationViews, evaluation_transform
+from deit.store.checkpoints import WEIGHTS, read_weights
+from deit.store.results import check_input, new_folder, read_job
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ import json
 import logging
 from pathlib import Path
 
-from deit.checkpoints import WEIGHTS, save_weights
 from deit.commands import run
-from deit.models import CONFIG, create_published, write_config
-from deit.published import FLOATS, located, read_published
+from deit.networks.models import CONFIG, create_published, write_config
+from deit.networks.released import FLOATS, located, read_published
 from deit.recipes import Job
-from deit.results import new_folder, read_job
+from deit.store.checkpoints import WEIGHTS, save_weights
+from deit.store.results import new_folder, read_job
 
 SOURCE = "source.json"
 log = logging.getLogger(__name__)

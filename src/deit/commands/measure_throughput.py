@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 
 from deit.commands import run
-from deit.distributed import set_up_torch
+from deit.networks.distributed import set_up_torch
+from deit.networks.throughput import COLUMNS, measure
 from deit.recipes import Job
-from deit.results import new_folder, read_job
-from deit.throughput import COLUMNS, measure
+from deit.store.results import new_folder, read_job
 
 log = logging.getLogger(__name__)
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from deit.checkpoints import WEIGHTS, read_weights
 from deit.commands import run
-from deit.datasets import evaluation_images
-from deit.distributed import set_up_torch
-from deit.evaluation import log_accuracy, predict, write_predictions
-from deit.models import create, load_weights
+from deit.networks.distributed import set_up_torch
+from deit.networks.evaluation import log_accuracy, predict, write_predictions
+from deit.networks.models import create, load_weights
 from deit.recipes import Job
-from deit.results import check_input, new_folder, read_job
-from deit.views import evaluation_transform
+from deit.see.datasets import evaluation_images
+from deit.see.views import evaluation_transform
+from deit.store.checkpoints import WEIGHTS, read_weights
+from deit.store.results import check_input, new_folder, read_job
 
 
 def main() -> None:

@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 
 from deit.commands import run
-from deit.datasets import image_files, manifest_of
-from deit.decode_check import decode_all
 from deit.recipes import Job, canonical_digest
-from deit.results import new_folder, read_job
+from deit.see.datasets import image_files, manifest_of
+from deit.see.decode_check import decode_all
+from deit.store.results import new_folder, read_job
 
 log = logging.getLogger(__name__)
 

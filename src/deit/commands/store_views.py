@@ -5,8 +5,8 @@ import logging
 from pathlib import Path
 
 from deit.commands import run
-from deit.results import check_input, new_folder, read_job
-from deit.stored_views import open_stream, store
+from deit.see.stored_views import open_stream, store
+from deit.store.results import check_input, new_folder, read_job
 
 
 def main() -> None:

@@ -6,15 +6,15 @@ import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
-from deit.checkpoints import WEIGHTS, ResumeState
 from deit.commands import run
-from deit.distributed import Place, joined_ranks
+from deit.learn.run_state import Teacher
+from deit.learn.training import train
+from deit.networks.distributed import Place, joined_ranks
 from deit.recipes import Heard, Job
-from deit.results import Result, check_input, new_folder, read_job, read_result
-from deit.run_state import Teacher
-from deit.stored_views import open_stream
-from deit.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher
-from deit.training import train
+from deit.see.stored_views import open_stream
+from deit.store.checkpoints import WEIGHTS, ResumeState
+from deit.store.results import Result, check_input, new_folder, read_job, read_result
+from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher
 
 
 def main() -> None:

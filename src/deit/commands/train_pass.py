@@ -7,19 +7,19 @@ import shutil
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
-from deit.checkpoints import WEIGHTS, ResumeState
 from deit.commands import run
 from deit.commands.train import check_cache, planned_input
-from deit.distributed import Place, joined_ranks
-from deit.finished import is_due
-from deit.history import log_file
+from deit.learn.training import set_up, train_together, write
+from deit.networks.distributed import Place, joined_ranks
 from deit.recipes import Job
-from deit.recording import Recorder
-from deit.results import Unpublished, check_input, new_folder, read_adopted, read_job
-from deit.stored_views import open_stream
-from deit.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, load_teacher
-from deit.training import set_up, train_together, write
-from deit.views import ViewStream
+from deit.see.stored_views import open_stream
+from deit.see.views import ViewStream
+from deit.store.checkpoints import WEIGHTS, ResumeState
+from deit.store.finished import is_due
+from deit.store.history import log_file
+from deit.store.results import Unpublished, check_input, new_folder, read_adopted, read_job
+from deit.teach.recording import Recorder
+from deit.teach.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, load_teacher
 
 
 def main() -> None:

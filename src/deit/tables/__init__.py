@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..frames import read_frame
-from ..recipes import Table
-from ..results import read_job, read_result
+from deit.recipes import Table
+from deit.store.frames import read_frame
+from deit.store.results import read_job, read_result
+
 from .blocks import note
 from .cells import BUILDERS, KEYS
 from .comparisons import COLUMNS as COMPARED

@@ -20,7 +20,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..recipes import Cell, Table
+from deit.recipes import Cell, Table
+
 from .paper_findings import Pair, Place
 from .scores import Scores, seed_of
 from .statistics import Estimate

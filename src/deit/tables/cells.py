@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..frames import read_frame
-from ..recipes import Cell, Table
+from deit.recipes import Cell, Table
+from deit.store.frames import read_frame
+
 from .predictions import Inputs
 from .scores import Scores, paired_seeds, seed_of
 

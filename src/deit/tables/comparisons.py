@@ -4,7 +4,8 @@ import math
 
 import pandas as pd
 
-from ..recipes import Table
+from deit.recipes import Table
+
 from .blocks import estimate_of
 from .cells import Cells
 from .paper_findings import Claim, Layout, Pair, claims_of

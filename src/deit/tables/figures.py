@@ -15,7 +15,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..recipes import Table
+from deit.recipes import Table
+
 from .labels import place_names
 from .titles import title
 

@@ -6,7 +6,8 @@ from html import escape
 
 import pandas as pd
 
-from ..recipes import Table
+from deit.recipes import Table
+
 from .titles import caption, title, titles_of
 
 DASH = "—"

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..frames import read_frame
-from ..recipes import Model
-from ..results import Result, read_result
+from deit.recipes import Model
+from deit.store.frames import read_frame
+from deit.store.results import Result, read_result
 
 RATED = ("label", "device", "precision")
 """Columns of throughput.csv that are text."""

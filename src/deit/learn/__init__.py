@@ -1,0 +1,1 @@
+"""What a network learns: objectives, schedules, the step and the loop."""

@@ -1,0 +1,175 @@
+"""The state of a run on one rank, and how it outlives an interruption."""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from deit.learn.finite import FiniteSteps, all_finite, tensors_in
+from deit.learn.reduction import GradientReduction
+from deit.learn.schedules import learning_rate
+from deit.networks import models
+from deit.networks.distributed import Place
+from deit.networks.validation import Validator
+from deit.recipes import Execution, Training
+from deit.see.views import ViewStream
+from deit.store.checkpoints import ResumeState
+from deit.store.history import Row, run_log
+from deit.teach.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop
+
+Teacher = CachedTeacher | TeacherInTheLoop | PartlyCachedTeacher
+
+
+class Diverged(Exception):
+    """A run's numbers are not finite any more; says at which step, what stays, and what to do."""
+
+
+@dataclass
+class Run:
+    """One run on one rank; all ranks hold the same weights, sums and history."""
+
+    name: str
+    recipe: Training
+    execution: Execution
+    place: Place
+    stream: ViewStream
+    teacher: Teacher | None
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    sums: Tensor
+    """Of this epoch so far (3,) float64: the losses of its steps, the views whose heavier label was found, and how many
+    steps were skipped, which do not count in the other two."""
+    resume: ResumeState
+    step: int = 0
+    """Optimiser steps done or skipped."""
+    seconds: float = 0.0
+    """Spent on this epoch before the run was resumed."""
+    history: tuple[Row, ...] = ()
+    """One row an epoch."""
+    validation: tuple[Row, ...] = ()
+    """One row a look at images that are not learnt from."""
+    folder: Path | None = None
+    """Of the result to be, on rank 0."""
+
+    def __post_init__(self) -> None:
+        layers = [layer for layer in self.net.modules() if isinstance(layer, _BatchNorm) and layer.training]
+        self.batch_norms = [(layer, layer.momentum) for layer in layers]
+        heads = models.TokenHeads(self.net)
+        # A batch norm's momentum changes from pass to pass, and torch.compile would compile each anew.
+        self.forward = torch.compile(heads) if self.execution.compile and not layers else heads
+        self.finite = FiniteSteps(self.recipe.optimisation.skip_nonfinite_steps, self.place.device)
+        self.buffers = list(self.net.buffers()) if layers else []
+        """What a forward pass alters."""
+        decay = self.recipe.optimisation.ema_decay
+        self.average = ModelEmaV3(self.net, decay) if decay else None
+        """Of the weights after every step and, of a convnet, the batch statistics; begins as the initial ones."""
+        self.reduction = GradientReduction(self.net) if self.place.world > 1 else None
+        self.validator = None
+        if self.place.writes and self.execution.validation:
+            self.validator = Validator(self.recipe, self.execution, self.place.device)
+        self.log = run_log(self.name)
+        self.steps_per_epoch = self.stream.steps_per_epoch
+        self.end = self.recipe.optimisation.epochs * self.steps_per_epoch
+        """Steps of the whole run."""
+        self.failure = ""
+        """Why the run was given up, where it was."""
+        self.started = self.saved = time.perf_counter()
+        self.saved_step = -1
+
+    @property
+    def learned(self) -> nn.Module:
+        """The network whose weights are published and whose accuracy is watched: the average, where there is one."""
+        return self.average.module if self.average else self.net
+
+    def numbers(self) -> dict:
+        """All that the next steps are computed from."""
+        numbers = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "sums": self.sums}
+        return numbers | ({"average": self.average.module.state_dict()} if self.average else {})
+
+    def save(self) -> None:
+        """The resume state; rank 0 writes it for all, and all end where it cannot. Raises as `refuse_nonfinite`."""
+        refuse_nonfinite(self)
+        state = self.numbers() | {
+            "step": self.step,
+            "skipped": int(self.finite.skipped),
+            "seconds": self.epoch_seconds(),
+            "history": self.history,
+            "validation": self.validation,
+        }
+        failure = None
+        if self.place.writes:
+            try:
+                self.resume.save(state)
+            except SystemExit as error:
+                failure = error
+        if self.place.largest_over_ranks(int(failure is not None)):
+            self.place.stop(str(failure))
+        self.saved, self.saved_step = time.perf_counter(), self.step
+
+    def restore(self, state: dict) -> None:
+        """Goes on from a saved state. Raises SystemExit where other code has saved it, and it does not fit."""
+        try:
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.average:
+                self.average.module.load_state_dict(state["average"])
+            self.sums.copy_(state["sums"])
+            self.finite.skipped.fill_(state["skipped"])
+            self.step, self.seconds, self.history = state["step"], state["seconds"], tuple(state["history"])
+            self.validation = tuple(state.get("validation", ()))
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            self.place.stop(
+                f"{self.resume.path}: saved by other code than this, which cannot go on from it ({reason}). "
+                "Check out the code that saved it, or delete the file to start the run afresh."
+            )
+        self.saved_step = self.step
+
+    def epoch_seconds(self) -> float:
+        return self.seconds + time.perf_counter() - self.started
+
+
+def refuse_unlike_ranks(run: Run) -> None:
+    """Raises SystemExit where the ranks do not go on from the same step with the same numbers, bit for bit."""
+    steps = run.place.numbers_of_all_ranks(run.step)
+    if len(set(steps)) > 1 or len(set(run.place.numbers_of_all_ranks(fingerprint(run)))) > 1:
+        run.place.stop(
+            f"{run.resume.folder}: the ranks would go on from steps {steps} and different weights, each from its own. "
+            "Nothing was trained or changed. Try again; should it last, look for a node whose disk, memory or "
+            "software differs."
+        )
+
+
+def fingerprint(run: Run) -> int:
+    """The first 63 bits of a sha256 over the run's numbers; 0 for a rank that is alone."""
+    if run.place.world == 1:
+        return 0
+    digest = hashlib.sha256()
+    for tensor in tensors_in(run.numbers()):
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return int.from_bytes(digest.digest()[:8], "big") >> 1
+
+
+def refuse_nonfinite(run: Run) -> None:
+    """Raises Diverged, on all ranks, where a step or the state has numbers that are not finite; waits for the GPU."""
+    fatal, allowed = run.finite.fatal_step(), run.finite.allowed
+    if fatal >= 0:
+        step, what = fatal, "the loss or its gradient is not finite"
+        what += f", and {allowed} such steps were skipped before" if allowed else ""
+    elif not all_finite(run.numbers()):
+        step, what = run.step - 1, "the weights or the optimiser's state are not finite after it"
+    else:
+        return
+    steps = run.stream.steps_per_epoch
+    rate = learning_rate(run.recipe.optimisation, run.recipe.views.batch, step, steps)
+    saved = f"the last good state, after {run.saved_step} steps, stays" if run.saved_step >= 0 else "no state is saved"
+    raise Diverged(
+        f"step {step} (epoch {step // steps}), learning rate {rate:.3g}: {what}. Nothing of it was kept; {saved} in "
+        f"{run.resume.folder}. Lower optimisation's learning_rate, use precision: fp32, or let a few such steps be "
+        "skipped with skip_nonfinite_steps."
+    )

@@ -1,0 +1,378 @@
+"""The training loop: one for teachers, students and fine-tunings, on any number of processes, and after any crash.
+
+Shapes: B views of one forward pass, C channels, H and W pixels, K classes. A batch is the views of one optimiser step
+over all ranks; it is made of mix groups, of which each rank takes an equal share.
+"""
+
+import math
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from deit.learn.losses import objective_loss
+from deit.learn.run_state import Diverged, Run, Teacher, refuse_nonfinite, refuse_unlike_ranks
+from deit.learn.schedules import learning_rate
+from deit.networks import models
+from deit.networks.distributed import Place
+from deit.recipes import Job, Training
+from deit.see.loading import Keys, mix_groups
+from deit.see.views import MixGroup, ViewStream
+from deit.store import checkpoints
+from deit.store.checkpoints import ResumeState
+from deit.store.history import HISTORY, VALIDATION, epoch_line, log_file, validation_line, write_rows
+from deit.store.interruption import StopRequest, noted_stop_signals, stop
+from deit.teach.recording import Recorder
+from deit.teach.teacher_logits import Said
+
+SAVE, NOT_FINITE = 1, 255
+"""What ranks tell each other before a step, beside the numbers of the stop signals, which lie between."""
+ASK_EVERY = 4
+"""Steps after which ranks ask one another for signals, and whether to save."""
+
+
+class Seen(NamedTuple):
+    """A mix group on the device."""
+
+    positions: Tensor
+    """(G,) int64, on the CPU."""
+    views: Tensor
+    """(G, C, H, W) float32."""
+    targets: Tensor
+    """(G, K) float32, mixed and smoothed."""
+
+
+def train(
+    job: Job,
+    stream: ViewStream,
+    folder: Path | None,
+    resume: ResumeState,
+    place: Place,
+    teacher: Teacher | None = None,
+    initial: Path | None = None,
+) -> None:
+    """Trains a run and fills `folder` with weights.safetensors, config.json, history.csv and log.txt, on rank 0 only.
+
+    `initial` is the file of the weights that a fine-tuning starts from. Goes on from the resume state where there is
+    one, with the same weights in the end, bit for bit, as without the interruption. On SIGTERM or SIGUSR1 the state is
+    saved before the next optimiser step and SystemExit raised, with the status 128 + signal. Raises SystemExit, too,
+    where a step is not finite, a saved state is damaged, ranks differ or the disk is full.
+    """
+    run = set_up(job, stream, resume, place, teacher, initial)
+    run.folder = folder
+    with log_file(folder, run.name), closing(train_together([run])) as ended_runs:
+        for _ in ended_runs:
+            if run.failure:
+                place.stop(run.failure)
+            write(run, folder)
+
+
+def write(run: Run, folder: Path | None) -> None:
+    """Writes what a run has learned, and how, on rank 0."""
+    if run.place.writes:
+        write_rows(folder / "history.csv", HISTORY, run.history)
+        checkpoints.save_weights(folder / checkpoints.WEIGHTS, run.learned.state_dict())
+        models.write_config(folder / models.CONFIG, run.recipe.model, run.recipe.data.mean, run.recipe.data.std)
+
+
+def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Generator[Run | Recorder, None, None]:
+    """Trains runs of one stream, each from where it is; yields each when it has ended, with its `failure` if it failed.
+
+    The views of a step are made once for all runs, and a teacher that several of them share is asked once. Each run
+    does what it does alone, so its weights are the same, bit for bit. Recorders keep what their teachers say.
+    """
+    for run in runs:
+        begin(run)
+    runs, recorders = list(runs), list(recorders)
+    ahead = [*runs, *recorders]
+    place, stream, execution = ahead[0].place, ahead[0].stream, ahead[0].execution
+    steps = range(min(one.step for one in ahead), max(one.end for one in ahead))
+    count = stream.groups_per_batch // place.world
+    share = range(place.rank * count, (place.rank + 1) * count)  # neighbours show the same images, decoded once
+    keys = Keys(steps.start, steps.stop, stream.steps_per_epoch, share)
+    with noted_stop_signals() as request, mix_groups(stream, keys, execution) as groups:
+        batches = batches_of(groups, stream, place, count)
+        for step in tqdm(steps, leave=False, disable=None if place.writes else True):
+            yield from ended(runs, recorders)
+            if not runs and not recorders:
+                return
+            if place.world == 1 or step % ASK_EVERY == 0:
+                save_where_due(runs, recorders, request, step)
+            batch = next(batches)
+            said = Answers(step // stream.steps_per_epoch, batch)
+            for run in runs:
+                if run.step == step and not run.failure:
+                    take_step(run, batch, said)
+            for recorder in recorders:
+                if recorder.step == step:
+                    recorder.add([seen.positions for seen in batch], said.of(recorder.teacher))
+        yield from ended(runs, recorders)
+
+
+def begin(run: Run) -> None:
+    """Goes on from the saved state of a run, if it has one."""
+    run.log.info("%s: %d parameters, %s", run.name, models.parameter_count(run.net), run.place)
+    if saved := run.place.read_once(run.resume.read):
+        run.restore(checkpoints.unpacked(saved)["state"])
+        run.log.info("resumed after %d optimiser steps", run.step)
+    refuse_unlike_ranks(run)
+    for number in range(len(run.history)):
+        tell_epoch(run, number)
+    show(run)
+
+
+def ended(runs: list[Run], recorders: list[Recorder]) -> Iterator[Run | Recorder]:
+    """Takes away and yields those that are finished or given up."""
+    for among in (runs, recorders):
+        for one in [one for one in among if one.step == one.end or one.failure]:
+            among.remove(one)
+            yield one
+
+
+def save_where_due(runs: list[Run], recorders: list[Recorder], request: StopRequest, step: int) -> None:
+    """Saves all states when their time has come; ends the process where it was told to stop, before this `step`.
+
+    All ranks save and end at the same step. No state is saved that is not finite: its run is given up.
+    """
+    place = (runs or recorders)[0].place
+    minutes = [60 * one.execution.save_minutes < time.perf_counter() - one.saved for one in (*runs, *recorders)]
+    bad = any(run.finite.seen >= 0 for run in runs)
+    told = place.largest_over_ranks(NOT_FINITE if bad else request.signal or SAVE * (place.writes and any(minutes)))
+    if told:
+        for run in runs:
+            with given_up_where_diverged(run):
+                run.save()
+        for recorder in recorders:
+            recorder.save()
+    if SAVE < told < NOT_FINITE:
+        failures = [run.failure for run in runs if run.failure]
+        if failures:
+            place.stop("\n".join(failures))
+        raise stop(told, step)
+
+
+@contextmanager
+def given_up_where_diverged(run: Run) -> Iterator[None]:
+    """Notes why a run cannot go on, and lets others go on."""
+    try:
+        yield
+    except Diverged as error:
+        run.failure = str(error)
+        run.log.error("%s: %s", run.name, error)
+
+
+def batches_of(groups: Iterator[MixGroup], stream: ViewStream, place: Place, share: int) -> Iterator[list[Seen]]:
+    """This rank's mix groups of each step, on the device; a GPU fetches them beside the step before."""
+    beside = torch.cuda.Stream(place.device) if place.device.type == "cuda" else None
+    while batch := list(islice(groups, share)):
+        with torch.cuda.stream(beside):
+            seen = [Seen(group.positions, *stream.finish(group, place.device)) for group in batch]
+        if beside:
+            torch.cuda.current_stream().wait_stream(beside)
+            for tensor in (tensor for one in seen for tensor in (one.views, one.targets)):
+                tensor.record_stream(torch.cuda.current_stream())  # not to be freed before it was used there
+        yield seen
+
+
+class Answers:
+    """What teachers say of the mix groups of a step; each teacher is asked once, when the first run needs it."""
+
+    def __init__(self, epoch: int, batch: list[Seen]):
+        self.epoch, self.batch = epoch, batch
+        self.said: dict[int, list[Said]] = {}
+
+    def of(self, teacher: Teacher) -> list[Said]:
+        """One answer a mix group."""
+        if id(teacher) not in self.said:
+            self.said[id(teacher)] = [teacher.says(self.epoch, seen.positions, seen.views) for seen in self.batch]
+        return self.said[id(teacher)]
+
+
+def set_up(
+    job: Job, stream: ViewStream, resume: ResumeState, place: Place, teacher: Teacher | None, initial: Path | None
+) -> Run:
+    """The run before its first step: initialised from its seed, or with the weights in the file `initial`."""
+    recipe = job.resolved()
+    if stream.groups_per_batch % place.world:
+        raise SystemExit(
+            f"{place.world} processes cannot share the {stream.groups_per_batch} mix groups of a batch evenly: "
+            "let execution's gpus x nodes divide them (views.batch / views.mix_group)."
+        )
+    torch.manual_seed(recipe.seed)
+    net = models.create(recipe.model)
+    if initial:
+        models.load_weights(net, checkpoints.read_weights(initial))
+    net.to(place.device).train(recipe.optimisation.train_mode)
+    sums = torch.zeros(3, dtype=torch.float64, device=place.device)
+    return Run(job.name, recipe, job.execution, place, stream, teacher, net, optimizer_of(net, recipe), sums, resume)
+
+
+def optimizer_of(net: nn.Module, recipe: Training) -> torch.optim.Optimizer:
+    """AdamW as in the paper, or SGD with Nesterov momentum; the learning rate is set at every step."""
+    optimisation = recipe.optimisation
+    groups = models.parameter_groups(net, optimisation.weight_decay)
+    if optimisation.optimizer == "adamw":
+        return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    sgd = torch.optim.SGD(groups, momentum=optimisation.momentum, nesterov=optimisation.momentum > 0, fused=True)
+    if optimisation.momentum:  # made at the first step otherwise, which leaves it unset where it is skipped
+        for parameter in net.parameters():
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
+
+
+def take_step(run: Run, batch: list[Seen], answers: Answers) -> None:
+    """One optimiser step: the gradient of the mean loss over the whole batch, summed over forward passes and ranks."""
+    recipe, place = run.recipe, run.place
+    rate = learning_rate(recipe.optimisation, recipe.views.batch, run.step, run.steps_per_epoch)
+    sums, before = torch.zeros(2, device=place.device), [buffer.clone() for buffer in run.buffers]
+    parts = list(forward_passes(run, batch, answers))
+    for part, (views, targets, said) in enumerate(parts):
+        seed_stochastic_depth(recipe.seed, run.step, place.rank, part)
+        share_batch_statistics(run, part, len(parts))
+        with torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
+            logits = run.forward(views)
+        loss = objective_loss(recipe.objective, logits, targets, said) * (len(views) / recipe.views.batch)
+        if run.reduction and part == len(parts) - 1:
+            run.reduction.begin()
+        loss.backward()
+        sums += torch.stack([loss.detach(), found(logits[0], targets)])
+    sum_over_ranks(run, sums)
+    update(run, rate, sums, before)
+    if run.step % run.steps_per_epoch == 0:
+        with given_up_where_diverged(run):
+            finish_epoch(run, run.step // run.steps_per_epoch - 1)
+
+
+def forward_passes(run: Run, batch: list[Seen], answers: Answers) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Views (B, C, H, W), targets (B, K) and what the teacher says of these very views, of each forward pass of a step.
+
+    What it says is labels (B,), logits (B, K) or nothing, as the objective asks.
+    """
+    asked, first = run.recipe.objective.teacher_says, 0
+    said = answers.of(run.teacher) if asked else []
+    for size in forward_sizes(run):
+        part = slice(first, first + size)
+        answer = None
+        if asked:
+            answer = run.place.sent(torch.cat([getattr(one, asked) for one in said[part]]))
+        yield torch.cat([seen.views for seen in batch[part]]), torch.cat([seen.targets for seen in batch[part]]), answer
+        first += size
+
+
+def forward_sizes(run: Run) -> list[int]:
+    """The number of mix groups in each forward pass of a step on this rank.
+
+    A network with batch statistics always takes one mix group, as on each GPU of the original runs: else its result
+    would depend on how many GPUs there are.
+    """
+    share = run.stream.groups_per_batch // run.place.world
+    size = 1 if run.batch_norms else run.execution.groups_per_forward or share
+    return [min(size, share - first) for first in range(0, share, size)]
+
+
+def seed_stochastic_depth(seed: int, step: int, rank: int, part: int) -> None:
+    """Makes what a forward pass drops (paths, units) a function of these four, not of what was computed before."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank, part)).generate_state(1, np.uint64)[0]))
+
+
+def share_batch_statistics(run: Run, part: int, parts: int) -> None:
+    """Sets the momenta of batch norms so that a step moves their running statistics once, towards its groups' mean.
+
+    With rate r = momentum / parts, pass i of n weighs r / (1 - (n - 1 - i) r): by the end each pass has the weight r
+    and the statistics before the step have 1 - momentum, however many passes and (by their mean) ranks there are.
+    """
+    for layer, momentum in run.batch_norms:
+        rate = momentum / parts
+        layer.momentum = rate / (1 - (parts - 1 - part) * rate)
+
+
+def found(logits: Tensor, targets: Tensor) -> Tensor:
+    """How many of the views (B, K) get the heavier label of their mixed target, which is how `accuracy` is counted."""
+    return (logits.argmax(1) == targets.argmax(1)).sum()
+
+
+def sum_over_ranks(run: Run, sums: Tensor) -> None:
+    """Gradients and sums of the whole batch; running batch statistics become the mean of the ranks'."""
+    if not run.reduction:
+        return
+    statistics = [buffer for buffer in run.net.buffers() if buffer.is_floating_point()]
+    run.place.sum_over_ranks([sums, *statistics])
+    run.reduction.finish()
+    for buffer in statistics:
+        buffer /= run.place.world
+
+
+def update(run: Run, rate: float, sums: Tensor, before: list[Tensor]) -> None:
+    """One optimiser step, from the gradients and `sums` (loss, found) of the whole batch.
+
+    Where they are not finite, weights and optimiser stay as they are, and the batch statistics as they were `before`.
+    """
+    gradients = [parameter.grad for parameter in run.net.parameters() if parameter.grad is not None]
+    good = run.finite.judge(run.step, sums[0], gradients)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    run.optimizer.found_inf = (~good).float()  # how torch's GradScaler lets a fused optimiser leave a step out
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    for buffer, old in zip(run.buffers, before, strict=True):
+        buffer.copy_(torch.where(good, buffer, old))
+    if run.average:
+        move_average(run.average, run.net, good)
+    run.sums += torch.cat([torch.where(good, sums, 0), ~good[None]])
+    run.step += 1
+
+
+def move_average(average: ModelEmaV3, net: nn.Module, good: Tensor) -> None:
+    """Moves the average towards the weights after a step, unless it was left out; the host does not wait to know."""
+    averages = list(average.module.state_dict().values())
+    before = [tensor.clone() for tensor in averages]
+    average.update(net)
+    for tensor, old in zip(averages, before, strict=True):
+        tensor.copy_(torch.where(good, tensor, old))
+
+
+def finish_epoch(run: Run, epoch: int) -> None:
+    """Adds the epoch's row to the history; here, once an epoch, the GPU is waited for."""
+    refuse_nonfinite(run)
+    recipe, steps = run.recipe, run.stream.steps_per_epoch
+    loss, correct, skipped = run.sums.tolist()
+    seconds, views = run.epoch_seconds(), run.stream.views_per_epoch
+    rate = learning_rate(recipe.optimisation, recipe.views.batch, run.step - 1, steps)
+    done = (steps - skipped) / steps or math.nan
+    means = (loss / steps / done, correct / views / done)
+    row = (epoch, run.step, *means, rate, views / seconds, seconds, int(skipped))
+    run.history = (*run.history, dict(zip(HISTORY, row, strict=True)))
+    run.sums.zero_()
+    tell_epoch(run, epoch)
+    validate_where_due(run, epoch)
+    show(run)
+    run.started, run.seconds = time.perf_counter(), 0.0
+
+
+def tell_epoch(run: Run, epoch: int) -> None:
+    run.log.info(epoch_line(run.history, epoch, run.recipe.optimisation.epochs))
+
+
+def validate_where_due(run: Run, epoch: int) -> None:
+    """Every few epochs, and after the last, adds the accuracy on images that are not learnt from; on rank 0 alone."""
+    epochs = run.recipe.optimisation.epochs
+    if run.validator and ((epoch + 1) % run.execution.validate_epochs == 0 or epoch + 1 == epochs):
+        row = {"epoch": epoch, "step": run.step, **run.validator.accuracies(run.learned)}
+        run.validation = (*run.validation, row)
+        run.log.info(validation_line(row, epochs))
+
+
+def show(run: Run) -> None:
+    """Writes what is known so far into the folder of the result to be, for those who watch."""
+    if run.folder:
+        write_rows(run.folder / "history.csv", HISTORY, run.history)
+    if run.folder and run.validation:
+        write_rows(run.folder / "validation.csv", VALIDATION, run.validation)

@@ -1,0 +1,1 @@
+"""Networks: made, given, checked and evaluated, and where they run."""

@@ -1,0 +1,313 @@
+"""A result is a folder that is complete and of one recipe, or absent; what is read of it is what was published.
+
+Its provenance.json, written last, lists the sha256 of every other file and is sealed itself. Whoever reads a result
+asks for its files through `Result.file`, which checks them first.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from deit.recipes import Job
+from deit.store.behaviour import edited
+from deit.store.finished import is_complete, seal_at
+
+ADOPTED = "adopted.json"
+"""In a resume folder: which changes of code its state was declared to outlive."""
+DIGEST_AT_THE_END = re.compile(r"-([0-9a-f]{10})$")
+"""In the name of every folder that the plan has named."""
+RECORDED_VARIABLES = ("ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "KMP_", "MKL_", "NPY_", "NVIDIA_TF32", "OMP_", "ONEDNN_")
+RECORDED_VARIABLES += ("OPENBLAS_", "PYTORCH_", "TORCH")
+"""Beginnings of those that choose how numbers are computed, and so may change their last bits."""
+RECORDED_VERSIONS = ("torch", "torchvision", "timm", "numpy", "pillow", "pandas", "snakemake", "dvc")
+
+
+def read_job(path: Path) -> Job:
+    """The job in a recipe file, whose name must be its digest, and whose code must be the one that runs.
+
+    Raises SystemExit where the file, or the code, was edited after it was written: its result would carry a wrong name.
+    """
+    try:
+        job = Job.model_validate_json(Path(path).read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        raise SystemExit(f"{path}: no recipe ({first_line(error)}). Give the snakemake command again.") from None
+    if Path(path).stem != job.digest:
+        raise SystemExit(
+            f"{path}: the recipe in this file has the digest {job.digest}. Recipes are never edited: change params/."
+        )
+    if files := edited(job.behaviour):
+        raise SystemExit(
+            f"{job.name}: code that was edited after this job was planned: {', '.join(files)}. "
+            "Take the edit back, or give the snakemake command again, which plans anew."
+        )
+    return job
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished result, as it was published."""
+
+    folder: Path
+    job: Job
+    """What made it."""
+    record: dict
+    """provenance.json, without its seal."""
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Of each file, by its path in the folder; provenance.json is not among them."""
+        return self.record["files"]
+
+    def file(self, name: str) -> Path:
+        """The path of a file that is, byte for byte, the published one. Raises SystemExit where it is not."""
+        path = self.folder / name
+        if name not in self.sha256:
+            refuse_damaged(self.folder, path, "not among the files that were published")
+        if not path.is_file():
+            refuse_damaged(self.folder, path, "the file is missing")
+        if file_digest(path) != self.sha256[name]:
+            refuse_damaged(self.folder, path, "its sha256 is not the one that provenance.json lists")
+        return path
+
+    def json(self, name: str) -> Any:
+        """The content of a JSON file that is as it was published."""
+        return json.loads(self.file(name).read_bytes())
+
+    def verify(self) -> None:
+        """Checks every file. Raises SystemExit, which names the first that differs."""
+        for name in self.sha256:
+            self.file(name)
+
+
+def read_result(folder: Path) -> Result:
+    """The result in a folder, its record and recipe checked; other files are, when they are asked for.
+
+    Raises SystemExit where the folder holds no finished result, a damaged one, or another than its name says.
+    """
+    folder = Path(folder)
+    path = folder / "provenance.json"
+    if not path.exists():
+        raise SystemExit(f"{folder}: no finished result (no provenance.json). Give the snakemake command again.")
+    try:
+        record = unsealed(path.read_bytes())
+    except ValueError as error:
+        refuse_damaged(folder, path, str(error))
+    recipe = Result(folder, Job.model_construct(), record).file("recipe.json")
+    job = Job.model_validate_json(recipe.read_bytes())
+    named = DIGEST_AT_THE_END.search(folder.name)
+    if named and named[1] != job.digest:
+        refuse_damaged(folder, folder, f"it holds {job.name} ({job.digest}), which is not what its name says")
+    return Result(folder, job, record)
+
+
+def check_input(folder: Path, job: Job, role: str) -> Result:
+    """The result in an input folder. Raises SystemExit where it is not the one that `job` was planned with."""
+    result = read_result(folder)
+    if result.job.digest != job.inputs[role]:
+        raise SystemExit(
+            f"{folder}: made by {result.job.name} ({result.job.digest}), "
+            f"but {job.name} was planned with the {role} {job.inputs[role]}. Give the snakemake command again."
+        )
+    return result
+
+
+def check_planned(folders: list[Path], digests: Collection[str], name: str) -> list[Result]:
+    """The results in the folders that the job `name` is given. Raises SystemExit for one that is not of the plan's."""
+    results = [read_result(folder) for folder in folders]
+    for result in results:
+        if result.job.digest not in digests:
+            raise SystemExit(
+                f"{result.folder}: {name} was not planned with this result, {result.job.name} ({result.job.digest}). "
+                "Give the snakemake command again, which names the right ones."
+            )
+    return results
+
+
+def refuse_damaged(folder: Path, path: Path, what: str) -> NoReturn:
+    """Ends the command. To delete the folder helps whether DVC has recorded it or not: what is not there can be had."""
+    raise SystemExit(
+        f"{path}: damaged: {what}. Delete {folder} (rm -r), then give the snakemake command again: "
+        "it makes the result again, or says how to get it back from DVC."
+    )
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal_of(record: dict) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(record: dict) -> dict:
+    """The record with its seal, as a JSON file is to hold it."""
+    return {**record, "seal": seal_of(record)}
+
+
+def replace_sealed(path: Path, record: dict) -> None:
+    """Writes a sealed record in place of an earlier one; after a crash one of the two is there, whole."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(sealed(record), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def unsealed(content: bytes) -> dict:
+    """The record in a sealed JSON file, byte for byte as it was sealed but for the layout.
+
+    Raises ValueError, with what is wrong in words, where the content is anything else.
+    """
+    try:
+        record = json.loads(content)
+        seal = record.pop("seal")
+        if seal == seal_of(record):
+            return record
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        raise ValueError("it is no sealed record") from None
+    raise ValueError("its seal is not that of its content")
+
+
+def read_adopted(resume: Path) -> list[dict]:
+    """What was adopted of the state in a folder; nothing where there is no such record.
+
+    Raises SystemExit where the record is damaged: the result would tell another story than its own.
+    """
+    path = resume / ADOPTED
+    if not path.exists():
+        return []
+    try:
+        return unsealed(path.read_bytes())["adopted"]
+    except (ValueError, KeyError) as error:
+        raise SystemExit(
+            f"{path}: damaged: {error}. Bring back a copy, or delete this file: the training goes on from its saved "
+            "state, and its result will not tell over which edits it was adopted."
+        ) from None
+
+
+def write_adopted(resume: Path, entries: list[dict]) -> None:
+    (resume / ADOPTED).write_text(json.dumps(sealed({"adopted": entries}), indent=1), encoding="utf-8")
+
+
+# Publishing -----------------------------------------------------------------------------------------------------------
+
+
+class Unpublished:
+    """A result that is being made, in a folder beside the one that it will have.
+
+    With `keep` that folder still holds what an interrupted job of the same recipe has left in it.
+    """
+
+    def __init__(self, output: Path, job: Job, keep: bool = False):
+        self.output = Path(output)
+        self.folder = self.output.with_name(self.output.name + ".partial")
+        recipe, path = job.model_dump_json(indent=1), self.folder / "recipe.json"
+        if not (keep and path.exists() and path.read_bytes() == recipe.encode()):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            path.write_text(recipe, encoding="utf-8")
+        self.replaced = seal_at(self.output / "provenance.json")
+        self.made_with, self.start = provenance(), time.perf_counter()
+
+    def publish(self, resume: Path | None = None, jobs: int = 1) -> None:
+        """Gives the result its name, in place of the one that stood there at the beginning.
+
+        One that another job has finished meanwhile stays, as others may be reading it.
+
+        What was adopted of the state in the folder `resume` (`python workflow adopt`) is recorded in the result, too.
+        Of the time since the beginning, which so many `jobs` shared, the record tells a share.
+        """
+        published = self.output / "provenance.json"
+        if is_complete(published) and seal_at(published) != self.replaced:
+            shutil.rmtree(self.folder)
+            return
+        seconds = (time.perf_counter() - self.start) / jobs
+        record = {"seconds": round(seconds, 2), "finished": now(), **self.made_with}
+        if resume and (adopted := read_adopted(resume)):
+            record["adopted"] = adopted
+        publish(self.folder, self.output, record)
+
+
+@contextmanager
+def new_folder(output: Path, job: Job, resume: Path | None = None, keep: bool = False) -> Iterator[Path]:
+    """Yields the folder of a new result, which is published when the block ends without an error."""
+    result = Unpublished(output, job, keep)
+    if resume:
+        read_adopted(resume)  # refused now, where it is damaged, and not after the work
+    yield result.folder
+    result.publish(resume)
+
+
+def publish(partial: Path, output: Path, record: dict) -> None:
+    """Seals the folder `partial` with its record and gives it the name `output`, once all of it is on the disk.
+
+    What had that name is whole until then, and put aside before it is removed.
+    """
+    write_provenance(partial, record)
+    for path in [*partial.rglob("*"), partial]:
+        sync(path)
+    former = output.with_name(f"{output.name}.former")
+    shutil.rmtree(former, ignore_errors=True)
+    if output.exists():
+        output.rename(former)
+    partial.rename(output)
+    sync(output.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def write_provenance(folder: Path, record: dict) -> None:
+    """Writes provenance.json: the record, the sha256 of every other file of the folder, and the seal of both."""
+    others = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "provenance.json")
+    record = {**record, "files": {str(path.relative_to(folder)): file_digest(path) for path in others}}
+    (folder / "provenance.json").write_text(json.dumps(sealed(record), indent=1), encoding="utf-8")
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def provenance() -> dict[str, object]:
+    """What may change a result without being part of its digest; asked at a job's start, as commits may follow."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, encoding="utf-8"
+    )
+    return {
+        "git_commit": commit.stdout.strip() or "unknown",
+        "host": platform.node(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(RECORDED_VARIABLES)},
+        "versions": {name: version(name) for name in RECORDED_VERSIONS},
+    }
+
+
+def first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,308 @@
+"""What a teacher says of every view of a stream: asked in the loop, or read from a cache, with the same answer.
+
+A cache is a folder of consecutive epochs, `epoch-0000.npy` and so on, each a structured array with a record a position
+of the epoch, and a `manifest.json` that says of which stream and teacher it is. The teacher always forwards one mix
+group at a time in evaluation mode, here and in the loop, so that both give the same numbers, bit for bit on a CPU.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deit.networks import models
+from deit.recipes import Caching, Execution, Model, Training
+from deit.see.loading import Keys, mix_groups
+from deit.see.views import ViewStream, stream_digest, transform_versions
+from deit.store import checkpoints
+from deit.store.results import file_digest
+from deit.store.shards import Form, ShardFolder, shard_name
+
+REMEDY = "Cache this teacher again with the recipe of the present plan, or give the folders that the plan names."
+
+
+def load_teacher(weights: Path, model: Model, device: torch.device) -> nn.Module:
+    """The trained network of a weights file, built as `model`, in evaluation mode and without gradients."""
+    net = models.create(model)
+    models.load_weights(net, checkpoints.read_weights(weights))
+    return net.to(device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def logits_of(net: nn.Module, views: Tensor, precision: str) -> Tensor:
+    """Float32 logits (G, K) of one mix group (G, C, H, W); a teacher with two heads says their mean."""
+    with torch.autocast(views.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        heads = models.token_logits(net, views)
+    return models.fused(heads, "fusion_logits" if len(heads) == 2 else "class")
+
+
+def record_type(caching: Caching) -> np.dtype:
+    """The fields of a record: the label, and what is kept of the logits; <u2 are the bits of a bf16 teacher's."""
+    fields: list[tuple] = [("label", "<u2")]
+    if caching.keep == "dense":
+        fields += [("logits", "<u2" if caching.precision == "bf16" else "<f4", (caching.data.classes,))]
+    if caching.keep == "top-k":
+        fields += [("classes", "<u2", (caching.k,)), ("logits", "<f4", (caching.k,)), ("tail", "<f4")]
+    return np.dtype(fields)
+
+
+def records_of(logits: Tensor, caching: Caching) -> np.ndarray:
+    """Logits (G, K) -> records (G,).
+
+    Raises SystemExit where two bytes would not hold all of a logit, as where a teacher says the mean of two heads.
+    """
+    records = np.empty(len(logits), record_type(caching))
+    records["label"] = logits.argmax(1).cpu().numpy()
+    if caching.keep == "dense":
+        records["logits"] = bits_of(logits) if caching.precision == "bf16" else logits.cpu().numpy()
+    if caching.keep == "top-k":
+        kept = top_k(logits, caching.k, caching.temperature)
+        for name, values in zip(("classes", "logits", "tail"), kept, strict=True):
+            records[name] = values.cpu().numpy()
+    return records
+
+
+def bits_of(logits: Tensor) -> np.ndarray:
+    """The bits (G, K) uint16 of float32 logits that a network said in bf16, which lose nothing by that."""
+    halves = logits.bfloat16()
+    if not torch.equal(halves.float(), logits):
+        raise SystemExit(
+            "caching: these logits are no bf16 numbers (a teacher of two heads says their mean), and keep: dense would "
+            "round them. Cache a teacher of one head, or with precision: fp32."
+        )
+    return halves.view(torch.int16).cpu().numpy().view(np.uint16)
+
+
+def top_k(logits: Tensor, k: int, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of logits (G, K): the classes (G, k) int64 of the largest, these logits (G, k), and the tail (G,) of the rest."""
+    ordered = logits.sort(dim=1, descending=True, stable=True)
+    tail = tail_logit(ordered.values[:, k:], temperature).float()
+    return ordered.indices[:, :k], ordered.values[:, :k], tail
+
+
+def logits_of_top_k(where: Tensor, largest: Tensor, tail: Tensor, classes: int) -> Tensor:
+    """What `top_k` has kept -> logits (G, K)."""
+    return tail[:, None].repeat(1, classes).scatter(1, where, largest)
+
+
+def tail_logit(rest: Tensor, temperature: float) -> Tensor:
+    """The one logit (G,) that, given to each of the rest (G, R), keeps their softmax mass at this temperature."""
+    return temperature * (torch.logsumexp(rest.double() / temperature, 1) - math.log(rest.shape[1]))
+
+
+def logits_from(records: np.ndarray, classes: int) -> Tensor:
+    """Records (B,) of a dense or top-k cache -> float32 logits (B, K)."""
+    kept = np.ascontiguousarray(records["logits"])
+    if kept.dtype == np.uint16:
+        return torch.from_numpy(kept.view(np.int16)).view(torch.bfloat16).float()
+    largest = torch.from_numpy(kept)
+    if "tail" not in (records.dtype.names or ()):
+        return largest
+    tail = torch.from_numpy(np.ascontiguousarray(records["tail"]))
+    where = torch.from_numpy(records["classes"].astype(np.int64))
+    return logits_of_top_k(where, largest, tail, classes)
+
+
+def open_shards(folder: Path, caching: Caching, teacher: str, stream: ViewStream) -> ShardFolder:
+    """The shards of a cache, as far as they are there; `teacher` is the sha256 of its weights."""
+    if caching.keep == "top-k" and not 1 <= caching.k < caching.data.classes:
+        raise SystemExit(f"caching: k is {caching.k}, but top-k keeps 1 to {caching.data.classes - 1} classes.")
+    manifest = manifest_of(caching, teacher, stream.views_per_epoch)
+    epochs = range(caching.first_epoch, caching.last_epoch + 1)
+    arrays: dict[str, Form] = {"epoch": (record_type(caching), (caching.views.batch,))}
+    return ShardFolder(folder, manifest, arrays, stream.steps_per_epoch, epochs)
+
+
+def write_epochs(
+    folder: Path, caching: Caching, net: nn.Module, teacher: str, stream: ViewStream, execution: Execution
+) -> None:
+    """Fills `folder` with the epochs of `caching`, first to last, and a manifest; goes on with what is there of them.
+
+    `net` is the teacher on its device, `teacher` the sha256 of its weights. Raises SystemExit, with all that was asked
+    so far saved, on SIGTERM or SIGUSR1.
+    """
+    shards = open_shards(folder, caching, teacher, stream)
+    epochs, steps, batch = shards.epochs, shards.steps_per_epoch, caching.views.batch
+    first = epochs.start * steps
+    keys = Keys(first + shards.steps, epochs.stop * steps, steps, range(stream.groups_per_batch))
+    device = next(net.parameters()).device
+    with mix_groups(stream, keys, execution) as groups:
+        for step in shards.remaining(execution.save_minutes):
+            step["epoch"] = np.empty(batch, record_type(caching))
+            for group in islice(groups, stream.groups_per_batch):
+                views, _ = stream.finish(group, device)
+                said = records_of(logits_of(net, views, caching.precision), caching)
+                step["epoch"][group.positions.numpy() % batch] = said
+    shards.finish()
+
+
+def manifest_of(caching: Caching, teacher: str, views: int) -> dict:
+    """What a cache is made from; the digests of its shards are added when it is complete."""
+    return {
+        "stream": stream_digest(caching.data, caching.views, caching.stream_seed),
+        "stream_of": stream_parameters(caching),
+        "transforms": transform_versions(),
+        "teacher": teacher,
+        **caching.model_dump(include={"keep", "k", "temperature", "precision", "first_epoch", "last_epoch"}),
+        "views_per_epoch": views,
+    }
+
+
+def stream_parameters(recipe: Caching | Training) -> dict:
+    """All that a stream is made from, as JSON keeps it."""
+    return recipe.model_dump(mode="json", include={"data", "views", "stream_seed"})
+
+
+@dataclass
+class Said:
+    """What a teacher says of a mix group, for whichever objectives ask."""
+
+    labels: Tensor
+    """(G,) int64."""
+    decode: Callable[[], Tensor]
+    unreduced: Tensor | None = None
+    """(G, K) float32, all that a teacher in the loop says: what a cache of it is made from."""
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """(G, K) float32, as students hear them."""
+        return self.decode()
+
+
+class TeacherInTheLoop:
+    """A teacher that looks at every view while its students train."""
+
+    def __init__(self, net: nn.Module, precision: str, k: int = 0, temperature: float = 1.0):
+        """`net` is in evaluation mode and on the device of the views. Students hear the k largest logits and the mass
+        of the rest at this temperature, as from a top-k cache; all logits with k = 0."""
+        self.net, self.precision, self.k, self.temperature = net, precision, k, temperature
+
+    def says(self, epoch: int, positions: Tensor, views: Tensor) -> Said:
+        """Of one mix group (G, C, H, W)."""
+        logits = logits_of(self.net, views, self.precision)
+        return Said(logits.argmax(1), lambda: self.reduced(logits), logits)
+
+    def reduced(self, logits: Tensor) -> Tensor:
+        return logits_of_top_k(*top_k(logits, self.k, self.temperature), logits.shape[1]) if self.k else logits
+
+
+class CachedTeacher:
+    """The same teacher, read from its caches, one shard an epoch, by memory map."""
+
+    def __init__(
+        self, folders: list[Path], recipe: Training, teacher: str | None = None, epochs: Iterable[int] | None = None
+    ):
+        """`teacher` is the sha256 of the teacher's weights; None where they are not at hand. `epochs` are those that
+        the caches must hold; None for all of the recipe's.
+
+        Raises SystemExit where a cache is of another stream or teacher, was made by other versions of the transforms,
+        does not hold what the objective asks for, or is incomplete; says what differs.
+        """
+        self.classes = recipe.data.classes
+        self.views_per_epoch = recipe.views.steps_per_epoch(recipe.data.images) * recipe.views.batch
+        self.shards: dict[int, tuple[Path, str]] = {}
+        self.epoch = -1
+        self.records: np.ndarray = np.empty(0)
+        for folder in map(Path, folders):
+            manifest = read_manifest(folder)
+            if differences := list(differing(manifest, recipe, teacher)):
+                raise SystemExit(f"{folder}: not this run's teacher logits: {'; '.join(differences)}. {REMEDY}")
+            for epoch in range(manifest["first_epoch"], manifest["last_epoch"] + 1):
+                name = shard_name("epoch", epoch)
+                self.shards[epoch] = (folder / name, manifest["shards"][name])
+        needed = range(recipe.optimisation.epochs) if epochs is None else epochs
+        if missing := sorted(set(needed) - set(self.shards)):
+            raise SystemExit(f"{', '.join(map(str, folders))}: no teacher logits of epoch(s) {missing}. {REMEDY}")
+        for epoch in needed:
+            self.open(epoch)
+
+    def says(self, epoch: int, positions: Tensor, views: Tensor) -> Said:
+        """Of one mix group at these positions (G,) of an epoch, on the CPU.
+
+        Raises SystemExit where the epoch's file is not the one that was written.
+        """
+        if epoch != self.epoch:
+            path, digest = self.shards[epoch]
+            if file_digest(path) != digest:
+                raise SystemExit(f"{path}: damaged, its sha256 is not the one in manifest.json. {REMEDY}")
+            self.epoch, self.records = epoch, self.open(epoch)
+        records = self.records[positions.cpu().numpy()]
+        labels = torch.from_numpy(records["label"].astype(np.int64))
+        return Said(labels, lambda: logits_from(records, self.classes))
+
+    def open(self, epoch: int) -> np.ndarray:
+        """The records (views_per_epoch,) of an epoch, mapped, not read; refuses a shard of another length."""
+        path, _ = self.shards[epoch]
+        try:
+            records = np.load(path, mmap_mode="r").reshape(-1)
+        except (OSError, ValueError, EOFError) as error:
+            raise SystemExit(f"{path}: missing or damaged ({error}). {REMEDY}") from error
+        if records.shape != (self.views_per_epoch,):
+            raise SystemExit(
+                f"{path}: holds {len(records)} views, but an epoch of this run has {self.views_per_epoch}. {REMEDY}"
+            )
+        return records
+
+
+class PartlyCachedTeacher:
+    """A teacher that is read from caches where they are there, and looks at the views of the other epochs."""
+
+    def __init__(self, cached: CachedTeacher | None, in_the_loop: TeacherInTheLoop | None):
+        self.cached, self.in_the_loop = cached, in_the_loop
+
+    def says(self, epoch: int, positions: Tensor, views: Tensor) -> Said:
+        """Of one mix group (G, C, H, W) at these positions (G,) of an epoch."""
+        if self.cached and epoch in self.cached.shards:
+            return self.cached.says(epoch, positions, views)
+        if self.in_the_loop is None:
+            raise SystemExit(f"no teacher logits of epoch {epoch}. {REMEDY}")
+        return self.in_the_loop.says(epoch, positions, views)
+
+
+def read_manifest(folder: Path) -> dict:
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise SystemExit(f"{folder}: no manifest.json, so these are no finished teacher logits. {REMEDY}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def differing(manifest: dict, recipe: Training, teacher: str | None) -> Iterator[str]:
+    """Yields, in words, each way in which a cache is not of a run's stream and teacher, or says too little for it."""
+    if teacher is not None and manifest["teacher"] != teacher:
+        yield f"the teacher's weights have sha256 {manifest['teacher'][:10]}, this run's teacher {teacher[:10]}"
+    if manifest["stream"] != stream_digest(recipe.data, recipe.views, recipe.stream_seed):
+        ours = {**stream_parameters(recipe), "transforms": transform_versions()}
+        theirs = {**manifest["stream_of"], "transforms": manifest["transforms"]}
+        yield from differing_values(theirs, ours) or ["the code that makes the views"]
+    if recipe.heard and manifest["precision"] != recipe.heard.precision:
+        yield f"the teacher computed in {manifest['precision']}, and this run hears it in {recipe.heard.precision}"
+    if recipe.objective.teacher_says != "logits":
+        return
+    if manifest["keep"] == "labels":
+        yield "it keeps labels only, and the objective needs logits (keep: dense or top-k)"
+        return
+    kept = manifest["k"] if manifest["keep"] == "top-k" else 0
+    if recipe.heard and kept != recipe.heard.k:
+        yield f"it keeps {kept or 'all'} logits, and this run hears {recipe.heard.k or 'all'}"
+    exact_at, temperature = manifest["temperature"], recipe.objective.temperature
+    if manifest["keep"] == "top-k" and exact_at != temperature:
+        yield f"its tail is exact at temperature {exact_at}, and the objective's is {temperature}"
+
+
+def differing_values(theirs: dict, ours: dict, path: str = "") -> list[str]:
+    """The leaves in which two nested dictionaries differ, by name."""
+    found = []
+    for key in sorted(theirs.keys() | ours.keys()):
+        left, right = theirs.get(key), ours.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            found += differing_values(left, right, f"{path}{key}.")
+        elif left != right:
+            found.append(f"{path}{key} is {left} there, {right} here")
+    return found

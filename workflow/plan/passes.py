@@ -1,0 +1,122 @@
+"""Passes: which runs of one stream are trained by one job, and which teachers' caches that job fills on the way.
+
+A pass is an execution choice (`execution: passes:`), so it is part of no result's name, and is planned anew from what
+is not finished yet. Its runs and caches stay jobs of their own: they wait for the pass, and find their results there.
+"""
+
+from collections.abc import Iterator
+from fnmatch import fnmatch
+
+from study.problem import ParamsError
+from study.study import PassParams
+
+from deit import recipes
+from deit.recipes import Execution, Job, Resources
+from deit.store.behaviour import behaviours
+from plan.closure import closure
+from plan.plan import Plan
+
+
+def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
+    """Digest -> pass, of the runs that are not finished (or of all); these learn which pass makes them.
+
+    Runs under one name in `passes` that see different streams are passes of their own; a single run is none. Raises
+    ParamsError for a pattern that no run's name matches, or a run that two passes claim.
+    """
+    refuse_idle_patterns(plan)
+    unfinished = {job.digest for job in (plan.jobs.values() if everything else plan.unfinished())}
+    passes = {}
+    for name, params in plan.study.execution.passes.items():
+        for number, runs in enumerate(by_stream(plan, list(members(plan, params.runs, unfinished)))):
+            if len(runs) > 1:
+                caches = caches_of(plan, runs, unfinished) if params.caches else []
+                job = plan_pass(plan, f"passes/{name}-{number}", runs, caches, params)
+                passes[job.digest] = job
+    return passes
+
+
+def refuse_idle_patterns(plan: Plan) -> None:
+    names = [job.name.partition("/")[2] for job in plan.jobs.values() if job.kind == "train"]
+    owners: dict[str, str] = {}
+    for key, params in plan.study.execution.passes.items():
+        where = f"params/{plan.name}.yaml: execution.passes.{key}.runs"
+        for word in params.runs:
+            matches = [name for name in names if fnmatch(name, word)]
+            if names and not matches:
+                raise ParamsError(f"{where}: '{word}' matches no run; their names are like {names[0]}; correct it.")
+            for name in matches:
+                if owners.setdefault(name, key) != key:
+                    raise ParamsError(f"{where}: {name} is in the pass '{owners[name]}', too; keep it in one of them.")
+
+
+def members(plan: Plan, patterns: list[str], unfinished: set[str]) -> Iterator[Job]:
+    """Unfinished trainings whose names, without their section, one of the patterns matches."""
+    for job in plan.jobs.values():
+        name = job.name.partition("/")[2]
+        if job.kind == "train" and job.digest in unfinished and any(fnmatch(name, word) for word in patterns):
+            yield job
+
+
+def by_stream(plan: Plan, jobs: list[Job]) -> Iterator[list[Job]]:
+    """The jobs of each stream, without those that need another one of them: they are trained later."""
+    streams: dict[str, list[Job]] = {}
+    for job in jobs:
+        seen = {key: job.recipe[key] for key in ("data", "views", "stream_seed")}
+        streams.setdefault(recipes.canonical_digest(seen), []).append(job)
+    for together in streams.values():
+        digests = {job.digest for job in together}
+        yield [job for job in together if not digests & ancestors(plan, job)]
+
+
+def ancestors(plan: Plan, job: Job) -> set[str]:
+    """Digests of all that a result is made from."""
+    digests: set[str] = set()
+    for digest in job.inputs.values():
+        digests |= {digest} | ancestors(plan, plan.jobs[digest])
+    return digests
+
+
+def caches_of(plan: Plan, runs: list[Job], unfinished: set[str]) -> list[Job]:
+    """The caches that these runs read and that are still to be made."""
+    caches = {folder for job in runs for folder in job.execution.folders.get("teacher-logits", [])}
+    return [job for job in plan.jobs.values() if job.execution.output in caches and job.digest in unfinished]
+
+
+def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params: PassParams) -> Job:
+    execution = execution_of(runs, params.resources)
+    refuse_uneven(plan, name, runs, execution)
+    recipe = recipes.Pass(runs=tuple(job.digest for job in runs), caches=tuple(job.digest for job in caches))
+    code = behaviours(closure("deit.commands.train_pass"))
+    job = Job(kind="pass", name=name, recipe=recipe.model_dump(mode="json"), behaviour=code)
+    output = f"results/{plan.name}/{name}-{job.digest}"
+    outputs = {each.execution.output for each in (*runs, *caches)}
+    folders: dict[str, list[str]] = {}
+    for each in (*runs, *caches):
+        for flag, paths in each.execution.folders.items():
+            known = folders.setdefault(flag, [])
+            known += [path for path in paths if path not in outputs and path not in known]
+    folders = {flag: paths for flag, paths in folders.items() if paths}
+    for each in (*runs, *caches):
+        made_by = each.execution.model_copy(update={"made_by": output})
+        plan.jobs[each.digest] = each.model_copy(update={"execution": made_by})
+    after = list(dict.fromkeys(folder for each in runs for folder in each.execution.after))
+    place = {"output": output, "folders": folders, "after": after, "data_root": plan.study.data.root}
+    return job.model_copy(update={"execution": execution.model_copy(update=place)})
+
+
+def refuse_uneven(plan: Plan, name: str, runs: list[Job], execution: Execution) -> None:
+    """ParamsError where the GPUs of a pass cannot share the mix groups of its runs evenly."""
+    views, ranks = runs[0].resolved().views, max(execution.gpus, 1) * execution.nodes
+    if (groups := views.batch // views.mix_group) % ranks:
+        key = f"execution.passes.{name.removeprefix('passes/').rpartition('-')[0]}.resources.gpus"
+        text = f"{ranks} GPUs (or CPU nodes) cannot share the {groups} mix groups a batch of {runs[0].name} evenly"
+        raise ParamsError(f"params/{plan.name}.yaml: {key}: {text}; choose gpus x nodes that divide {groups}.")
+
+
+def execution_of(runs: list[Job], resources: Resources) -> Execution:
+    """What a pass asks for: the most that one of its runs does, and the time of all, but for what the params say."""
+    each = [job.execution for job in runs]
+    most = {key: max(getattr(one, key) for one in each) for key in ("gpus", "nodes", "threads", "workers", "mem_mb")}
+    return Execution.model_validate(
+        {**most, "minutes": sum(one.minutes for one in each), **resources.model_dump(exclude_unset=True)}
+    )

@@ -1,0 +1,377 @@
+"""Params -> runs -> jobs with digests: what a study needs, and the name of every result before it exists.
+
+The rows of the tables decide which runs exist. A job's digest is made of its recipe, the digests of what it is made
+from and the behaviour of its code, so the whole plan is known before anything runs, and existence is correctness.
+"""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from study.study import Study
+
+from deit import recipes
+from deit.recipes import Execution, Job, Recipe
+from deit.store.behaviour import ROOT, behaviours
+from deit.store.finished import is_complete
+from plan.closure import closure
+from plan.runs import Run, RunSettings
+
+COMMANDS = {
+    "data": "deit.commands.prepare_data",
+    "networks": "deit.commands.check_networks",
+    "views": "deit.commands.store_views",
+    "train": "deit.commands.train",
+    "import": "deit.commands.import_weights",
+    "cache": "deit.commands.cache_teacher_logits",
+    "predict": "deit.commands.predict",
+    "throughput": "deit.commands.measure_throughput",
+    "tokens": "deit.commands.compare_tokens",
+}
+CHECKED = ("train", "import")
+"""Kinds of jobs that begin when the networks of the study are known to be fit."""
+PRUNABLE = ("cache", "views")
+"""Kinds of results that are made for others, and can be made again from what stays."""
+PAPER = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("src/deit/paper/*.csv"))
+REPORT = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/jobs/report*.*"))
+
+
+@dataclass
+class Plan:
+    """Everything that the tables of one study need, each thing once."""
+
+    name: str
+    study: Study
+    jobs: dict[str, Job] = field(default_factory=dict)
+    """Digest -> job, makers before users."""
+    runs: dict[Run, str] = field(default_factory=dict)
+    """Run -> digest."""
+    epochs: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Stream (views as JSON, seed) -> the epochs of the run that sees most of it."""
+    networks: str = ""
+    """Digest of the check of all networks."""
+
+    def add(
+        self,
+        kind: str,
+        name: str,
+        recipe: Recipe,
+        inputs: dict[str, str],
+        reads: dict[str, list[str]],
+        execution: Execution,
+        code: Iterable[str] = (),
+    ) -> str:
+        """Plan one job; returns its digest.
+
+        `inputs` (role -> digest) determine the result. `reads` (flag -> digests) are the folders that the command is
+        given: the same, or a teacher's cache in place of the teacher. `code` is the files of what runs; without, those
+        of the kind's command.
+        """
+        job = Job(
+            kind=kind,
+            name=name,
+            recipe=recipe.model_dump(mode="json"),
+            inputs=inputs,
+            behaviour=behaviours(code or closure(COMMANDS[kind])),
+        )
+        folder = f"results/{self.name}/{name}-{job.digest}"
+        place = {
+            "output": folder,
+            "folders": {flag: list(map(self.output_of, digests)) for flag, digests in reads.items() if digests},
+            "data_root": execution.data_root or self.study.data.root,
+            "after": [self.output_of(self.networks)] if kind in CHECKED and self.networks else [],
+        }
+        self.jobs[job.digest] = job.model_copy(update={"execution": execution.model_copy(update=place)})
+        return job.digest
+
+    def output_of(self, digest: str) -> str:
+        return self.jobs[digest].execution.output
+
+    # Data ------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def settings(self) -> RunSettings:
+        return RunSettings(self.study)
+
+    @cached_property
+    def training_data(self) -> recipes.TrainingData:
+        data = self.study.data
+        shared = data.model_dump(include={"name", "reader", "classes", "channels", "mean", "std", "held_out"})
+        return recipes.TrainingData(split=data.training, **shared)
+
+    @cached_property
+    def evaluation_sets(self) -> dict[str, recipes.EvaluationSet]:
+        return {
+            name: recipes.EvaluationSet(**evaluation.model_dump(exclude={"title", "paper"}))
+            for name, evaluation in self.study.data.evaluation.items()
+        }
+
+    @cached_property
+    def training_digest(self) -> str:
+        recipe = recipes.PreparingData(training=self.training_data, evaluation_sets={})
+        return self.add("data", "data/training", recipe, {}, {}, self.preparing)
+
+    @cached_property
+    def evaluation_digest(self) -> str:
+        recipe = recipes.PreparingData(training=self.training_data, evaluation_sets=self.evaluation_sets)
+        return self.add("data", "data/evaluation", recipe, {}, {}, self.preparing)
+
+    @property
+    def preparing(self) -> Execution:
+        return self.study.resources("data").model_copy(update={"decode": self.study.data.decode})
+
+    # Networks --------------------------------------------------------------------------------------------------------
+
+    def plan_networks(self, wanted: Iterable[Run], measured: Iterable[Run]) -> None:
+        """Plan the check of every network of the wanted runs, of what they need, and of those that are only measured.
+
+        Trainings wait for it, and are not named after it: another network of the study changes none of theirs.
+        """
+        trains = not self.study.released
+        runs = dict.fromkeys(measured, False) | dict.fromkeys(self.needed(wanted) if trains else wanted, trains)
+        networks = {}
+        for run, trained in runs.items():
+            initial = self.settings.initial_of(run) if trained else None
+            networks[self.settings.network_name(run)] = recipes.CheckedNetwork(
+                model=self.settings.model(run),
+                heads=self.study.supervision[run.supervision].tokens,
+                trained=trained,
+                initial=self.settings.network_name(initial) if initial else "",
+            )
+        recipe = recipes.CheckingNetworks(networks=networks)
+        self.networks = self.add("networks", "networks/all", recipe, {}, {}, self.study.resources("data"))
+
+    # Runs ------------------------------------------------------------------------------------------------------------
+
+    def plan_runs(self, wanted: list[Run]) -> None:
+        """Plan the wanted runs and all that they need: teachers, then caches, then students.
+
+        A teacher cache is shared by all runs of one stream and one teacher, so it is planned when all are known.
+        """
+        needed = self.needed(wanted)
+        for run in needed:
+            key = self.settings.stream_key(run)
+            self.epochs[key] = max(self.epochs.get(key, 0), self.settings.phase(run).epochs)
+        teachers = {teacher for run in needed if (teacher := self.settings.teacher_of(run))}
+        teachers |= {initial for run in teachers if (initial := self.settings.initial_of(run))}
+        learners: dict[tuple, list[Run]] = {}
+        for run in needed:
+            learners.setdefault(self.cache_key(run), []).append(run)
+        for run in needed:
+            self.plan_run(run, run in teachers, learners[self.cache_key(run)])
+
+    def cache_key(self, run: Run) -> tuple:
+        """What the runs that read one cache have in common: teacher and stream."""
+        return self.settings.teacher_of(run), *self.settings.stream_key(run)
+
+    def needed(self, wanted: Iterable[Run]) -> dict[Run, None]:
+        """The wanted runs and those that they learn or start from, makers before users."""
+        needed: dict[Run, None] = {}
+        for run in wanted:
+            self.collect(run, needed)
+        return needed
+
+    def collect(self, run: Run, needed: dict[Run, None]) -> None:
+        """A run after the runs that it needs."""
+        for other in (self.settings.teacher_of(run), self.settings.initial_of(run)):
+            if other:
+                self.collect(other, needed)
+        needed[run] = None
+
+    def plan_run(self, run: Run, is_teacher: bool, learners: list[Run]) -> None:
+        phase = self.settings.phase(run)
+        views, stream_seed = self.settings.stream(run)
+        recipe = recipes.Training(
+            data=self.training_data,
+            model=self.settings.model(run),
+            objective=self.study.supervision[run.supervision],
+            views=views,
+            stream_seed=stream_seed,
+            seed=run.seed,
+            optimisation=phase.model_dump(include=set(recipes.Optimisation.model_fields)),
+            heard=self.heard(run),
+        )
+        inputs = {"data": self.training_digest}
+        if initial := self.settings.initial_of(run):
+            inputs["initial"] = self.runs[initial]
+        reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(views, stream_seed)
+        if teacher := self.settings.teacher_of(run):
+            inputs["teacher"] = self.runs[teacher]
+            reads["teacher-logits"] = self.plan_cache(run, teacher, learners, phase.epochs)
+        higher = run.resolution != self.study.resolutions.pretraining
+        section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
+        execution = self.study.watched(self.study.resources(self.settings.section(run), run.model), run.resolution)
+        self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
+
+    def heard(self, run: Run) -> recipes.Heard | None:
+        """How exactly a run hears its teacher. Labels are kept whatever is kept of the logits."""
+        logits, says = self.study.teacher_logits, self.study.supervision[run.supervision].teacher_says
+        if not says:
+            return None
+        return recipes.Heard(
+            precision=logits.precision, k=logits.k if says == "logits" and logits.soft == "top-k" else 0
+        )
+
+    def stored_views(self, views: recipes.Views, stream_seed: int) -> dict[str, list[str]]:
+        """The flag by which a job is given the views of its stream, where the study stores them."""
+        if not self.study.stored_views:
+            return {}
+        epochs = self.epochs[views.model_dump_json(), stream_seed]
+        recipe = recipes.StoringViews(data=self.training_data, views=views, stream_seed=stream_seed, epochs=epochs)
+        inputs = {"data": self.training_digest}
+        name = f"views/{views.resolution}/stream{stream_seed}-epochs{epochs}"
+        execution = self.study.resources("teacher_logits")
+        return {"views": [self.add("views", name, recipe, inputs, {"data": [self.training_digest]}, execution)]}
+
+    def plan_cache(self, run: Run, teacher: Run, learners: list[Run], epochs: int) -> list[str]:
+        """Caching jobs for the first `epochs` epochs of a run's stream, in chunks; digests."""
+        logits = self.study.teacher_logits
+        views, stream_seed = self.settings.stream(run)
+        soft = [self.study.supervision[learner.supervision] for learner in learners]
+        soft = [objective for objective in soft if objective.teacher_says == "logits"]
+        keep = logits.soft if soft else "labels"
+        longest = max(self.settings.phase(learner).epochs for learner in learners)
+        digests = []
+        for first in range(0, epochs, logits.chunk_epochs):
+            last = min(first + logits.chunk_epochs, longest) - 1
+            recipe = recipes.Caching(
+                data=self.training_data,
+                views=views,
+                stream_seed=stream_seed,
+                model=self.settings.model(teacher),
+                first_epoch=first,
+                last_epoch=last,
+                keep=keep,
+                k=logits.k if keep == "top-k" else 0,
+                temperature=soft[0].temperature if keep == "top-k" else 1.0,
+                precision=logits.precision,
+            )
+            name = f"teacher_logits/{teacher.name}/stream{stream_seed}-epochs{first}-{last}"
+            inputs = {"data": self.training_digest, "teacher": self.runs[teacher]}
+            reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(views, stream_seed)
+            digests.append(self.add("cache", name, recipe, inputs, reads, self.study.resources("teacher_logits")))
+        return digests
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def sheet_name(self, run: Run) -> str:
+        """Runs on one sheet share the evaluation views: all of one transformer, and all convnets together."""
+        convnet = self.study.models[run.model].kind == "convnet"
+        return f"{'convnets' if convnet else run.model}/{run.resolution}"
+
+    def plan_sheets(self, wanted: list[Run]) -> dict[str, str]:
+        """One predicting job a sheet, over all its runs; sheet name -> digest."""
+        sheets: dict[str, list[Run]] = {}
+        for run in sorted(set(wanted)):
+            sheets.setdefault(self.sheet_name(run), []).append(run)
+        return {name: self.plan_sheet(name, runs) for name, runs in sheets.items()}
+
+    def plan_sheet(self, name: str, runs: list[Run]) -> str:
+        evaluation = self.study.evaluation
+        recipe = recipes.Predicting(
+            data=self.training_data,
+            runs=tuple(recipes.PredictedRun(run=run.name, model=self.settings.model(run)) for run in runs),
+            view=recipes.EvaluationView(resolution=runs[0].resolution, crop=evaluation.crop),
+            evaluation_sets=self.evaluation_sets,
+            precision=evaluation.precision,
+        )
+        inputs = {"data": self.evaluation_digest} | {run.name: self.runs[run] for run in runs}
+        reads = {"data": [self.evaluation_digest], "runs": [self.runs[run] for run in runs]}
+        return self.add("predict", f"predictions/{name}", recipe, inputs, reads, self.study.resources("evaluation"))
+
+    def plan_throughput(self, models: dict[str, recipes.Model]) -> str:
+        params = self.study.throughput
+        recipe = recipes.MeasuringThroughput(models=models, batch=params.batch, repeats=params.repeats)
+        return self.add("throughput", "throughput/all", recipe, {}, {}, self.study.resources("throughput"))
+
+    def plan_tokens(self, run: Run, images: int) -> str:
+        recipe = recipes.ComparingTokens(
+            data=self.training_data,
+            run=recipes.PredictedRun(run=run.name, model=self.settings.model(run)),
+            view=recipes.EvaluationView(resolution=run.resolution, crop=self.study.evaluation.crop),
+            evaluation_set=self.evaluation_sets[self.study.data.primary],
+            images=images,
+        )
+        inputs = {"data": self.evaluation_digest, "run": self.runs[run]}
+        reads = {role: [digest] for role, digest in inputs.items()}
+        return self.add("tokens", f"tokens/{run.name}", recipe, inputs, reads, self.study.resources("evaluation"))
+
+    def plan_table(self, recipe: recipes.Table, inputs: dict[str, str]) -> str:
+        notebook = f"workflow/notebooks/{recipe.table}.ipynb"
+        code = [*closure("deit.tables"), *PAPER, notebook, "workflow/jobs/render.py"]
+        name, reads = f"tables/{recipe.table}", self.by_section(inputs.values())
+        return self.add("table", name, recipe, inputs, reads, self.study.resources("tables"), code)
+
+    def plan_report(self, tables: dict[str, str], students: list[str]) -> str:
+        study = self.study
+        recipe = recipes.Report(
+            study=self.name,
+            title=study.title,
+            description=study.description,
+            data=study.data.name,
+            evaluation_sets={name: evaluation.title for name, evaluation in study.data.evaluation.items()},
+            seeds={model: self.settings.seeds(model) for model in students},
+            streams=study.seeds.streams,
+        )
+        code = [*closure("deit.tables"), *closure("deit.commands.pictures"), *PAPER, *REPORT]
+        reads = {"tables": list(tables.values()), "released" if study.released else "runs": list(self.runs.values())}
+        reads |= self.by_section(made for table in tables.values() for made in self.jobs[table].inputs.values())
+        makers = [self.jobs[digest] for section in ("runs", "predictions") for digest in reads.get(section, [])]
+        reads["data"] = list(dict.fromkeys(job.inputs["data"] for job in makers))
+        return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), code)
+
+    def by_section(self, digests: Iterable[str]) -> dict[str, list[str]]:
+        """Each job once, by the section of its name, which is the flag of what reads it."""
+        sections: dict[str, list[str]] = {}
+        for digest in dict.fromkeys(digests):
+            sections.setdefault(self.jobs[digest].name.split("/")[0], []).append(digest)
+        return sections
+
+    # Asking ----------------------------------------------------------------------------------------------------------
+
+    def of_section(self, *sections: str) -> list[Job]:
+        """Planned jobs whose names begin with one of these sections."""
+        return [job for job in self.jobs.values() if job.name.split("/")[0] in sections]
+
+    def unfinished(self) -> list[Job]:
+        """What is not here, but for caches and views that nothing unfinished reads: these may have been pruned."""
+        missing = [job for job in self.jobs.values() if not self.is_finished(job)]
+        needed: list[Job] = []
+        read: set[str] = set()
+        for job in reversed(missing):  # users before makers: a cache may be the only one to read the stored views
+            if job.kind not in PRUNABLE or job.execution.output in read:
+                needed.append(job)
+                read |= {folder for folders in job.execution.folders.values() for folder in folders}
+        return needed[::-1]
+
+    def is_finished(self, job: Job) -> bool:
+        """Whether its record is there and all that this lists: Snakemake makes empty folders for jobs under way."""
+        return is_complete(self.record_of(job))
+
+    def record_of(self, job: Job) -> Path:
+        """The file that is written last of a result."""
+        if job.kind == "report":
+            return Path(f"reports/{self.name}/provenance-{job.digest}.json")
+        return Path(job.execution.output, "provenance.json")
+
+    def write(self, passes: dict[str, Job]) -> None:
+        """Write every recipe, those of passes too, and plan.csv; called before the first job starts."""
+        root = Path("results") / self.name
+        (root / "recipes").mkdir(parents=True, exist_ok=True)
+        rows = [("phase", "kind", "name", "digest", "folder")]
+        for digest, job in (self.jobs | passes).items():
+            _write_if_changed(root / "recipes" / f"{digest}.json", job.model_dump_json(indent=1))
+        for digest, job in self.jobs.items():
+            section, _, name = job.name.partition("/")
+            rows.append((section, job.kind, name or section, digest, job.execution.output))
+        with (root / "plan.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        partial = path.with_suffix(".partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.rename(path)

@@ -1,1 +1,0 @@
-"""Params -> the jobs of a study, before anything runs; what the rules ask."""

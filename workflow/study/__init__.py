@@ -1,0 +1,1 @@
+"""What a params file says, and what is wrong in it."""

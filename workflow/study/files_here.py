@@ -1,0 +1,127 @@
+"""What the params name and this machine does not have: images, their classes, weights that others published."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from deit.recipes import Reader
+from study.problem import Problem, listed
+from study.study import Split, Study
+
+RESTORE = "restore it (git checkout, dvc pull, its archive), or correct the name or data.root."
+
+
+def expanded(root: str) -> str:
+    """A data root with `~` and environment variables filled in."""
+    return os.path.expandvars(os.path.expanduser(root))
+
+
+def image_root(study: Study) -> Path | None:
+    """The folder of the images; None where only the jobs know it, by a variable that is not set here."""
+    root = expanded(study.data.root)
+    return None if "$" in root else Path(root)
+
+
+def splits_of(study: Study) -> dict[str, tuple[Reader, Split]]:
+    """Key -> (reader, split), of all images of a study."""
+    sets = {f"data.evaluation.{name}.split": (each.reader, each.split) for name, each in study.data.evaluation.items()}
+    return {"data.training": (study.data.reader, study.data.training)} | sets
+
+
+def file_problems(study: Study) -> Iterator[Problem]:
+    """Files with a declared checksum that are missing or differ: whoever declares them has them where it plans."""
+    root, checked = image_root(study), set()
+    declared = [(key, split, part) for key, (_, split) in splits_of(study).items() for part in sorted(split.md5)]
+    if root is None or not declared:
+        return
+    if not root.is_dir():
+        yield missing_root(root)
+        return
+    for key, split, part in declared:
+        if part not in split.files or (path := root / split.files[part]) in checked:
+            continue
+        checked.add(path)
+        if not path.is_file():
+            yield Problem(f"{key}.files.{part}", f"{path} is missing", RESTORE, ("data.root",))
+        elif (found := hashlib.md5(path.read_bytes()).hexdigest()) != (expected := split.md5[part]):
+            text = f"{path} has the MD5 {found}, not {expected}"
+            remedy = "restore the file, or declare the new data here: all results follow from them, and are made anew."
+            yield Problem(f"{key}.md5.{part}", text, remedy, ("data.root",))
+
+
+def missing_root(root: Path) -> Problem:
+    text = f"the folder of the images, {root.absolute()}, is missing"
+    return Problem("data.root", text, "mount or restore it, or correct data.root.")
+
+
+# Before a job on this machine reads them ------------------------------------------------------------------------------
+
+
+def image_problems(study: Study) -> Iterator[Problem]:
+    """Folders, files and classes that are not there. Not for jobs elsewhere: each node may have images of its own."""
+    root = image_root(study)
+    if root is None:
+        return
+    if not root.is_dir():
+        yield missing_root(root)
+        return
+    for key, (reader, split) in splits_of(study).items():
+        names = {f"{key}.folder": split.folder} if reader == "timm" else {}
+        names |= {f"{key}.files.{part}": file for part, file in split.files.items()} if reader != "timm" else {}
+        for place, name in names.items():
+            if not (root / name).exists():
+                yield Problem(place, f"{root / name} is missing", RESTORE, ("data.root",))
+    for name, evaluation in study.data.evaluation.items():
+        if evaluation.labels and not (path := root / evaluation.labels).is_file():
+            yield Problem(f"data.evaluation.{name}.labels", f"{path} is missing", RESTORE, ("data.root",))
+    yield from class_problems(study, root)
+
+
+def class_problems(study: Study, root: Path) -> Iterator[Problem]:
+    """Class folders that one split has and another lacks, by name; those of an evaluation set may be numbers."""
+    folders = {
+        f"{key}.folder": root / split.folder for key, (reader, split) in splits_of(study).items() if reader == "timm"
+    }
+    classes = {key: class_folders(path) for key, path in folders.items() if path.is_dir()}
+    first = next(iter(classes), "")
+    numbers = {str(number) for number in range(study.data.classes)}
+    for key, found in classes.items():
+        if found == numbers:  # as ImageNet-V2's are
+            continue
+        if lacking := sorted(classes[first] - found):
+            text = f"{folders[key]} has no folder of the class {listed(lacking)}, and {folders[first]} has"
+            yield Problem(key, text, "add it, as every split has the same classes.", (first, "data.root"))
+        if extra := sorted(found - classes[first]):
+            text = f"{folders[key]} has a folder {listed(extra)}, and {folders[first]} has none of that class"
+            yield Problem(key, text, "remove it, or add it there.", (first, "data.root"))
+    if first and len(classes[first]) != study.data.classes:
+        text = f"{study.data.classes} is not the number of folders in {folders[first]}, {len(classes[first])}"
+        remedy = f"correct it, or the folders; there are {listed(sorted(classes[first]))}."
+        yield Problem("data.classes", text, remedy, (first, "data.root"))
+
+
+def class_folders(folder: Path) -> set[str]:
+    """Names of the folders in a folder of images, each a class; hidden ones are none."""
+    try:
+        return {entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")}
+    except OSError:  # may not be listed: the job says so
+        return set()
+
+
+# Published weights ----------------------------------------------------------------------------------------------------
+
+
+def weight_problems(study: Study) -> Iterator[Problem]:
+    """Files of published weights that are not there. They are read on this machine, so it has to know their folder."""
+    if not study.released or study.released.source != "files":
+        return
+    root = expanded(study.released.root)
+    if "$" in root or not root:
+        remedy = "export the variable, or give the folder of the files."
+        yield Problem("released.root", f"is {root or 'empty'}", remedy, ("released.source",))
+        return
+    for name, weights in study.released.weights.items():
+        if weights.file and not os.path.isfile(path := os.path.join(root, weights.file)):
+            remedy = "put it there, or correct released.root."
+            yield Problem(f"released.weights.{name}.file", f"{path} is missing", remedy, ("released.root",))
