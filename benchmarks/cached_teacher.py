@@ -21,15 +21,17 @@ import torch
 from plan.plan import Plan
 from plan.studies import plan_study
 
+from deit.learn.recipes import Training
 from deit.learn.run_state import Teacher
 from deit.learn.training import set_up, train_together
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.models import create
-from deit.recipes import Caching, Execution, Job, Training
 from deit.see.datasets import training_images
 from deit.see.views import ViewStream, epoch_order, training_transform
 from deit.store.checkpoints import WEIGHTS, ResumeState, save_weights
+from deit.store.job import Execution, Job
 from deit.store.results import file_digest
+from deit.teach.recipes import Caching
 from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher, write_epochs
 
 STUDENT, TEACHER = "deit-ti", "regnety-16gf"

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from deit.networks.check import Unfit, check
-from deit.recipes import CheckedNetwork, Model
+from deit.networks.recipes import CheckedNetwork, Model
 
 SMALLEST = """
 beit_base_patch16_224 halonet_h1 test_byobnet cait_xxs24_224 coat_tiny convit_tiny convmixer_768_32 test_convnext

@@ -46,11 +46,12 @@ from deit.learn.run_state import Run
 from deit.learn.training import optimizer_of
 from deit.networks import models
 from deit.networks.distributed import Place, set_up_torch
+from deit.networks.recipes import Model
 from deit.networks.throughput import device_name
-from deit.recipes import Execution, Job, Model
 from deit.see.datasets import ImageSet
 from deit.see.loading import Keys, mix_groups
 from deit.see.views import ViewStream
+from deit.store.job import Execution, Job
 from deit.teach.teacher_logits import TeacherInTheLoop, logits_of, write_epochs
 
 CONVNETS = ("regnety-4gf", "regnety-8gf", "regnety-12gf", "regnety-16gf")

@@ -26,15 +26,17 @@ from plan.plan import Plan
 from plan.speeds import COLUMNS, UNITS, Speed, model_of
 from plan.studies import plan_study
 
+from deit.learn.recipes import Training
 from deit.learn.run_state import Run, Teacher
 from deit.learn.training import Answers, batches_of, set_up, take_step
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.throughput import device_name, wait_for
-from deit.recipes import Execution, Job, Split, Training
 from deit.see.datasets import FolderImages, ImageSet, training_images
 from deit.see.loading import GROUPS_AT_A_TIME, Keys, mix_groups
+from deit.see.recipes import Split
 from deit.see.views import MixGroup, ViewStream
 from deit.store.checkpoints import ResumeState
+from deit.store.job import Execution, Job
 from deit.teach.teacher_logits import logits_of
 
 PHOTOGRAPHS, PIXELS = 400, (500, 375)

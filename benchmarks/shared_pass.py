@@ -47,16 +47,18 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from deit.learn.losses import labels_loss, objective_loss
+from deit.learn.recipes import Training
 from deit.learn.run_state import Run, Teacher
 from deit.learn.training import batches_of, optimizer_of, set_up, train_together
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.models import create
 from deit.networks.throughput import device_name, wait_for
-from deit.recipes import Caching, Execution, Job, Training
 from deit.see.datasets import Selected, training_images
 from deit.see.loading import Keys, mix_groups
 from deit.see.views import MixGroup, ViewStream, augment_operations, posterize_to_black
 from deit.store.checkpoints import ResumeState
+from deit.store.job import Execution, Job
+from deit.teach.recipes import Caching
 from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, open_shards, records_of
 
 STUDENTS, TEACHER, TEACHER_MODEL = ("deit-ti", "deit-s"), "regnety-16gf", "regnety_160"

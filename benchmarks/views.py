@@ -31,7 +31,7 @@ from photographs import SIZE, write_photographs
 from PIL import Image
 from plan.studies import plan_study
 
-from deit.recipes import Training
+from deit.learn.recipes import Training
 from deit.see.datasets import ImageSet, training_images
 from deit.see.loading import GROUPS_AT_A_TIME
 from deit.see.views import ViewStream, training_transform

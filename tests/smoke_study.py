@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from plan.plan import COMMANDS, Plan
 
-from deit.recipes import Job
+from deit.store.job import Job
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "snakemake", "--profile", "local", "--config", "study=smoke"]

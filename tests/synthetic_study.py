@@ -9,9 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deit import recipes
-from deit.recipes import Cell, Job, Recipe, Table
+from deit.bounds import Recipe
+from deit.learn.recipes import Objective, Optimisation, Training
+from deit.networks.recipes import ComparingTokens, MeasuringThroughput, Model, PredictedRun, Predicting
+from deit.see.recipes import EvaluationSet, EvaluationView, Split, TrainingData, Views
+from deit.store.job import Job
 from deit.store.results import write_provenance
+from deit.tables.recipes import Cell, Table
 
 IMAGES = 1000
 TEACHERS = {"regnety-4gf": 85.0, "regnety-8gf": 86.1, "regnety-12gf": 86.9, "regnety-16gf": 87.4}
@@ -49,18 +53,14 @@ LENGTHS = {
 SEEDS = (-0.2, 0.2)
 """What the two seeds add: a sample standard deviation of 0.2 * sqrt(2)."""
 
-SPLIT = recipes.Split(images=IMAGES, files={"images": "i.gz", "labels": "l.gz"})
-DATA = recipes.TrainingData(
-    name="synthetic", reader="idx", classes=10, channels=1, mean=(0.0,), std=(1.0,), split=SPLIT
-)
-VIEW = recipes.EvaluationView(resolution=16, crop=1.0)
-TEST = recipes.EvaluationSet(reader="idx", split=SPLIT)
+SPLIT = Split(images=IMAGES, files={"images": "i.gz", "labels": "l.gz"})
+DATA = TrainingData(name="synthetic", reader="idx", classes=10, channels=1, mean=(0.0,), std=(1.0,), split=SPLIT)
+VIEW = EvaluationView(resolution=16, crop=1.0)
+TEST = EvaluationSet(reader="idx", split=SPLIT)
 
 
-def model(resolution: int = 16, **arguments) -> recipes.Model:
-    return recipes.Model(
-        timm="any", arguments=arguments, classes=10, channels=1, resolution=resolution, stochastic_depth=0.0
-    )
+def model(resolution: int = 16, **arguments) -> Model:
+    return Model(timm="any", arguments=arguments, classes=10, channels=1, resolution=resolution, stochastic_depth=0.0)
 
 
 def begun(root: Path, kind: str, name: str, recipe: Recipe, inputs: dict[str, str] | None = None) -> Path:
@@ -104,9 +104,9 @@ def write_predictions(path: Path, accuracies: dict[str, float], targets: list[li
 
 def sheet(root: Path, name: str, runs: dict[str, dict[str, float]]) -> Path:
     """Predictions of some runs on `test` and, 10 points lower, on `corrupted`."""
-    recipe = recipes.Predicting(
+    recipe = Predicting(
         data=DATA,
-        runs=tuple(recipes.PredictedRun(run=run, model=model()) for run in runs),
+        runs=tuple(PredictedRun(run=run, model=model()) for run in runs),
         view=VIEW,
         evaluation_sets={"test": TEST, "corrupted": TEST},
         precision="fp32",
@@ -151,7 +151,7 @@ def seeds(name: str, method: str, resolution: int = 16) -> tuple[str, ...]:
 def throughput(root: Path) -> Path:
     labels = {**RATES, **{f"{name}-token": rate * 0.98 for name, rate in RATES.items() if name.startswith("deit")}}
     models = {label: model(embed_dim=32 * number, num_heads=number, depth=4) for number, label in enumerate(labels, 1)}
-    recipe = recipes.MeasuringThroughput(models=models, batch=64, repeats=5)
+    recipe = MeasuringThroughput(models=models, batch=64, repeats=5)
     folder = begun(root, "throughput", "throughput/all", recipe)
     with (folder / "throughput.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -176,8 +176,8 @@ def throughput(root: Path) -> Path:
 
 
 def tokens(root: Path, run: str, layers: list[float]) -> Path:
-    recipe = recipes.ComparingTokens(
-        data=DATA, run=recipes.PredictedRun(run=run, model=model()), view=VIEW, evaluation_set=TEST, images=500
+    recipe = ComparingTokens(
+        data=DATA, run=PredictedRun(run=run, model=model()), view=VIEW, evaluation_set=TEST, images=500
     )
     folder = begun(root, "tokens", f"tokens/{run}", recipe)
     comparison = {"run": run, "input_cosine": 0.05, "layers": layers, "images": 500}
@@ -188,17 +188,17 @@ def tokens(root: Path, run: str, layers: list[float]) -> Path:
 def trained(root: Path, run: str) -> Path:
     """A run folder with a history of four epochs."""
     name, supervised, resolution, seed = run.split("/")
-    objective = recipes.Objective(loss=supervised.partition("-from-")[0])
-    views = recipes.Views(
+    objective = Objective(loss=supervised.partition("-from-")[0])
+    views = Views(
         resolution=int(resolution), batch=240, mix_group=60, repeats=3, scale=(0.1, 1), ratio=(0.7, 1.3), flip=0.5,
         randaugment="", erasing=0.2, mixup=0.8, cutmix=1, mix_probability=1, switch_probability=0.5,
         label_smoothing=0.1,
     )  # fmt: skip
-    optimisation = recipes.Optimisation(
+    optimisation = Optimisation(
         optimizer="adamw", epochs=4, learning_rate=1e-3, schedule="cosine", warmup_epochs=1, warmup_learning_rate=0,
         final_learning_rate=0, weight_decay=0.05,
     )  # fmt: skip
-    recipe = recipes.Training(
+    recipe = Training(
         data=DATA, model=model(int(resolution)), objective=objective, views=views, stream_seed=0,
         seed=int(seed.removeprefix("seed")), optimisation=optimisation,
     )  # fmt: skip

@@ -11,9 +11,9 @@ from plan import plan as plan_module
 from plan.plan import Plan
 from plan.studies import plan_study
 
-from deit.recipes import Job
 from deit.store.behaviour import behaviours
 from deit.store.checkpoints import ResumeState
+from deit.store.job import Job
 from deit.store.results import read_adopted, read_result, write_provenance
 
 ROOT = Path(__file__).resolve().parent.parent

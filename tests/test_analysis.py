@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from deit.networks.models import create
+from deit.networks.recipes import Model
 from deit.networks.token_cosines import input_cosine, layer_cosines
-from deit.recipes import Model
 
 SIZES = {"embed_dim": 32, "depth": 3, "num_heads": 2, "patch_size": 7}
 DISTILLED = Model(

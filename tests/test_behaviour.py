@@ -80,7 +80,7 @@ def test_the_golden_digest_holds():
 
 def test_a_command_is_made_of_the_modules_that_it_reaches():
     trained = closure("deit.commands.train")
-    names = ("learn/losses", "see/views", "see/mixing", "networks/models", "recipes")
+    names = ("learn/losses", "see/views", "see/mixing", "networks/models", "learn/recipes")
     assert {f"src/deit/{name}.py" for name in names} <= set(trained)
     assert not {
         "src/deit/tables/__init__.py",

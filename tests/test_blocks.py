@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from deit.recipes import Cell, Table
 from deit.tables import blocks
 from deit.tables.paper_findings import Pair
+from deit.tables.recipes import Cell, Table
 from deit.tables.scores import Scores, difference
 from deit.tables.student_t import quantile, upper_tail
 

@@ -17,7 +17,7 @@ from plan.plan import Plan
 from plan.studies import plan_study
 from smoke_study import MAIN, run_command
 
-from deit.recipes import RECIPES, Job
+from deit.store.job import Job, JobRecipe
 from deit.store.results import read_result
 
 pytestmark = pytest.mark.pipeline
@@ -118,7 +118,7 @@ def readings(plan: Plan) -> dict[tuple[str, str], list[tuple[Job, Job]]]:
 
 def test_every_kind_and_every_reader_is_in_the_matrix(plan):
     assert set(readings(plan)) == set(READ)
-    results = set(RECIPES) - {"pass"}  # whose folder says how its runs ended, and is no result that a job reads
+    results = set(JobRecipe.kinds) - {"pass"}  # whose folder says how its runs ended, and is no result that a job reads
     assert {kind for pair in READ for kind in pair} == results
 
 

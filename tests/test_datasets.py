@@ -21,8 +21,9 @@ from torchvision.datasets import FashionMNIST, ImageFolder
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from deit.commands.prepare_data import prepare_data
-from deit.recipes import Corruption, EvaluationSet, Job, PreparingData, Split, TrainingData
 from deit.see.datasets import corrupted, divided, evaluation_images, manifest_of, training_images
+from deit.see.recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingData
+from deit.store.job import Job
 
 FASHION = Path(__file__).parents[1] / "workflow" / "resources" / "fashion-mnist"
 FASHION_MD5 = dict(FashionMNIST.resources)

@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 from deit.commands.prepare_data import prepare_data
-from deit.recipes import EvaluationSet, Job, PreparingData, Split, TrainingData
 from deit.see import decode_check
 from deit.see.datasets import training_images
 from deit.see.decoding import DamagedImage, decoded
+from deit.see.recipes import EvaluationSet, PreparingData, Split, TrainingData
+from deit.store.job import Job
 from deit.store.results import seal_of
 
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 16, 4), dtype=np.uint8)

@@ -11,10 +11,11 @@ from test_validation import rows_of, validation
 from tiny_runs import CPU, DEIT, PIXELS, REGNETY, STEPS, images_of, run, same, stream_of, training_job
 
 from deit.learn import training
+from deit.learn.recipes import Optimisation
 from deit.learn.run_state import Run
 from deit.networks import models
 from deit.networks.evaluation import accuracy, predict
-from deit.recipes import Optimisation
+from deit.networks.recipes import Validation
 from deit.see.views import evaluation_transform
 from deit.store.checkpoints import ResumeState, read_weights
 
@@ -102,7 +103,7 @@ def test_the_accuracy_that_is_watched_is_that_of_the_average(tmp_path, root, mod
     weights = run(job, tmp_path / "watched")
     net = models.create(job.resolved().model)
     models.load_weights(net, weights)
-    transform = evaluation_transform(job.resolved().data, job.execution.validation.view)
+    transform = evaluation_transform(job.resolved().data, Validation.model_validate(job.execution.validation).view)
     said = predict({"run": net}, images_of(job), transform, precision="fp32", device=CPU.device)["run"]
     assert float(rows_of(tmp_path / "watched/validation.csv")[-1]["class"]) == accuracy(said, "class")
     assert same(weights, run(training_job(root, **changes), tmp_path / "alone"))

@@ -30,9 +30,9 @@ from tiny_runs import CPU, IMAGES, REGNETY, STEPS, images_of, run, stream_of, te
 from deit import commands
 from deit.networks import evaluation
 from deit.networks.distributed import Place, joined_ranks
-from deit.recipes import Execution, Job
 from deit.see import loading
 from deit.see.views import EvaluationViews
+from deit.store.job import Execution, Job
 from deit.teach.teacher_logits import write_epochs
 
 SECONDS = 10

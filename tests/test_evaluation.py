@@ -14,8 +14,10 @@ from deit.commands import predict as predict_command
 from deit.networks import evaluation
 from deit.networks.evaluation import accuracy, predict, prediction_table, top_classes, write_predictions
 from deit.networks.models import create
-from deit.recipes import EvaluationView, Job, Model, Split, TrainingData
+from deit.networks.recipes import Model
+from deit.see.recipes import EvaluationView, Split, TrainingData
 from deit.store.checkpoints import save_weights
+from deit.store.job import Job
 from deit.store.results import new_folder
 
 CPU = torch.device("cpu")

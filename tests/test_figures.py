@@ -11,9 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Annotation, Text
 
-from deit.recipes import Cell, Table
 from deit.tables import figures
 from deit.tables.cells import COLUMNS
+from deit.tables.recipes import Cell, Table
 
 PUBLISHED = Path(__file__).parents[1] / "reports/published"
 CROWDED = [

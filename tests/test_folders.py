@@ -17,10 +17,10 @@ from PIL import Image
 from timm.data.readers.reader_image_folder import ReaderImageFolder
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
-from deit.recipes import EvaluationSet, PreparingData, Split, TrainingData
 from deit.see.datasets import manifest_of, training_images
 from deit.see.decoding import DamagedImage
 from deit.see.folders import folder_listing, in_order, tar_listing
+from deit.see.recipes import EvaluationSet, PreparingData, Split, TrainingData
 
 PNG = io.BytesIO()
 Image.new("RGB", (4, 4)).save(PNG, "PNG")
@@ -91,7 +91,7 @@ TIED = ["a/1.png", "A/1.png", "01/x.png", "1/x.png", "a/01.png", "a/X.png", "a/x
 MANIFEST = """
 import hashlib, json, sys
 from deit.see.datasets import manifest_of
-from deit.recipes import PreparingData, TrainingData
+from deit.see.recipes import PreparingData, TrainingData
 for folder in ("train", "train.tar"):
     data = json.loads(sys.argv[1]) | {"split": {"images": 7, "folder": folder}}
     manifest = manifest_of(PreparingData(training=TrainingData(**data), evaluation_sets={}), sys.argv[2])
@@ -233,7 +233,7 @@ def test_a_locale_that_is_not_utf8_reads_the_same_names(tmp_path):
     data = declared("train", 2, 2).model_dump_json()
     read = (
         "import json, sys; from deit.see.datasets import training_images as t\n"
-        "from deit.recipes import TrainingData as D\n"
+        "from deit.see.recipes import TrainingData as D\n"
         "for folder in ('train', 'train.tar'):\n"
         "    data = json.loads(sys.argv[1]) | {'split': {'images': 2, 'folder': folder}}\n"
         "    images = t(D(**data), sys.argv[2])\n"

@@ -25,9 +25,10 @@ from tiny_runs import DEIT, GROUP, PIXELS, REGNETY, STEPS, caching_of, run, same
 from deit.learn import training
 from deit.networks import models
 from deit.networks.distributed import Place, set_up_torch
-from deit.recipes import Execution, Model
+from deit.networks.recipes import Model
 from deit.see.views import ViewStream
 from deit.store import checkpoints
+from deit.store.job import Execution
 from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, write_epochs
 
 DEVICE = os.environ.get("GPU_TESTS_DEVICE", "cuda")

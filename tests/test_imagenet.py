@@ -25,9 +25,10 @@ from safetensors.torch import load_file
 from timm.data import create_transform
 from torch.nn.functional import interpolate
 
-from deit.recipes import EvaluationSet, Job, TrainingData
 from deit.see.datasets import ANEW, evaluation_images, training_images
+from deit.see.recipes import EvaluationSet, TrainingData
 from deit.see.views import ViewStream
+from deit.store.job import Job
 from deit.tables.predictions import Inputs
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.filterwarnings("ignore:This DataLoader will create")]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ({"commands"}, {"tables", "learn"}, {"teach"}, {"networks"}, {"see"}, {"store"}, {"recipes"})
+LAYERS = ({"commands"}, {"tables", "learn"}, {"teach"}, {"networks"}, {"see"}, {"store"}, {"bounds"})
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 WORKFLOW_TOOLS = {"snakemake", "dvc", "papermill"}
 WORKFLOW = {"study": set(), "plan": {"study"}, "jobs": set(), "commands": {"study", "plan", "jobs"}}
@@ -133,24 +133,24 @@ def test_no_circle_of_imports_in_the_workflow():
 
 HOUSE = {
     "__init__": "",
-    "recipes": "import json",
+    "bounds": "import json",
     "networks/__init__": "",
-    "networks/models": "import torch\nfrom ..recipes import Model",
+    "networks/models": "import torch\nfrom ..bounds import Count",
     "teach/__init__": "",
     "teach/teacher_logits": "from deit.networks.models import create",
     "tables/__init__": "import pandas",
     "learn/__init__": "",
     "learn/training": "from deit.networks import models\nfrom ..teach import teacher_logits",
     "commands/__init__": "",
-    "commands/train": "from deit.learn.training import train\nfrom ..recipes import Job",
+    "commands/train": "from deit.learn.training import train\nfrom ..bounds import Count",
 }
 WORKSHOP = {
     "__main__": "import importlib",
     "study/__init__": "",
-    "study/study": "from deit.recipes import Split",
+    "study/study": "from deit.bounds import Count",
     "plan/__init__": "",
     "plan/plan": "from study.study import Study",
-    "jobs/launch": "from deit.recipes import Job",
+    "jobs/launch": "from deit.bounds import Count",
     "commands/keep": "from plan.plan import Plan\nfrom jobs.launch import start\nimport dvc",
 }
 
@@ -183,9 +183,9 @@ def test_a_project_that_keeps_the_rules_passes(tmp_path):
     ("module", "source", "message"),
     [
         (
-            "recipes",
+            "bounds",
             "from .networks.models import create",
-            "deit.recipes imports deit.networks.models, which is above it",
+            "deit.bounds imports deit.networks.models, which is above it",
         ),
         (
             "networks/models",

@@ -14,7 +14,7 @@ import pytest
 from jobs import heartbeat, launch, run_lock
 from smoke_study import COMMAND, ROOT, copy_of_project
 
-from deit.recipes import Job
+from deit.store.job import Job
 from deit.store.results import new_folder
 
 FAKE = "import time; print('trained', flush=True); time.sleep({seconds})"

@@ -16,7 +16,7 @@ from plan.studies import plan_study
 from rule_files import FILES, rules_of
 from snakemake.exceptions import WorkflowError
 
-from deit.recipes import Execution, Job
+from deit.store.job import Execution, Job
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = 256000

@@ -15,7 +15,7 @@ from deit.learn.losses import (
     token_distillation_loss,
     two_class_tokens_loss,
 )
-from deit.recipes import Objective
+from deit.learn.recipes import Objective
 
 LOGITS = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]).log()
 """Of the probabilities shown."""

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.data import Mixup
 
-from deit.recipes import Views
 from deit.see.mixing import draw_mixing, mix_, mixed_targets
+from deit.see.recipes import Views
 
 CLASSES = 7
 PLAIN = {"resolution": 12, "batch": 8, "mix_group": 8, "repeats": 1, "scale": (0.1, 1), "ratio": (0.75, 1.3)}

@@ -17,7 +17,7 @@ from deit.networks.models import (
     parameter_groups,
     token_logits,
 )
-from deit.recipes import NOT_OF_THE_NETWORK, Model
+from deit.networks.recipes import NOT_OF_THE_NETWORK, Model
 
 SIZES = {"embed_dim": 32, "num_heads": 2, "depth": 3, "patch_size": 7}
 REGNET = {"depth": 4, "w0": 16, "wa": 20.0, "wm": 1.8, "group_size": 8, "stem_width": 16}

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from deit.commands.check_networks import check_networks
 from deit.networks import models
 from deit.networks.check import Unfit, check
-from deit.recipes import CheckedNetwork, CheckingNetworks, Job, Model
+from deit.networks.recipes import CheckedNetwork, CheckingNetworks, Model
 from deit.store.checkpoints import read_weights, save_weights
+from deit.store.job import Job
 
 PATCHES = {"embed_dim": 32, "depth": 2, "num_heads": 2}
 KINDS = {

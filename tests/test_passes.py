@@ -31,9 +31,9 @@ from tiny_runs import (
 
 from deit.learn import training
 from deit.learn.training import set_up, train_together
-from deit.recipes import Execution, Job
 from deit.see.views import ViewStream
 from deit.store.checkpoints import ResumeState
+from deit.store.job import Execution, Job
 from deit.teach.recording import Recorder
 from deit.teach.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, write_epochs
 

@@ -13,12 +13,14 @@ from PIL import Image
 from tiny_runs import REGNETY, images_of, teacher_net, training_job
 
 from deit.commands import pictures
-from deit.recipes import Cell, Job, Model
+from deit.networks.recipes import Model
 from deit.see.datasets import place_of
 from deit.see.views import ViewStream
 from deit.store import checkpoints
+from deit.store.job import Job
 from deit.store.results import Result, new_folder, read_result
 from deit.tables.predictions import Inputs
+from deit.tables.recipes import Cell
 from deit.teach.teacher_logits import load_teacher, logits_of
 
 

@@ -13,8 +13,8 @@ from plan.studies import plan_study
 from study.params import ParamsError
 from study.study import TEACHERS_STREAM
 
-from deit.recipes import Job
 from deit.store.behaviour import behaviours
+from deit.store.job import Job
 
 STUDIES = ("fashion", "smoke", "imagenet")
 

@@ -16,8 +16,10 @@ from timm import create_model
 from timm.data import resolve_model_data_config
 
 from deit.commands.predict import predict_sheet
-from deit.recipes import EvaluationSet, EvaluationView, Execution, Job, PredictedRun, Predicting
+from deit.networks.recipes import PredictedRun, Predicting
+from deit.see.recipes import EvaluationSet, EvaluationView
 from deit.store.checkpoints import read_weights
+from deit.store.job import Execution, Job
 from deit.store.results import read_result
 from deit.tables.predictions import Inputs
 from deit.teach.teacher_logits import TeacherInTheLoop

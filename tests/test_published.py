@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from deit.commands.import_weights import import_weights
 from deit.networks import models
 from deit.networks import released as published
-from deit.recipes import Execution, Importing, Job, Model
+from deit.networks.recipes import Importing, Model
 from deit.store.checkpoints import read_weights
+from deit.store.job import Execution, Job
 from deit.store.results import read_result
 
 CLASSES = 12

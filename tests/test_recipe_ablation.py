@@ -27,7 +27,7 @@ from tiny_runs import (
 
 from deit.learn import training
 from deit.networks import models
-from deit.recipes import Model
+from deit.networks.recipes import Model
 from deit.store.checkpoints import ResumeState, read_weights
 from deit.teach.teacher_logits import TeacherInTheLoop
 

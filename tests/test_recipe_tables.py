@@ -12,11 +12,11 @@ import synthetic_study as study
 from test_tables import computed, reversed_methods
 
 from deit import tables
-from deit.recipes import Table
 from deit.store.frames import read_frame
 from deit.tables import PaperTable, cells, figures, findings, layout
 from deit.tables.paper_findings import CLAIMS
 from deit.tables.predictions import Inputs
+from deit.tables.recipes import Table
 from deit.tables.titles import TITLES, title, titles_of
 from deit.tables.verdicts import Finding, holm, judged
 

@@ -13,7 +13,7 @@ import pytest
 import synthetic_study as study
 
 from deit import tables
-from deit.recipes import Cell, Table
+from deit.tables.recipes import Cell, Table
 
 
 @pytest.fixture(scope="module")

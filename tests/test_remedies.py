@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan.recorded import RecordsRefused, recorded_folders, refuse_to_compute_again
 
-from deit.recipes import Execution, Job
+from deit.store.job import Execution, Job
 from deit.store.results import new_folder, read_result
 
 ENVIRONMENT = os.environ | {

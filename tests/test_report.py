@@ -11,8 +11,8 @@ import pytest
 import synthetic_study as study
 from jobs import report_page
 
-from deit import recipes
-from deit.recipes import Job
+from deit.store.job import Job
+from deit.tables.recipes import Report, Table
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "workflow" / "notebooks").glob("*.ipynb"))
@@ -42,7 +42,7 @@ class Published:
         (self.output / "notes.txt").write_text("somebody's", encoding="utf-8")
         self.publish(self.tables)
 
-    def table(self, name: str, recipe: recipes.Table) -> Path:
+    def table(self, name: str, recipe: Table) -> Path:
         sections = {"token_analysis": ["tokens"], "table_1": ["throughput"]}.get(name, ["predictions"])
         sections = ["predictions", "throughput"] if name in ("table_5", "accuracy_throughput") else sections
         folders = [folder for section in sections for folder in self.results[section]]
@@ -76,7 +76,7 @@ class Published:
         (self.root / "plan.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def report_recipe(self) -> Path:
-        page = recipes.Report(
+        page = Report(
             study="demo", title="A <demo>", description="Nothing was trained.", data="synthetic",
             evaluation_sets={"test": "test images"}, seeds={"deit-ti": [0, 1]}, streams="shared",
         )  # fmt: skip

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deit import commands
-from deit.recipes import Job
 from deit.store.finished import is_due, seal_at
+from deit.store.job import Job
 from deit.store.results import (
     ADOPTED,
     Unpublished,

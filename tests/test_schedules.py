@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm.scheduler import CosineLRScheduler
 
+from deit.learn.recipes import Optimisation
 from deit.learn.schedules import learning_rate
-from deit.recipes import Optimisation
 
 
 def recipe(**changes) -> Optimisation:

@@ -5,8 +5,9 @@ import tiny_runs
 import torch
 from tiny_runs import run, same, stream_of, training_job
 
-from deit.recipes import Execution, StoringViews
+from deit.see.recipes import StoringViews
 from deit.see.stored_views import StoredViews, open_stream, store
+from deit.store.job import Execution
 
 
 @pytest.fixture

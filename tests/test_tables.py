@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deit import tables
-from deit.recipes import Cell, Table
 from deit.tables import Comparison, Finding, PaperTable, cells, figures, findings, layout
 from deit.tables.comparisons import compare
 from deit.tables.forest import forest
 from deit.tables.predictions import Inputs
+from deit.tables.recipes import Cell, Table
 from deit.tables.titles import title
 
 STD = 0.4 / math.sqrt(2)

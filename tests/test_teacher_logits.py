@@ -25,9 +25,10 @@ from tiny_runs import (
     training_job,
 )
 
-from deit.recipes import Caching, Execution
 from deit.see import views
+from deit.store.job import Execution
 from deit.teach import teacher_logits
+from deit.teach.recipes import Caching
 from deit.teach.teacher_logits import (
     CachedTeacher,
     TeacherInTheLoop,

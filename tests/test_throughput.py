@@ -9,8 +9,9 @@ import torch
 
 from deit.commands.measure_throughput import measure_throughput
 from deit.networks import throughput
+from deit.networks.recipes import Model
 from deit.networks.throughput import COLUMNS, largest_batch, measure, pass_seconds
-from deit.recipes import Job, Model
+from deit.store.job import Job
 
 CPU = torch.device("cpu")
 SIZES = {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 7}

@@ -25,10 +25,11 @@ from deit.learn.run_state import Run
 from deit.learn.schedules import learning_rate
 from deit.networks import models
 from deit.networks.distributed import Place
-from deit.recipes import Job, PreparingData
 from deit.see.datasets import manifest_of
+from deit.see.recipes import PreparingData
 from deit.store import checkpoints
 from deit.store.checkpoints import ResumeState
+from deit.store.job import Job
 from deit.store.results import new_folder
 
 # AdamW turns rounding errors of gradients that are zero in theory (a key's bias) into steps of full length.
@@ -394,7 +395,7 @@ def with_data(job: Job, folder: Path) -> Job:
     return job.model_copy(update={"inputs": {**job.inputs, "data": data.digest}})
 
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
 
 
 def test_kill_9_and_the_same_command_again(tmp_path, root):

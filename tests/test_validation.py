@@ -14,6 +14,7 @@ from tiny_runs import CPU, IMAGES, PIXELS, REGNETY, STEPS, run, same, stream_of,
 from deit.learn import training
 from deit.networks.evaluation import accuracy, predict
 from deit.networks.models import create, load_weights
+from deit.networks.recipes import Validation
 from deit.see.views import evaluation_transform
 from deit.store.checkpoints import ResumeState, read_weights
 from deit.teach.teacher_logits import TeacherInTheLoop
@@ -79,7 +80,7 @@ def test_the_last_row_is_the_accuracy_that_predictions_have(tmp_path, root):
     recipe = job.resolved()
     net = create(recipe.model)
     load_weights(net, read_weights(tmp_path / "run/weights.safetensors"))
-    transform = evaluation_transform(recipe.data, job.execution.validation.view)
+    transform = evaluation_transform(recipe.data, Validation.model_validate(job.execution.validation).view)
     images = stream_of(job).images
     said = predict({"run": net}, images, transform, precision="fp32", device=torch.device("cpu"))["run"]
     for how in ("class", "distillation", "fusion"):
@@ -137,8 +138,8 @@ def test_a_study_watches_held_out_images_or_the_primary_set(tmp_path, monkeypatc
         (tmp_path / file).write_text((ROOT / "params" / file).read_text(encoding="utf-8"), encoding="utf-8")
     plan = plan_study("watched", tmp_path)
     watched = [job for job in plan.of_section("students") if job.execution.validation]
-    assert watched and all(job.execution.validation.name == name for job in watched)
-    assert all(job.execution.validation.view.resolution == job.recipe["views"]["resolution"] for job in watched)
+    assert watched and all(job.execution.validation["name"] == name for job in watched)
+    assert all(job.execution.validation["view"]["resolution"] == job.recipe["views"]["resolution"] for job in watched)
     assert not any(job.execution.validation for job in plan.of_section("adapted", "finetuned"))
     trained = [job.digest for job in plan_study(study, tmp_path).jobs.values() if job.kind == "train"]
     assert [job.digest for job in plan.jobs.values() if job.kind == "train"] == trained

@@ -16,11 +16,10 @@ from pydantic import ValidationError
 from timm.data import create_transform
 from timm.data.auto_augment import AugmentOp
 
-from deit import recipes
-from deit.recipes import EvaluationView, Execution, Split, TrainingData, Views
 from deit.see import views as module
 from deit.see.datasets import training_images
 from deit.see.loading import Keys, mix_groups
+from deit.see.recipes import AUGMENTATION, EvaluationView, Split, TrainingData, Views
 from deit.see.views import (
     MixGroup,
     ViewStream,
@@ -30,6 +29,7 @@ from deit.see.views import (
     training_transform,
     transform_versions,
 )
+from deit.store.job import Execution
 
 FASHION = Path(__file__).parents[1] / "workflow" / "resources" / "fashion-mnist"
 FILES = {"images": "t10k-images-idx3-ubyte.gz", "labels": "t10k-labels-idx1-ubyte.gz"}
@@ -384,7 +384,7 @@ def test_no_policy_is_left_with_timms_posterize(configuration):
 
 
 @settings(max_examples=150, deadline=None)
-@given(configuration=st.from_regex(recipes.AUGMENTATION, fullmatch=True))
+@given(configuration=st.from_regex(AUGMENTATION, fullmatch=True))
 def test_timm_builds_every_augmentation_that_a_recipe_may_name(configuration):
     views = Views.model_validate(VIEWS.model_dump() | {"randaugment": configuration})
     for data in (DATA, colour()):

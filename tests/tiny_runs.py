@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from deit.learn.recipes import Training
 from deit.learn.training import train
 from deit.networks import models
 from deit.networks.distributed import Place
-from deit.recipes import Caching, Execution, Job, Training
 from deit.see.datasets import training_images
 from deit.see.views import ViewStream
 from deit.store import checkpoints
 from deit.store.checkpoints import ResumeState
+from deit.store.job import Execution, Job
 from deit.store.results import new_folder
+from deit.teach.recipes import Caching
 
 IMAGES, CLASSES, PIXELS, BATCH, GROUP = 100, 4, 14, 32, 8
 STEPS = IMAGES // BATCH  # an epoch; the last 4 positions are not shown

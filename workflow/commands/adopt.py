@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from study.names import study_name
 
 from commands.keep import chosen_plan, refuse_beside_jobs
-from deit.recipes import Job
+from deit.store.job import Job
 from deit.store.results import now, publish, read_adopted, read_result, write_adopted
 
 MADE_AGAIN = ("table", "report")

@@ -22,7 +22,7 @@ from plan.studies import plan_study
 from study.names import study_name
 from study.params import ParamsError
 
-from deit.recipes import Job
+from deit.store.job import Job
 
 Minutes = dict[str, float]
 """Digest -> minutes that a job takes."""

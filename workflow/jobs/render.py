@@ -19,7 +19,7 @@ import papermill
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from deit.recipes import Job
+from deit.store.job import Job
 from deit.store.results import check_planned, new_folder, read_job
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"

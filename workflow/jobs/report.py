@@ -22,8 +22,8 @@ from pathlib import Path
 import pandas as pd
 
 from deit import tables
-from deit.recipes import Job
 from deit.store.frames import read_frame
+from deit.store.job import Job
 from deit.store.results import Result, check_planned, provenance, read_job, read_result
 from deit.tables import Finding, figures, titles
 from deit.tables.forest import forest

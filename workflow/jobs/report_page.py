@@ -9,10 +9,10 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from deit.recipes import Report
 from deit.tables import Finding, PaperTable, titles
 from deit.tables.axes import axis_of, thresholds
 from deit.tables.layout import GUIDE, STYLE, table_html
+from deit.tables.recipes import Report
 from deit.tables.verdicts import signed
 from jobs.report_runs import CellShown, MadeFrom, command
 

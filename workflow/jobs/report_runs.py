@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from deit.recipes import Table, Training
+from deit.learn.recipes import Training
 from deit.store.frames import read_frame
 from deit.store.results import Result
 from deit.tables import PaperTable
 from deit.tables.cells import BUILDERS
 from deit.tables.layout import kind, number
 from deit.tables.predictions import Inputs
+from deit.tables.recipes import Table
 from deit.tables.scores import Scores
 from deit.tables.titles import title
 

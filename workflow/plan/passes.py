@@ -10,9 +10,9 @@ from fnmatch import fnmatch
 from study.problem import ParamsError
 from study.study import PassParams
 
-from deit import recipes
-from deit.recipes import Execution, Job, Resources
+from deit.learn.recipes import Pass
 from deit.store.behaviour import behaviours
+from deit.store.job import Execution, Job, Resources, canonical_digest
 from plan.closure import closure
 from plan.plan import Plan
 
@@ -62,7 +62,7 @@ def by_stream(plan: Plan, jobs: list[Job]) -> Iterator[list[Job]]:
     streams: dict[str, list[Job]] = {}
     for job in jobs:
         seen = {key: job.recipe[key] for key in ("data", "views", "stream_seed")}
-        streams.setdefault(recipes.canonical_digest(seen), []).append(job)
+        streams.setdefault(canonical_digest(seen), []).append(job)
     for together in streams.values():
         digests = {job.digest for job in together}
         yield [job for job in together if not digests & ancestors(plan, job)]
@@ -85,7 +85,7 @@ def caches_of(plan: Plan, runs: list[Job], unfinished: set[str]) -> list[Job]:
 def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params: PassParams) -> Job:
     execution = execution_of(runs, params.resources)
     refuse_uneven(plan, name, runs, execution)
-    recipe = recipes.Pass(runs=tuple(job.digest for job in runs), caches=tuple(job.digest for job in caches))
+    recipe = Pass(runs=tuple(job.digest for job in runs), caches=tuple(job.digest for job in caches))
     code = behaviours(closure("deit.commands.train_pass"))
     job = Job(kind="pass", name=name, recipe=recipe.model_dump(mode="json"), behaviour=code)
     output = f"results/{plan.name}/{name}-{job.digest}"

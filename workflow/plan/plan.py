@@ -12,10 +12,23 @@ from pathlib import Path
 
 from study.study import Study
 
-from deit import recipes
-from deit.recipes import Execution, Job, Recipe
+from deit.bounds import Recipe
+from deit.learn.recipes import Optimisation, Training
+from deit.networks.recipes import (
+    CheckedNetwork,
+    CheckingNetworks,
+    ComparingTokens,
+    MeasuringThroughput,
+    Model,
+    PredictedRun,
+    Predicting,
+)
+from deit.see.recipes import EvaluationSet, EvaluationView, PreparingData, StoringViews, TrainingData, Views
 from deit.store.behaviour import ROOT, behaviours
 from deit.store.finished import is_complete
+from deit.store.job import Execution, Job
+from deit.tables.recipes import Report, Table
+from deit.teach.recipes import Caching, Heard
 from plan.closure import closure
 from plan.runs import Run, RunSettings
 
@@ -96,26 +109,26 @@ class Plan:
         return RunSettings(self.study)
 
     @cached_property
-    def training_data(self) -> recipes.TrainingData:
+    def training_data(self) -> TrainingData:
         data = self.study.data
         shared = data.model_dump(include={"name", "reader", "classes", "channels", "mean", "std", "held_out"})
-        return recipes.TrainingData(split=data.training, **shared)
+        return TrainingData(split=data.training, **shared)
 
     @cached_property
-    def evaluation_sets(self) -> dict[str, recipes.EvaluationSet]:
+    def evaluation_sets(self) -> dict[str, EvaluationSet]:
         return {
-            name: recipes.EvaluationSet(**evaluation.model_dump(exclude={"title", "paper"}))
+            name: EvaluationSet(**evaluation.model_dump(exclude={"title", "paper"}))
             for name, evaluation in self.study.data.evaluation.items()
         }
 
     @cached_property
     def training_digest(self) -> str:
-        recipe = recipes.PreparingData(training=self.training_data, evaluation_sets={})
+        recipe = PreparingData(training=self.training_data, evaluation_sets={})
         return self.add("data", "data/training", recipe, {}, {}, self.preparing)
 
     @cached_property
     def evaluation_digest(self) -> str:
-        recipe = recipes.PreparingData(training=self.training_data, evaluation_sets=self.evaluation_sets)
+        recipe = PreparingData(training=self.training_data, evaluation_sets=self.evaluation_sets)
         return self.add("data", "data/evaluation", recipe, {}, {}, self.preparing)
 
     @property
@@ -134,13 +147,13 @@ class Plan:
         networks = {}
         for run, trained in runs.items():
             initial = self.settings.initial_of(run) if trained else None
-            networks[self.settings.network_name(run)] = recipes.CheckedNetwork(
+            networks[self.settings.network_name(run)] = CheckedNetwork(
                 model=self.settings.model(run),
                 heads=self.study.supervision[run.supervision].tokens,
                 trained=trained,
                 initial=self.settings.network_name(initial) if initial else "",
             )
-        recipe = recipes.CheckingNetworks(networks=networks)
+        recipe = CheckingNetworks(networks=networks)
         self.networks = self.add("networks", "networks/all", recipe, {}, {}, self.study.resources("data"))
 
     # Runs ------------------------------------------------------------------------------------------------------------
@@ -183,14 +196,14 @@ class Plan:
     def plan_run(self, run: Run, is_teacher: bool, learners: list[Run]) -> None:
         phase = self.settings.phase(run)
         views, stream_seed = self.settings.stream(run)
-        recipe = recipes.Training(
+        recipe = Training(
             data=self.training_data,
             model=self.settings.model(run),
             objective=self.study.supervision[run.supervision],
             views=views,
             stream_seed=stream_seed,
             seed=run.seed,
-            optimisation=phase.model_dump(include=set(recipes.Optimisation.model_fields)),
+            optimisation=phase.model_dump(include=set(Optimisation.model_fields)),
             heard=self.heard(run),
         )
         inputs = {"data": self.training_digest}
@@ -205,21 +218,19 @@ class Plan:
         execution = self.study.watched(self.study.resources(self.settings.section(run), run.model), run.resolution)
         self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
 
-    def heard(self, run: Run) -> recipes.Heard | None:
+    def heard(self, run: Run) -> Heard | None:
         """How exactly a run hears its teacher. Labels are kept whatever is kept of the logits."""
         logits, says = self.study.teacher_logits, self.study.supervision[run.supervision].teacher_says
         if not says:
             return None
-        return recipes.Heard(
-            precision=logits.precision, k=logits.k if says == "logits" and logits.soft == "top-k" else 0
-        )
+        return Heard(precision=logits.precision, k=logits.k if says == "logits" and logits.soft == "top-k" else 0)
 
-    def stored_views(self, views: recipes.Views, stream_seed: int) -> dict[str, list[str]]:
+    def stored_views(self, views: Views, stream_seed: int) -> dict[str, list[str]]:
         """The flag by which a job is given the views of its stream, where the study stores them."""
         if not self.study.stored_views:
             return {}
         epochs = self.epochs[views.model_dump_json(), stream_seed]
-        recipe = recipes.StoringViews(data=self.training_data, views=views, stream_seed=stream_seed, epochs=epochs)
+        recipe = StoringViews(data=self.training_data, views=views, stream_seed=stream_seed, epochs=epochs)
         inputs = {"data": self.training_digest}
         name = f"views/{views.resolution}/stream{stream_seed}-epochs{epochs}"
         execution = self.study.resources("teacher_logits")
@@ -236,7 +247,7 @@ class Plan:
         digests = []
         for first in range(0, epochs, logits.chunk_epochs):
             last = min(first + logits.chunk_epochs, longest) - 1
-            recipe = recipes.Caching(
+            recipe = Caching(
                 data=self.training_data,
                 views=views,
                 stream_seed=stream_seed,
@@ -270,10 +281,10 @@ class Plan:
 
     def plan_sheet(self, name: str, runs: list[Run]) -> str:
         evaluation = self.study.evaluation
-        recipe = recipes.Predicting(
+        recipe = Predicting(
             data=self.training_data,
-            runs=tuple(recipes.PredictedRun(run=run.name, model=self.settings.model(run)) for run in runs),
-            view=recipes.EvaluationView(resolution=runs[0].resolution, crop=evaluation.crop),
+            runs=tuple(PredictedRun(run=run.name, model=self.settings.model(run)) for run in runs),
+            view=EvaluationView(resolution=runs[0].resolution, crop=evaluation.crop),
             evaluation_sets=self.evaluation_sets,
             precision=evaluation.precision,
         )
@@ -281,16 +292,16 @@ class Plan:
         reads = {"data": [self.evaluation_digest], "runs": [self.runs[run] for run in runs]}
         return self.add("predict", f"predictions/{name}", recipe, inputs, reads, self.study.resources("evaluation"))
 
-    def plan_throughput(self, models: dict[str, recipes.Model]) -> str:
+    def plan_throughput(self, models: dict[str, Model]) -> str:
         params = self.study.throughput
-        recipe = recipes.MeasuringThroughput(models=models, batch=params.batch, repeats=params.repeats)
+        recipe = MeasuringThroughput(models=models, batch=params.batch, repeats=params.repeats)
         return self.add("throughput", "throughput/all", recipe, {}, {}, self.study.resources("throughput"))
 
     def plan_tokens(self, run: Run, images: int) -> str:
-        recipe = recipes.ComparingTokens(
+        recipe = ComparingTokens(
             data=self.training_data,
-            run=recipes.PredictedRun(run=run.name, model=self.settings.model(run)),
-            view=recipes.EvaluationView(resolution=run.resolution, crop=self.study.evaluation.crop),
+            run=PredictedRun(run=run.name, model=self.settings.model(run)),
+            view=EvaluationView(resolution=run.resolution, crop=self.study.evaluation.crop),
             evaluation_set=self.evaluation_sets[self.study.data.primary],
             images=images,
         )
@@ -298,7 +309,7 @@ class Plan:
         reads = {role: [digest] for role, digest in inputs.items()}
         return self.add("tokens", f"tokens/{run.name}", recipe, inputs, reads, self.study.resources("evaluation"))
 
-    def plan_table(self, recipe: recipes.Table, inputs: dict[str, str]) -> str:
+    def plan_table(self, recipe: Table, inputs: dict[str, str]) -> str:
         notebook = f"workflow/notebooks/{recipe.table}.ipynb"
         code = [*closure("deit.tables"), *PAPER, notebook, "workflow/jobs/render.py"]
         name, reads = f"tables/{recipe.table}", self.by_section(inputs.values())
@@ -306,7 +317,7 @@ class Plan:
 
     def plan_report(self, tables: dict[str, str], students: list[str]) -> str:
         study = self.study
-        recipe = recipes.Report(
+        recipe = Report(
             study=self.name,
             title=study.title,
             description=study.description,

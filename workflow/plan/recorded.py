@@ -14,7 +14,7 @@ from shlex import quote
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from deit.recipes import Job
+from deit.store.job import Job
 from deit.store.results import first_line
 
 SWITCH = "COMPUTE_AGAIN"

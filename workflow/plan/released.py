@@ -5,7 +5,7 @@ from fnmatch import fnmatch
 
 from study.study import Released
 
-from deit import recipes
+from deit.networks.recipes import Importing
 from plan.plan import Plan
 from plan.runs import Run
 
@@ -41,7 +41,7 @@ def plan_released(plan: Plan, released: Released, wanted: Iterable[Run]) -> None
     for run in wanted:
         weights = released.weights[key(run)]
         keys = {"hub"} if released.source == "hub" else {"file", "sha256"}
-        recipe = recipes.Importing(
+        recipe = Importing(
             model=plan.settings.model(run), mean=data.mean, std=data.std, **weights.model_dump(include=keys)
         )
         plan.runs[run] = plan.add("import", f"released/{run.name}", recipe, {}, {}, execution)

@@ -7,7 +7,8 @@ from functools import cached_property
 
 from study.study import TEACHERS_STREAM, ModelParams, Phase, Study, Variant, ViewParams, merged
 
-from deit import recipes
+from deit.networks.recipes import Model
+from deit.see.recipes import Views
 
 
 @dataclass(frozen=True, order=True)
@@ -98,7 +99,7 @@ class RunSettings:
         changes = getattr(self.variant(run), section, {})
         return Phase.model_validate(phase.model_dump() | changes)
 
-    def stream(self, run: Run) -> tuple[recipes.Views, int]:
+    def stream(self, run: Run) -> tuple[Views, int]:
         """The views of a run and the seed of their stream.
 
         Convnet teachers have a stream of their own, so that they never label the very views that they learnt. DeiT-B
@@ -106,7 +107,7 @@ class RunSettings:
         """
         phase = self.phase(run)
         params = ViewParams.model_validate(self.study.views.model_dump() | self.variant(run).views)
-        views = recipes.Views(
+        views = Views(
             resolution=run.resolution,
             batch=phase.batch,
             mix_group=phase.mix_group,
@@ -128,11 +129,11 @@ class RunSettings:
         variant = f"+{run.variant}" if run.variant else ""
         return f"{run.model}{token}{variant}/{run.resolution}"
 
-    def model(self, run: Run) -> recipes.Model:
+    def model(self, run: Run) -> Model:
         params = self.study.models[run.model]
         params = ModelParams.model_validate(merged(params.model_dump(), self.variant(run).model))
         two_tokens = self.study.supervision[run.supervision].tokens == 2
-        return recipes.Model(
+        return Model(
             timm=params.timm_distilled if two_tokens else params.timm,
             arguments=params.arguments,
             classes=self.study.data.classes,

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from deit.recipes import Caching, Job, StoringViews, Training
+from deit.learn.recipes import Training
+from deit.see.recipes import StoringViews
+from deit.store.job import Job
+from deit.teach.recipes import Caching
 
 SPEEDS = Path(__file__).with_name("speeds.csv")
 COLUMNS = ("what", "model", "resolution", "card", "precision", "value", "unit", "basis", "source")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from study.params import load_study
 
-from deit.recipes import Cell, Table
+from deit.tables.recipes import Cell, Table
 from plan.plan import Plan
 from plan.released import existing, plan_released, why_missing
 from plan.runs import Run

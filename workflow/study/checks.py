@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
 
-from deit.recipes import unknown_to_digests
+from deit.networks.recipes import unknown_to_digests
 from study.problem import Problem, listed, short
 from study.study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Split, Study, Table3
 from study.types_told import explained

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from deit.recipes import Reader
+from deit.see.recipes import Reader
 from study.problem import Problem, listed
 from study.study import Split, Study
 

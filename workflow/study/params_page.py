@@ -9,7 +9,7 @@ from study.study import Study
 INTRODUCTION = """\
 # What a params file may say
 
-Made from [study.py](../workflow/study/study.py) and [recipes.py](../src/deit/recipes.py) by
+Made from [study.py](../workflow/study/study.py) and the `recipes.py` of the rooms of [src/deit](../src/deit) by
 `python workflow/study/schema.py`, as is [schema.json](../params/schema.json), by which editors complete and check
 keys. Messages about mistakes name keys as this page does, so search it for the key. Why the paper's study has its
 values stands beside them, in [imagenet.yaml](../params/imagenet.yaml). *Paper* is DeiT's ICML version, *code* what its

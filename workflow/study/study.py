@@ -8,32 +8,25 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from deit.recipes import (
+from deit.bounds import (
     AsList,
-    Augmentation,
-    Channels,
     Count,
     Crop,
     Epochs,
-    EvaluationSet,
-    EvaluationView,
-    Execution,
     Few,
     Fraction,
     NonNegative,
-    Objective,
-    Optimisation,
     Option,
     Pixels,
     Probability,
     Ratio,
-    Reader,
     Recipe,
-    Resources,
     Size,
-    Split,
-    Validation,
 )
+from deit.learn.recipes import Objective, Optimisation
+from deit.networks.recipes import Validation
+from deit.see.recipes import Augmentation, Channels, EvaluationSet, EvaluationView, Reader, Split
+from deit.store.job import Execution, Resources
 from study.names import NAME
 
 TRAINING_PHASES = ("teachers", "students", "adaptation", "finetuning")
@@ -519,7 +512,7 @@ class Study(Recipe):
             images = EvaluationSet(**data.evaluation[name].model_dump(exclude={"title", "paper"}))
         view = EvaluationView(resolution=resolution, crop=self.evaluation.crop)
         validation = Validation(name=name, evaluation_set=images, view=view, images=VALIDATION_IMAGES)
-        return execution.model_copy(update={"validation": validation})
+        return execution.model_copy(update={"validation": validation.model_dump(mode="json")})
 
 
 def merged(params: dict, changes: dict) -> dict:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from deit.recipes import Recipe
+from deit.bounds import Recipe
 from study.checks import (
     loss_problems,
     model_problems,

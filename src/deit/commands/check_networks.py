@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deit.commands import run
 from deit.networks.check import COLUMNS, Unfit, check
-from deit.recipes import Job
+from deit.store.job import Job
 from deit.store.results import new_folder, read_job
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from deit.networks.distributed import set_up_torch
 from deit.networks.evaluation import batches
 from deit.networks.models import create, load_weights
 from deit.networks.token_cosines import input_cosine, layer_cosines
-from deit.recipes import Job
 from deit.see.datasets import evaluation_images
 from deit.see.views import EvaluationViews, evaluation_transform
 from deit.store.checkpoints import WEIGHTS, read_weights
+from deit.store.job import Job
 from deit.store.results import check_input, new_folder, read_job
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from pathlib import Path
 from deit.commands import run
 from deit.networks.models import CONFIG, create_published, write_config
 from deit.networks.released import FLOATS, located, read_published
-from deit.recipes import Job
 from deit.store.checkpoints import WEIGHTS, save_weights
+from deit.store.job import Job
 from deit.store.results import new_folder, read_job
 
 SOURCE = "source.json"

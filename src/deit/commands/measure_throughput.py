@@ -8,7 +8,7 @@ from pathlib import Path
 from deit.commands import run
 from deit.networks.distributed import set_up_torch
 from deit.networks.throughput import COLUMNS, measure
-from deit.recipes import Job
+from deit.store.job import Job
 from deit.store.results import new_folder, read_job
 
 log = logging.getLogger(__name__)

@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deit.recipes import Cell, TrainingData
 from deit.see.datasets import ImageSet, located
 from deit.see.mixing import Mixing, draw_mixing
+from deit.see.recipes import TrainingData
 from deit.see.views import MIXING, ViewStream, erase_, keyed, normalised
 from deit.store.checkpoints import WEIGHTS
 from deit.store.results import Result
 from deit.tables.predictions import Inputs
+from deit.tables.recipes import Cell
 from deit.teach.teacher_logits import load_teacher, logits_of
 
 LARGEST = 128

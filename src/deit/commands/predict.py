@@ -11,10 +11,10 @@ from deit.commands import run
 from deit.networks.distributed import set_up_torch
 from deit.networks.evaluation import log_accuracy, predict, write_predictions
 from deit.networks.models import create, load_weights
-from deit.recipes import Job
 from deit.see.datasets import evaluation_images
 from deit.see.views import evaluation_transform
 from deit.store.checkpoints import WEIGHTS, read_weights
+from deit.store.job import Job
 from deit.store.results import check_input, new_folder, read_job
 
 

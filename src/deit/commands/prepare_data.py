@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 from deit.commands import run
-from deit.recipes import Job, canonical_digest
 from deit.see.datasets import image_files, manifest_of
 from deit.see.decode_check import decode_all
+from deit.store.job import Job, canonical_digest
 from deit.store.results import new_folder, read_job
 
 log = logging.getLogger(__name__)

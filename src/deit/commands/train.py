@@ -10,10 +10,11 @@ from deit.commands import run
 from deit.learn.run_state import Teacher
 from deit.learn.training import train
 from deit.networks.distributed import Place, joined_ranks
-from deit.recipes import Heard, Job
 from deit.see.stored_views import open_stream
 from deit.store.checkpoints import WEIGHTS, ResumeState
+from deit.store.job import Job
 from deit.store.results import Result, check_input, new_folder, read_job, read_result
+from deit.teach.recipes import Heard
 from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher
 
 

@@ -11,12 +11,12 @@ from deit.commands import run
 from deit.commands.train import check_cache, planned_input
 from deit.learn.training import set_up, train_together, write
 from deit.networks.distributed import Place, joined_ranks
-from deit.recipes import Job
 from deit.see.stored_views import open_stream
 from deit.see.views import ViewStream
 from deit.store.checkpoints import WEIGHTS, ResumeState
 from deit.store.finished import is_due
 from deit.store.history import log_file
+from deit.store.job import Job
 from deit.store.results import Unpublished, check_input, new_folder, read_adopted, read_job
 from deit.teach.recording import Recorder
 from deit.teach.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, load_teacher

@@ -8,7 +8,7 @@ Every loss is a scalar, the mean over the views, computed in fp32.
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
-from deit.recipes import Objective
+from deit.learn.recipes import Objective
 
 
 def labels_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from deit.learn.finite import FiniteSteps, all_finite, tensors_in
+from deit.learn.recipes import Training
 from deit.learn.reduction import GradientReduction
 from deit.learn.schedules import learning_rate
 from deit.networks import models
 from deit.networks.distributed import Place
 from deit.networks.validation import Validator
-from deit.recipes import Execution, Training
 from deit.see.views import ViewStream
 from deit.store.checkpoints import ResumeState
 from deit.store.history import Row, run_log
+from deit.store.job import Execution
 from deit.teach.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop
 
 Teacher = CachedTeacher | TeacherInTheLoop | PartlyCachedTeacher
@@ -71,7 +72,9 @@ class Run:
         self.reduction = GradientReduction(self.net) if self.place.world > 1 else None
         self.validator = None
         if self.place.writes and self.execution.validation:
-            self.validator = Validator(self.recipe, self.execution, self.place.device)
+            self.validator = Validator(
+                self.recipe.data, self.recipe.optimisation.precision, self.execution, self.place.device
+            )
         self.log = run_log(self.name)
         self.steps_per_epoch = self.stream.steps_per_epoch
         self.end = self.recipe.optimisation.epochs * self.steps_per_epoch

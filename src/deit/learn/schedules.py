@@ -2,7 +2,7 @@
 
 from math import cos, pi
 
-from deit.recipes import Optimisation
+from deit.learn.recipes import Optimisation
 
 REFERENCE_BATCH = 512
 

@@ -19,17 +19,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from deit.learn.losses import objective_loss
+from deit.learn.recipes import Training
 from deit.learn.run_state import Diverged, Run, Teacher, refuse_nonfinite, refuse_unlike_ranks
 from deit.learn.schedules import learning_rate
 from deit.networks import models
 from deit.networks.distributed import Place
-from deit.recipes import Job, Training
 from deit.see.loading import Keys, mix_groups
 from deit.see.views import MixGroup, ViewStream
 from deit.store import checkpoints
 from deit.store.checkpoints import ResumeState
 from deit.store.history import HISTORY, VALIDATION, epoch_line, log_file, validation_line, write_rows
 from deit.store.interruption import StopRequest, noted_stop_signals, stop
+from deit.store.job import Job
 from deit.teach.recording import Recorder
 from deit.teach.teacher_logits import Said
 

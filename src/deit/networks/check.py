@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from deit.networks.models import create, load_weights, parameter_count, token_logits
-from deit.recipes import CheckedNetwork
+from deit.networks.recipes import CheckedNetwork
 from deit.store.checkpoints import as_content
 
 COLUMNS = ("network", "timm", "resolution", "heads", "parameters", "multiply_adds")

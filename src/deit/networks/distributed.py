@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from deit.networks.ranks import ending_together
-from deit.recipes import Execution
+from deit.store.job import Execution
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
-from deit.recipes import Model, unknown_to_digests
+from deit.networks.recipes import Model, unknown_to_digests
 
 CONFIG = "config.json"
 """The file by which timm knows a run's folder: `timm.create_model("local-dir:<folder>", pretrained=True)`."""

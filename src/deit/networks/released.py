@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from timm.models._hub import download_from_hf
 from torch import Tensor
 
-from deit.recipes import Importing
+from deit.networks.recipes import Importing
 from deit.store.results import file_digest, first_line
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deit.networks.models import create, dimensions, parameter_count
-from deit.recipes import Model
+from deit.networks.recipes import Model
 
 WARM_UP_PASSES = 5
 CPU_BATCH = 64

@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from deit.networks.models import fused, token_logits
-from deit.recipes import Execution, Training
+from deit.networks.recipes import Validation
 from deit.see.datasets import Selected, evaluation_images
 from deit.see.loading import loaded
+from deit.see.recipes import TrainingData
 from deit.see.views import EvaluationViews, evaluation_transform
+from deit.store.job import Execution
 
 BATCH = 256
 
@@ -21,15 +23,14 @@ BATCH = 256
 class Validator:
     """Some images of an evaluation set, and how a network's accuracy on them is found."""
 
-    def __init__(self, recipe: Training, execution: Execution, device: torch.device):
+    def __init__(self, data: TrainingData, precision: str, execution: Execution, device: torch.device):
         """Raises SystemExit where the images are not below the data's root, or not the declared ones."""
-        if not (asked := execution.validation):
-            raise ValueError("execution names no images to look at")
-        images = evaluation_images(recipe.data, asked.evaluation_set, execution.data_root, asked.name)
+        asked = Validation.model_validate(execution.validation)
+        images = evaluation_images(data, asked.evaluation_set, execution.data_root, asked.name)
         some = np.linspace(0, len(images) - 1, min(asked.images, len(images))).round()
         self.images = Selected(images, some)
-        self.views = EvaluationViews(self.images, evaluation_transform(recipe.data, asked.view))
-        self.optimisation, self.workers, self.device = recipe.optimisation, execution.workers, device
+        self.views = EvaluationViews(self.images, evaluation_transform(data, asked.view))
+        self.precision, self.workers, self.device = precision, execution.workers, device
 
     @torch.no_grad()
     def accuracies(self, net: nn.Module) -> dict[str, float]:
@@ -40,7 +41,7 @@ class Validator:
         start, found, first = time.perf_counter(), dict[str, int](), 0
         training = net.training
         net.eval()
-        precision = torch.autocast(self.device.type, torch.bfloat16, enabled=self.optimisation.precision == "bf16")
+        precision = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
         with precision, loaded(self.views, self.workers, batch_size=BATCH) as batches:
             for views in batches:
                 logits = token_logits(net, views.to(self.device))

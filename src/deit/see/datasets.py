@@ -21,10 +21,10 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageFilter
 
-from deit.recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingData
 from deit.see import cifar
 from deit.see.folders import numbered
 from deit.see.image_files import RESTORE, FolderImages, TarImages, image_mode, refuse
+from deit.see.recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingData
 
 HELD_OUT_SEED = 20210721
 IDX_UINT8 = 8

@@ -11,9 +11,9 @@ from typing import NoReturn
 import numpy as np
 from PIL import Image
 
-from deit.recipes import Split, TrainingData
 from deit.see.decoding import damaged, decoded
 from deit.see.folders import Listing, Unclear, folder_listing, tar_listing
+from deit.see.recipes import Split, TrainingData
 
 SAMPLED, HASHED = 1024, 64
 """Images of a folder or tar whose sizes, and whose bytes, a manifest tells."""

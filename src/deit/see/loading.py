@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from deit.recipes import Execution
 from deit.see.views import MixGroup, ViewStream
 from deit.store.interruption import STOP_SIGNALS
+from deit.store.job import Execution
 
 GROUPS_AT_A_TIME = 4
 """Mix groups that a worker makes together. An image's repeats are in neighbouring groups, and are decoded once where

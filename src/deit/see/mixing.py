@@ -7,7 +7,7 @@ from timm.data import Mixup
 from timm.data.mixup import cutmix_bbox_and_lam, mixup_target
 from torch import Tensor
 
-from deit.recipes import Views
+from deit.see.recipes import Views
 
 
 class Mixing(NamedTuple):

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deit.recipes import Caching, Execution, StoringViews, Training, TrainingData, Views
 from deit.see.datasets import training_images
 from deit.see.loading import Keys, mix_groups
 from deit.see.mixing import Mixing
+from deit.see.recipes import StoringViews, Stream, TrainingData, Views
 from deit.see.views import Key, MixGroup, ViewStream, stream_digest
+from deit.store.job import Execution
 from deit.store.results import read_result
 from deit.store.shards import Form, ShardFolder, shard_name
 
@@ -35,7 +36,7 @@ def forms(data: TrainingData, views: Views) -> dict[str, Form]:
 class StoredViews(ViewStream):
     """A stream that reads what `store` wrote: `stream[epoch, step, group]`, as a stream that makes its views."""
 
-    def __init__(self, folder: Path, recipe: Training | Caching | StoringViews):
+    def __init__(self, folder: Path, recipe: Stream):
         # The numbers of the images are all that is needed; their pixels are in the views.
         super().__init__(range(recipe.data.images), recipe.data, recipe.views, recipe.stream_seed)  # pyrefly: ignore[bad-argument-type]
         self.folder = folder
@@ -81,9 +82,7 @@ class StoredViews(ViewStream):
         self.epoch, self.spans = epoch, np.stack([ends - sizes, ends], -1)
 
 
-def open_stream(
-    recipe: Training | Caching | StoringViews, root: str, stored: Path | None = None, manifest: dict | None = None
-) -> ViewStream:
+def open_stream(recipe: Stream, root: str, stored: Path | None = None, manifest: dict | None = None) -> ViewStream:
     """The stream of a recipe: read from the result `stored`, or made from the images below `root`.
 
     Raises SystemExit where these are not the images of the manifest.

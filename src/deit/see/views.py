@@ -29,9 +29,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import Compose
 
-from deit.recipes import EvaluationView, TrainingData, Views, canonical_digest
 from deit.see.datasets import ImageSet
 from deit.see.mixing import Mixing, draw_mixing, mix_, mixed_targets
+from deit.see.recipes import EvaluationView, TrainingData, Views
+from deit.store.job import canonical_digest
 
 SCHEME = 1
 """Of the stream: raise it when equal parameters give other views than before, so that older caches are refused."""

@@ -21,9 +21,9 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from deit.recipes import Job
 from deit.store.behaviour import edited
 from deit.store.finished import is_complete, seal_at
+from deit.store.job import Job
 
 ADOPTED = "adopted.json"
 """In a resume folder: which changes of code its state was declared to outlive."""

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from deit.recipes import Table
 from deit.store.frames import read_frame
 from deit.store.results import read_job, read_result
+from deit.tables.recipes import Table
 
 from .blocks import note
 from .cells import BUILDERS, KEYS

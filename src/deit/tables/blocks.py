@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deit.recipes import Cell, Table
+from deit.tables.recipes import Cell, Table
 
 from .paper_findings import Pair, Place
 from .scores import Scores, seed_of

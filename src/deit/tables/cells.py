@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deit.recipes import Cell, Table
 from deit.store.frames import read_frame
+from deit.tables.recipes import Cell, Table
 
 from .predictions import Inputs
 from .scores import Scores, paired_seeds, seed_of

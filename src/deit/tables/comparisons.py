@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from deit.recipes import Table
+from deit.tables.recipes import Table
 
 from .blocks import estimate_of
 from .cells import Cells

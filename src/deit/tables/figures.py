@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deit.recipes import Table
+from deit.tables.recipes import Table
 
 from .labels import place_names
 from .titles import title

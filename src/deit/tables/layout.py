@@ -6,7 +6,7 @@ from html import escape
 
 import pandas as pd
 
-from deit.recipes import Table
+from deit.tables.recipes import Table
 
 from .titles import caption, title, titles_of
 

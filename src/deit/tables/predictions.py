@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from deit.recipes import Model
+from deit.networks.recipes import Model
 from deit.store.frames import read_frame
 from deit.store.results import Result, read_result
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from deit.networks.distributed import Place
-from deit.recipes import Job
 from deit.see.views import ViewStream
 from deit.store.checkpoints import WEIGHTS
+from deit.store.job import Job
 from deit.teach.teacher_logits import PartlyCachedTeacher, Said, open_shards, record_type, records_of
 
 

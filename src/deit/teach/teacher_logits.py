@@ -17,13 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deit.learn.recipes import Training
 from deit.networks import models
-from deit.recipes import Caching, Execution, Model, Training
+from deit.networks.recipes import Model
 from deit.see.loading import Keys, mix_groups
+from deit.see.recipes import Stream
 from deit.see.views import ViewStream, stream_digest, transform_versions
 from deit.store import checkpoints
+from deit.store.job import Execution
 from deit.store.results import file_digest
 from deit.store.shards import Form, ShardFolder, shard_name
+from deit.teach.recipes import Caching
 
 REMEDY = "Cache this teacher again with the recipe of the present plan, or give the folders that the plan names."
 
@@ -155,7 +159,7 @@ def manifest_of(caching: Caching, teacher: str, views: int) -> dict:
     }
 
 
-def stream_parameters(recipe: Caching | Training) -> dict:
+def stream_parameters(recipe: Stream) -> dict:
     """All that a stream is made from, as JSON keeps it."""
     return recipe.model_dump(mode="json", include={"data", "views", "stream_seed"})
 

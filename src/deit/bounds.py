@@ -1,0 +1,42 @@
+"""Numbers, each with the least and the most that somebody could mean, and what all recipes are made of."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+# Numbers, each with the least and the most that somebody could mean: a slip is refused, and nothing overflows later.
+Probability = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0, le=1e4)]
+Positive = Annotated[float, Field(gt=0, le=1e4)]
+Rate = Annotated[float, Field(ge=0, le=1e3)]
+"""Of learning or of decay."""
+Fraction = Annotated[float, Field(ge=1e-4, le=1)]
+"""Of an image's area, of a range of pixel values."""
+Crop = Annotated[float, Field(ge=0.1, le=1)]
+"""Part of an image's side that is shown; the image is resized to resolution / crop."""
+Ratio = Annotated[float, Field(ge=0.01, le=100)]
+Temperature = Annotated[float, Field(ge=0.01, le=1e4)]
+Minutes = Annotated[float, Field(gt=0, le=1e9)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Size = Annotated[int, Field(ge=0, le=10**9)]
+"""A count that may be none."""
+Pixels = Annotated[int, Field(ge=1, le=4096)]
+Epochs = Annotated[int, Field(ge=1, le=10**6)]
+Few = Annotated[int, Field(ge=1, le=1000)]
+Machines = Annotated[int, Field(ge=1, le=10**4)]
+Option = Annotated[int, Field(ge=-(10**9), le=10**9)] | Annotated[float, Field(ge=-1e9, le=1e9)] | bool | str
+"""A value of a key that another library, or another class of this file, knows."""
+AsList = Field(strict=False)
+"""Of a tuple: YAML and JSON write it as a list."""
+
+
+def no_truth(value: object) -> object:
+    if isinstance(value, bool):  # Python holds True for equal to 1
+        raise PydanticCustomError("number", "must be a number")
+    return value
+
+
+class Recipe(BaseModel):
+    # strict: `true` is no number, `1.0` no count and `"3"` neither.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)

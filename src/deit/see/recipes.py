@@ -1,0 +1,187 @@
+"""What is said of images and views: which, from where, how augmented, how shown when evaluating."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from deit.bounds import (
+    AsList,
+    Count,
+    Crop,
+    Epochs,
+    Few,
+    Fraction,
+    NonNegative,
+    Pixels,
+    Probability,
+    Ratio,
+    Recipe,
+    Size,
+    no_truth,
+)
+from deit.store.job import JobRecipe
+
+Reader = Literal["idx", "cifar", "timm"]
+Part = Literal["images", "labels", "batch_1", "batch_2", "batch_3", "batch_4", "batch_5"]
+# Part by part: timm overlooks a part without its number, and the name of a set of operations that it does not know.
+AUGMENTATION = re.compile(
+    r"(rand(-(m[0-9]+|n[1-9]|p[01]|p0\.[0-9]+|mstd[0-9]+(\.[0-9]+)?|mmax[0-9]+|inc[01]|t(3a|3aw|weights)))*"
+    r"|(v0|v0r|original|originalr|3a)(-mstd[0-9]+(\.[0-9]+)?)?)?"
+)
+"""timm's configuration strings of RandAugment and AutoAugment, or nothing."""
+
+
+def known_augmentation(configuration: str) -> str:
+    if AUGMENTATION.fullmatch(configuration):
+        return configuration
+    raise PydanticCustomError(
+        "augmentation",
+        "should be rand-m9-mstd0.5-inc1, original-mstd0.5 or another string by which timm configures RandAugment "
+        "(rand-...) or AutoAugment (v0, v0r, original, originalr, 3a), or empty",
+    )
+
+
+Augmentation = Annotated[str, AfterValidator(known_augmentation)]
+Channels = Annotated[Literal[1, 3], BeforeValidator(no_truth)]
+
+
+class Split(Recipe):
+    """Which images of a data set: files by name and checksum, or a folder or tar read by timm."""
+
+    images: Count
+    """How many images the split holds; another number found ends the first job."""
+    files: dict[Part, str] = {}
+    """File names below the root. IDX reader: `images` and `labels`, gzip-compressed, in MNIST's format; both are
+    needed. CIFAR reader: `batch_1` and so on, of the "python version"."""
+    md5: dict[Part, str] = {}
+    """The published checksums of these files, compared before anything runs. IDX reader: without, nothing is compared.
+    CIFAR reader: of each, for they are Python pickles. Trap: they are part of all names, so give them before the first
+    training."""
+    folder: str = ""
+    """timm reader: folder (one sub-folder a class) or .tar below the root. Classes are numbered by their names in small
+    letters, with numbers as numbers (2 before 10), and ties by the characters. A folder and its tar hold the same
+    images, but are two recipes: choose before the first training."""
+    listing: str = ""
+    """timm reader: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
+
+
+class TrainingData(Recipe):
+    """The images that a run learns from."""
+
+    name: str
+    reader: Reader
+    classes: Annotated[int, Field(ge=2, le=65536)]
+    """Number of classes; labels are cached as uint16."""
+    channels: Channels
+    mean: Annotated[tuple[Probability, ...], AsList]
+    """Per channel, of pixel values in [0, 1]."""
+    std: Annotated[tuple[Fraction, ...], AsList]
+    """Per channel, of pixel values in [0, 1]."""
+    split: Split
+    held_out: Size = 0
+    """Training images kept apart for choosing hyper-parameters, drawn with a fixed seed; 0 for the final study."""
+
+    @property
+    def images(self) -> int:
+        return self.split.images - self.held_out
+
+
+class Corruption(Recipe):
+    """A seeded corruption of evaluation images: a data set with a shift, as ImageNet-V2 is in the paper."""
+
+    noise: NonNegative
+    """Standard deviation of Gaussian pixel noise, added last; pixel values are in [0, 1]."""
+    blur: NonNegative
+    """Radius of a Gaussian blur in pixels, before the noise; 0 = none."""
+    shift: Annotated[int, Field(ge=0, le=4096)]
+    """Largest translation in pixels, either direction, either axis, drawn per image; the border is repeated."""
+    seed: Size
+    """Of the draws: each image's depend on this and its number alone, so all runs see the same corrupted images."""
+
+
+class EvaluationSet(Recipe):
+    """Images and true labels to evaluate on."""
+
+    reader: Reader
+    """How the files are read: `idx`, MNIST's format; `cifar`, CIFAR's official batches; `timm`, a folder or tar with a
+    sub-folder a class, in timm's order."""
+    split: Split
+    """Which images; of held-out images, the training split."""
+    labels: str = ""
+    """ReaL: file below the root with a JSON list, a list of class numbers an image; images without any do not count,
+    and any one of several is right. Empty = the split's own labels."""
+    corruption: Corruption | None = None
+    """Change the images by seeded draws, for a data set with a shift where none exists; absent = as they are."""
+    held_out: Size = 0
+    """Evaluate on this many held-out training images instead (`split` is then the training split); as many as
+    `data.held_out`."""
+
+
+class Views(Recipe):
+    """How an image becomes a view; with a seed and a data set it makes a stream."""
+
+    resolution: Pixels
+    """Pixels a side."""
+    batch: Count
+    """Views per optimiser step over all GPUs, repeats included."""
+    mix_group: Count
+    """Views that share one mixing draw (lambda, kind); the released code's batch of one GPU."""
+    epoch_views: Size = 0
+    """Views an epoch, the incomplete last batch dropped; 0 = as many as there are training images."""
+    repeats: Few
+    """Repeated augmentation: views of one image in an epoch."""
+    scale: Annotated[tuple[Fraction, Fraction], AsList]
+    """Area of the random crop, as a fraction of the image."""
+    ratio: Annotated[tuple[Ratio, Ratio], AsList]
+    """Aspect ratio of the random crop."""
+    flip: Probability
+    """Probability of a horizontal flip."""
+    randaugment: Augmentation
+    """timm's configuration string, of RandAugment or of AutoAugment (`original-mstd0.5`); empty = none."""
+    erasing: Probability
+    """Probability of random erasing (per-pixel noise)."""
+    mixup: NonNegative
+    """Alpha of mixup's Beta distribution; 0 = no mixup."""
+    cutmix: NonNegative
+    """Alpha of cutmix's Beta distribution; 0 = no cutmix."""
+    mix_probability: Probability
+    """Probability that a mix group is mixed at all."""
+    switch_probability: Probability
+    """Probability of cutmix rather than mixup in a group that is mixed, when both are on."""
+    label_smoothing: Probability
+    """Smoothing of the true labels; teacher labels are never smoothed."""
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Optimiser steps an epoch, of a data set of so many images."""
+        return (self.epoch_views or images) // self.batch
+
+
+class EvaluationView(Recipe):
+    """How an image is shown when evaluating: resize to resolution/crop, bicubic, then a centre crop."""
+
+    resolution: Pixels
+    crop: Crop
+
+
+class Stream(JobRecipe):
+    """The views that a run sees, or a teacher judges: a pure function of these, epoch and position."""
+
+    data: TrainingData
+    views: Views
+    stream_seed: int
+    """Seed of the view stream."""
+
+
+class StoringViews(Stream, kind="views"):
+    """The views of all epochs of a stream, on disk."""
+
+    epochs: Epochs
+
+
+class PreparingData(JobRecipe, kind="data"):
+    """Check the data against what the params declare and write the manifest."""
+
+    training: TrainingData
+    evaluation_sets: dict[str, EvaluationSet]

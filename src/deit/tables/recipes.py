@@ -1,0 +1,45 @@
+"""What is said of a table, its cells, and the page that gathers all."""
+
+from typing import Annotated, Any, Literal
+
+from deit.bounds import AsList, Recipe
+from deit.store.job import JobRecipe
+
+
+class Cell(Recipe):
+    """One cell of a table: the runs it averages over, one a seed, and the head through which they are read."""
+
+    row: str
+    column: str
+    runs: Annotated[tuple[str, ...], AsList]
+    """Names of runs; empty = the study does not have this cell."""
+    read: Literal["class", "distillation", "fusion", "fusion_logits"] = "class"
+    evaluation_set: str = ""
+
+
+class Table(JobRecipe, kind="table"):
+    """One table or figure of the paper."""
+
+    table: str
+    """table_1 ... table_5, token_analysis, accuracy_throughput."""
+    caption: str = ""
+    rows: Annotated[tuple[str, ...], AsList] = ()
+    columns: Annotated[tuple[str, ...], AsList] = ()
+    cells: Annotated[tuple[Cell, ...], AsList] = ()
+    options: dict[str, Any] = {}
+    """Numbers, words, lists and dictionaries of words, by the table's own names."""
+
+
+class Report(JobRecipe, kind="report"):
+    """The page that gathers all tables of a study."""
+
+    study: str
+    title: str
+    description: str
+    data: str
+    evaluation_sets: dict[str, str]
+    """Name -> title."""
+    seeds: dict[str, list[int]]
+    """Student -> seeds."""
+    streams: Literal["shared", "per-seed"]
+    """Whether the seeds of a run see the same views."""
