@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from plan import plan as plan_module
 from plan.plan import Plan
 from plan.studies import plan_study
 
-from deit.store.behaviour import behaviours
 from deit.store.checkpoints import ResumeState
 from deit.store.job import Job
+from deit.store.reach import Code, Made, our_code
 from deit.store.results import read_adopted, read_result, write_provenance
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,12 +25,23 @@ def edit_of(monkeypatch):
     """Makes the named file behave otherwise, for plans from now on."""
 
     def edit(file: str, digest: str = "another") -> None:
-        def other(files):
-            return {name: digest if name == file else behaviour for name, behaviour in behaviours(files).items()}
-
-        monkeypatch.setattr(plan_module, "behaviours", other)
+        monkeypatch.setattr(plan_module, "our_code", lambda: edited_code(file, digest))
 
     return edit
+
+
+@cache
+def edited_code(file: str, digest: str) -> Code:
+    """Our code, but for one file that computes something else."""
+
+    class Edited(Code):
+        def made_by(self, roots) -> Made:
+            made = our_code().made_by(roots)
+            if file not in made.behaviour:
+                return made
+            return Made(made.roots, made.code + digest, made.behaviour | {file: digest})
+
+    return Edited()
 
 
 @pytest.fixture

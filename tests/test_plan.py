@@ -13,8 +13,8 @@ from plan.studies import plan_study
 from study.params import ParamsError
 from study.study import TEACHERS_STREAM
 
-from deit.store.behaviour import behaviours
 from deit.store.job import Job
+from deit.store.reach import Code
 
 STUDIES = ("fashion", "smoke", "imagenet")
 
@@ -208,15 +208,10 @@ def test_a_student_is_named_by_how_exactly_it_hears_its_teacher(fashion, tmp_pat
 
 
 def test_code_changes_what_it_makes(fashion, monkeypatch):
-    """Another behaviour of losses.py gives every training a new name, and no throughput."""
-
-    def other(files) -> dict[str, str]:
-        return {
-            file: "another" if file == "src/deit/learn/losses.py" else digest
-            for file, digest in behaviours(files).items()
-        }
-
-    monkeypatch.setattr(plan_module, "behaviours", other)
+    """Another loss gives every training a new name, and no throughput."""
+    text = Code().text_of("src/deit/learn/losses.py")
+    other = Code(texts={"src/deit/learn/losses.py": text.replace(") / 2", ") / 3")})
+    monkeypatch.setattr(plan_module, "our_code", lambda: other)
     after = plan_study("fashion")
     new = {job.kind for digest, job in after.jobs.items() if digest not in fashion.jobs}
     assert new == {"train", "cache", "predict", "tokens", "table", "report"}

@@ -1,5 +1,6 @@
 """Numbers, each with the least and the most that somebody could mean, and what all recipes are made of."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,3 +41,23 @@ def no_truth(value: object) -> object:
 class Recipe(BaseModel):
     # strict: `true` is no number, `1.0` no count and `"3"` neither.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    @property
+    def module(self) -> str:
+        """Module of ours that this choice makes run, beside what its command reaches by itself; empty for most."""
+        return ""
+
+    def chosen(self) -> Iterator[str]:
+        """The modules that this recipe, and all that it holds, choose."""
+        if self.module:
+            yield self.module
+        for name in type(self).model_fields:
+            yield from chosen_in(getattr(self, name))
+
+
+def chosen_in(value: object) -> Iterator[str]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    if isinstance(value, Recipe):
+        yield from value.chosen()
+    for each in inner:
+        yield from chosen_in(each)

@@ -21,9 +21,9 @@ from study.params import read_layers
 from study.problem import ParamsError, refusal
 
 from deit.learn.recipes import Pass
-from deit.store.behaviour import ROOT
 from deit.store.finished import is_complete, seal_at
 from deit.store.job import Execution, Job
+from deit.store.reach import ROOT
 from plan.memory import asked_memory
 from plan.passes import plan_passes
 from plan.plan import PRUNABLE, Plan

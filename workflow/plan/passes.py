@@ -11,9 +11,8 @@ from study.problem import ParamsError
 from study.study import PassParams
 
 from deit.learn.recipes import Pass
-from deit.store.behaviour import behaviours
 from deit.store.job import Execution, Job, Resources, canonical_digest
-from plan.closure import closure
+from deit.store.reach import our_code
 from plan.plan import Plan
 
 
@@ -86,8 +85,8 @@ def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params:
     execution = execution_of(runs, params.resources)
     refuse_uneven(plan, name, runs, execution)
     recipe = Pass(runs=tuple(job.digest for job in runs), caches=tuple(job.digest for job in caches))
-    code = behaviours(closure("deit.commands.train_pass"))
-    job = Job(kind="pass", name=name, recipe=recipe.model_dump(mode="json"), behaviour=code)
+    made = our_code().made_by(["deit.commands.train_pass"])
+    job = Job(kind="pass", name=name, recipe=recipe.model_dump(mode="json"), **made._asdict())
     output = f"results/{plan.name}/{name}-{job.digest}"
     outputs = {each.execution.output for each in (*runs, *caches)}
     folders: dict[str, list[str]] = {}

@@ -24,12 +24,11 @@ from deit.networks.recipes import (
     Predicting,
 )
 from deit.see.recipes import EvaluationSet, EvaluationView, PreparingData, StoringViews, TrainingData, Views
-from deit.store.behaviour import ROOT, behaviours
 from deit.store.finished import is_complete
 from deit.store.job import Execution, Job
+from deit.store.reach import ROOT, our_code
 from deit.tables.recipes import Report, Table
 from deit.teach.recipes import Caching, Heard
-from plan.closure import closure
 from plan.runs import Run, RunSettings
 
 COMMANDS = {
@@ -74,20 +73,20 @@ class Plan:
         inputs: dict[str, str],
         reads: dict[str, list[str]],
         execution: Execution,
-        code: Iterable[str] = (),
+        roots: Iterable[str] = (),
     ) -> str:
         """Plan one job; returns its digest.
 
         `inputs` (role -> digest) determine the result. `reads` (flag -> digests) are the folders that the command is
-        given: the same, or a teacher's cache in place of the teacher. `code` is the files of what runs; without, those
-        of the kind's command.
+        given: the same, or a teacher's cache in place of the teacher. `roots` is the modules
+        and files of what runs; without, the kind's command.
         """
         job = Job(
             kind=kind,
             name=name,
             recipe=recipe.model_dump(mode="json"),
             inputs=inputs,
-            behaviour=behaviours(code or closure(COMMANDS[kind])),
+            **our_code().made_by([*(roots or [COMMANDS[kind]]), *recipe.chosen()])._asdict(),
         )
         folder = f"results/{self.name}/{name}-{job.digest}"
         place = {
@@ -311,9 +310,9 @@ class Plan:
 
     def plan_table(self, recipe: Table, inputs: dict[str, str]) -> str:
         notebook = f"workflow/notebooks/{recipe.table}.ipynb"
-        code = [*closure("deit.tables"), *PAPER, notebook, "workflow/jobs/render.py"]
+        roots = ["deit.tables", *PAPER, notebook, "workflow/jobs/render.py"]
         name, reads = f"tables/{recipe.table}", self.by_section(inputs.values())
-        return self.add("table", name, recipe, inputs, reads, self.study.resources("tables"), code)
+        return self.add("table", name, recipe, inputs, reads, self.study.resources("tables"), roots)
 
     def plan_report(self, tables: dict[str, str], students: list[str]) -> str:
         study = self.study
@@ -326,12 +325,12 @@ class Plan:
             seeds={model: self.settings.seeds(model) for model in students},
             streams=study.seeds.streams,
         )
-        code = [*closure("deit.tables"), *closure("deit.commands.pictures"), *PAPER, *REPORT]
+        roots = ["deit.tables", "deit.commands.pictures", *PAPER, *REPORT]
         reads = {"tables": list(tables.values()), "released" if study.released else "runs": list(self.runs.values())}
         reads |= self.by_section(made for table in tables.values() for made in self.jobs[table].inputs.values())
         makers = [self.jobs[digest] for section in ("runs", "predictions") for digest in reads.get(section, [])]
         reads["data"] = list(dict.fromkeys(job.inputs["data"] for job in makers))
-        return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), code)
+        return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), roots)
 
     def by_section(self, digests: Iterable[str]) -> dict[str, list[str]]:
         """Each job once, by the section of its name, which is the flag of what reads it."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from deit.bounds import Count, Machines, Minutes, Recipe, Size
+from deit.bounds import AsList, Count, Machines, Minutes, Recipe, Size
 
 DIGEST_LENGTH = 10
 
@@ -75,6 +75,13 @@ def canonical_digest(content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
+def without_none(content: Any) -> Any:
+    """A recipe without its keys that are None: a new option that is not used says nothing, and changes no name."""
+    if isinstance(content, dict):
+        return {key: without_none(value) for key, value in content.items() if value is not None}
+    return [without_none(value) for value in content] if isinstance(content, list | tuple) else content
+
+
 class JobRecipe(Recipe):
     """What determines the result of one kind of job. Its classes are in the rooms of what they ask for."""
 
@@ -97,14 +104,18 @@ class Job(Recipe):
     """Of the class that `kind` names."""
     inputs: dict[str, str] = {}
     """Role -> digest of the job that made it."""
+    roots: Annotated[tuple[str, ...], AsList] = ()
+    """Modules and files from which all code is reached that makes the result (reach.py)."""
+    code: str = ""
+    """Digest of what that code computes, in whatever files it stands."""
     behaviour: dict[str, str]
-    """File of the code that runs -> digest of what it does, without comments and docstrings."""
+    """File of it -> digest of what it computes: says where an edit was, and is no part of the digest."""
     execution: Execution = Execution()
 
     @property
     def digest(self) -> str:
         return canonical_digest(
-            {"kind": self.kind, "recipe": self.recipe, "inputs": self.inputs, "behaviour": self.behaviour}
+            {"kind": self.kind, "recipe": without_none(self.recipe), "inputs": self.inputs, "code": self.code}
         )
 
     def resolved(self) -> Any:

@@ -21,9 +21,9 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from deit.store.behaviour import edited
 from deit.store.finished import is_complete, seal_at
 from deit.store.job import Job
+from deit.store.reach import Made, edited
 
 ADOPTED = "adopted.json"
 """In a resume folder: which changes of code its state was declared to outlive."""
@@ -48,7 +48,7 @@ def read_job(path: Path) -> Job:
         raise SystemExit(
             f"{path}: the recipe in this file has the digest {job.digest}. Recipes are never edited: change params/."
         )
-    if files := edited(job.behaviour):
+    if job.roots and (files := edited(Made(job.roots, job.code, job.behaviour))):
         raise SystemExit(
             f"{job.name}: code that was edited after this job was planned: {', '.join(files)}. "
             "Take the edit back, or give the snakemake command again, which plans anew."

@@ -1,0 +1,348 @@
+"""The code that makes a result: all definitions that a command, and what its recipe chooses, may come to execute.
+
+A module is parsed into definitions (functions, classes, constants), and names are followed from one to the next,
+through imports too. What is never reached does not count: a new function, a reader that a study does not use. What
+cannot be followed counts whole: a class; a module that is handed on; statements at the top of a module that define
+nothing. Recipes count for those of their methods that somebody calls, as their values stand in the job. Nothing of the
+store counts: it keeps results, and finds damage, but computes none.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from deit.store.syntax import FUNCTIONS, behaviour_of_notebook, digest_of, is_silent, source_of_notebook, written
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGE = "deit"
+RECIPE = f"{PACKAGE}.bounds.Recipe"
+VALIDATORS = {"field_validator", "model_validator", "classmethod"}
+LOOSE = ""
+"""Name of the definition that holds the statements of a module that define nothing."""
+WHOLE = "*"
+
+
+class Definition(NamedTuple):
+    """A function, class or constant of a module of ours, a method of a recipe (`Class.method`), or LOOSE."""
+
+    module: str
+    name: str
+
+
+class Made(NamedTuple):
+    """The code that makes a result."""
+
+    roots: tuple[str, ...]
+    code: str
+    """Digest of all that it computes, in whatever files it stands."""
+    behaviour: dict[str, str]
+    """File, from the project's root on -> digest of what of it is reached."""
+
+
+@dataclass
+class Module:
+    """What is read of a module's source."""
+
+    name: str
+    package: str
+    """Where its relative imports begin."""
+    nodes: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    """Name of a definition -> the statements that make it; several where it is made in steps."""
+    imports: dict[str, str] = field(default_factory=dict)
+    """Name of something imported -> its dotted name, of ours or another library's."""
+
+
+class Code:
+    """The project's code, read once."""
+
+    def __init__(self, root: Path = ROOT, texts: Mapping[str, str] | None = None):
+        """`texts`: file, from the root on -> what to read in its place."""
+        self.root, self.texts = root, texts or {}
+        self.modules: dict[str, Module] = {}
+        self.reached: dict[tuple[str, ...], list[Definition]] = {}
+        self.meant: dict[Definition, tuple[set[Definition], set[str]]] = {}
+        self.trees: dict[Definition, str] = {}
+        self.made: dict[tuple[str, ...], Made] = {}
+
+    def made_by(self, roots: Iterable[str]) -> Made:
+        """What is reached from `roots`, which are modules and paths of other files.
+
+        Of a command, `deit.commands.x`, its `main` is reached, and of other modules, files and notebooks of Python all
+        that they define. Notebooks count with their prose, too, and other files with their text.
+        """
+        roots = tuple(sorted(set(roots)))
+        if roots not in self.made:
+            texts = [root for root in roots if "/" in root and not root.endswith(".py")]
+            files: dict[str, list[str]] = {file: [self.digest_of_text(file)] for file in texts}
+            alone = [f"{file} {digest}" for file, (digest,) in files.items()]
+            definitions = [(each, self.digest(each)) for each in self.reach(roots)]
+            for each, digest in definitions:
+                files.setdefault(self.file_of(each.module), []).append(digest)
+            everything = [*alone, *sorted({digest for _, digest in definitions})]
+            behaviour = {file: digest_of("".join(digests)) for file, digests in sorted(files.items())}
+            self.made[roots] = Made(roots, digest_of("\n".join(everything)), behaviour)
+        return self.made[roots]
+
+    def digest_of_text(self, file: str) -> str:
+        text = self.text_of(file)
+        return behaviour_of_notebook(text) if file.endswith(".ipynb") else digest_of(text)
+
+    def source_of(self, file: str) -> str:
+        """The Python of a file: of a notebook, its cells, one after the other."""
+        text = self.text_of(file)
+        return source_of_notebook(text) if file.endswith(".ipynb") else text
+
+    def text_of(self, file: str) -> str:
+        return self.texts[file] if file in self.texts else (self.root / file).read_text(encoding="utf-8")
+
+    # Following names --------------------------------------------------------------------------------------------------
+
+    def reach(self, roots: tuple[str, ...]) -> list[Definition]:
+        """All definitions that are reached, sorted."""
+        if roots not in self.reached:
+            found: set[Definition] = set()
+            sources = [root for root in roots if "/" not in root or root.endswith((".py", ".ipynb"))]
+            waiting = [each for root in sources for each in self.entries(root)]
+            attributes: set[str] = set()
+            while waiting:
+                each = waiting.pop()
+                if each not in found:
+                    found.add(each)
+                    waiting += self.references(each)[0]
+                    attributes |= attributes_in(self.statements(each))
+                if not waiting:
+                    waiting = [method for method in self.methods if method.name.split(".")[1] in attributes - {""}]
+                    waiting = [method for method in waiting if method not in found]
+            self.reached[roots] = sorted(found)
+        return self.reached[roots]
+
+    def entries(self, root: str) -> list[Definition]:
+        nodes = self.module(root).nodes
+        is_command = root.startswith(f"{PACKAGE}.commands.") and "main" in nodes
+        return [Definition(root, name) for name in (["main"] if is_command else nodes)]
+
+    @cached_property
+    def methods(self) -> list[Definition]:
+        """Those of all recipes: they are read from files, so nothing that makes them says their class's name."""
+        names = [f"{PACKAGE}.{path.parent.name}.recipes" for path in self.root.glob(f"src/{PACKAGE}/*/recipes.py")]
+        return [
+            Definition(module, f"{node.name}.{method.name}")
+            for module in sorted(names)
+            for (node, *_) in self.module(module).nodes.values()
+            if isinstance(node, ast.ClassDef) and self.is_recipe(module, node)
+            for method in methods_of(node)
+        ]
+
+    def digest(self, each: Definition) -> str:
+        """Of a definition's tree, and of what its names mean: those of libraries by name, ours by their own trees."""
+        ours, others = self.references(each)
+        return digest_of(self.tree(each) + "".join([*sorted(others), *sorted(map(self.tree, ours))]))
+
+    def tree(self, each: Definition) -> str:
+        """Digest of a definition's own statements."""
+        if each not in self.trees:
+            self.trees[each] = digest_of("".join(map(written, self.statements(each))))
+        return self.trees[each]
+
+    def statements(self, each: Definition) -> list[ast.stmt]:
+        """What computes of a definition: of a recipe no fields, as their values stand in the job."""
+        name, _, method = each.name.partition(".")
+        found = []
+        for node in self.module(each.module).nodes.get(name, []):
+            if isinstance(node, ast.ClassDef) and self.is_recipe(each.module, node):
+                found += [one for one in methods_of(node) if one.name == method or not method]
+            else:
+                found.append(node)
+        return found
+
+    def is_recipe(self, module: str, node: ast.ClassDef) -> bool:
+        """Whether a class is made of deit.bounds.Recipe."""
+        for base in node.bases:
+            if not isinstance(base, ast.Name):
+                continue
+            dotted = self.module(module).imports.get(base.id, f"{module}.{base.id}")
+            if dotted == RECIPE:
+                return True
+            if (meant := self.resolved(dotted, plumbing=True)) and any(
+                isinstance(one, ast.ClassDef) and self.is_recipe(meant.module, one)
+                for one in self.module(meant.module).nodes.get(meant.name, [])
+            ):
+                return True
+        return False
+
+    def references(self, each: Definition) -> tuple[set[Definition], set[str]]:
+        """What a definition's names mean: definitions of ours, and dotted names of other libraries."""
+        if each not in self.meant:
+            self.meant[each] = self.find_references(each)
+        return self.meant[each]
+
+    def find_references(self, each: Definition) -> tuple[set[Definition], set[str]]:
+        module = self.module(each.module)
+        ours, others = set(), set()
+        if each.name != LOOSE and LOOSE in module.nodes:
+            ours.add(Definition(module.name, LOOSE))
+        for statement in self.statements(each):
+            for dotted in names_in(statement, module):
+                if meant := self.resolved(dotted):
+                    whole = [Definition(meant.module, name) for name in self.module(meant.module).nodes]
+                    ours |= set(whole) if meant.name == WHOLE else {meant}
+                elif not dotted.startswith(f"{PACKAGE}."):
+                    others.add(dotted)
+        return ours - {each}, others
+
+    def resolved(self, dotted: str, plumbing: bool = False) -> Definition | None:
+        """The definition of ours that a dotted name means, by way of what its module imports; None where it is none.
+
+        A module that nobody asks for one of its names is its whole. Nothing of the plumbing is a definition, unless it
+        is asked for.
+        """
+        words = dotted.split(".")
+        for length in range(len(words), 1, -1):
+            name = ".".join(words[:length])
+            if not self.is_module(name):
+                continue
+            if is_plumbing(name) and not plumbing:
+                return None
+            if length == len(words):
+                return Definition(name, WHOLE)
+            module, wanted = self.module(name), words[length]
+            if wanted in module.nodes:
+                return Definition(name, wanted)
+            if wanted in module.imports:
+                return self.resolved(module.imports[wanted], plumbing)
+        return None
+
+    # Modules ----------------------------------------------------------------------------------------------------------
+
+    def is_module(self, name: str) -> bool:
+        return name.partition(".")[0] == PACKAGE and (self.root / self.file_of(name)).exists()
+
+    def file_of(self, module: str) -> str:
+        """That of a module of ours; files outside of the package are called by their own paths."""
+        if "/" in module:
+            return module
+        path = Path("src", *module.split("."))
+        return (path / "__init__.py" if (self.root / path).is_dir() else path.with_suffix(".py")).as_posix()
+
+    def module(self, name: str) -> Module:
+        if name not in self.modules:
+            self.modules[name] = self.read(name)
+        return self.modules[name]
+
+    def read(self, name: str) -> Module:
+        file = self.file_of(name)
+        module = Module(name, name if file.endswith("__init__.py") else name.rpartition(".")[0])
+        for statement in ast.parse(self.source_of(file)).body:
+            if is_silent(statement) or is_for_types_or_a_start(statement):
+                continue
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                module.imports |= imported(statement, module.package)
+            else:
+                for word in defined(statement):
+                    module.nodes.setdefault(word, []).append(statement)
+        return module
+
+
+@cache
+def our_code() -> Code:
+    """The code of this project, as it stood when first asked for."""
+    return Code()
+
+
+def edited(then: Made) -> list[str]:
+    """The files that compute otherwise today than when `then` was planned, or are gone."""
+    try:
+        now = our_code().made_by(then.roots)
+    except FileNotFoundError as error:
+        return [str(error.filename)]
+    return [] if now.code == then.code else sorted({file for file, _ in now.behaviour.items() ^ then.behaviour.items()})
+
+
+# Trees ----------------------------------------------------------------------------------------------------------------
+
+
+def is_plumbing(module: str) -> bool:
+    """Whether a module is of the store, or what all commands have in common."""
+    room = module.split(".")[1:2]
+    return room == ["store"] or module == f"{PACKAGE}.commands"
+
+
+def names_in(statement: ast.stmt, module: Module) -> Iterator[str]:
+    """Dotted names of all that a statement's names may mean outside of it, also where a variable has such a name."""
+    imports = dict(module.imports)
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imports |= imported(node, module.package)
+    for node in meaningful(statement):
+        first, *rest = chain_of(node)
+        if first in imports:
+            yield ".".join([imports[first], *rest])
+        elif first in module.nodes:
+            yield f"{module.name}.{first}"
+
+
+def attributes_in(statements: list[ast.stmt]) -> set[str]:
+    return {node.attr for each in statements for node in ast.walk(each) if isinstance(node, ast.Attribute)}
+
+
+def meaningful(node: ast.AST) -> Iterator[ast.AST]:
+    """Names, and the longest attributes of names, of all that computes."""
+    if chain_of(node):
+        yield node
+        return
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns"):
+            continue
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, ast.AST) and not is_silent(inner) and not isinstance(inner, ast.Raise):
+                yield from meaningful(inner)
+
+
+def chain_of(node: ast.AST) -> list[str]:
+    """`a.b.c` as its words; nothing for other expressions."""
+    if isinstance(node, ast.Name):
+        return [node.id]
+    if isinstance(node, ast.Attribute) and (before := chain_of(node.value)):
+        return [*before, node.attr]
+    return []
+
+
+def methods_of(recipe: ast.ClassDef) -> list[ast.FunctionDef]:
+    """But for those that check or change what is given, before it becomes a value of the job."""
+    methods = [node for node in recipe.body if isinstance(node, ast.FunctionDef)]
+    return [node for node in methods if not VALIDATORS & {word for each in node.decorator_list for word in words(each)}]
+
+
+def words(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def is_for_types_or_a_start(statement: ast.stmt) -> bool:
+    """`if TYPE_CHECKING:` and `if __name__ == "__main__":`"""
+    return isinstance(statement, ast.If) and bool(words(statement.test) & {"TYPE_CHECKING", "__name__"})
+
+
+def defined(statement: ast.stmt) -> list[str]:
+    """The names that a statement of a module gives."""
+    if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
+        return [statement.name]
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    targets = [statement.target] if isinstance(statement, ast.AnnAssign) else targets
+    if targets and all(isinstance(target, ast.Name | ast.Tuple) for target in targets):
+        return [word for target in targets for word in sorted(words(target))]
+    return [LOOSE]
+
+
+def imported(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str, str]:
+    """Name -> what it means, dotted."""
+    if isinstance(statement, ast.Import):
+        firsts = {alias.name.partition(".")[0]: alias.name.partition(".")[0] for alias in statement.names}
+        return firsts | {alias.asname: alias.name for alias in statement.names if alias.asname}
+    base = statement.module or ""
+    if statement.level:
+        above = package.split(".")[: len(package.split(".")) - statement.level + 1]
+        base = ".".join([*above, base] if base else above)
+    return {alias.asname or alias.name: f"{base}.{alias.name}" for alias in statement.names}

@@ -1,0 +1,297 @@
+"""Names of results follow the code that computes them: which edits rename what. The tree is edited in memory."""
+
+import ast
+import copy
+import random
+from collections.abc import Iterator
+
+import pytest
+from plan.plan import Plan
+from plan.studies import plan_study
+
+from deit.bounds import Recipe
+from deit.store.job import Job
+from deit.store.reach import Code, Definition, is_plumbing
+from deit.store.syntax import is_silent, written
+
+TRAININGS = {"train", "pass"}
+CACHES = {"cache", "pass"}
+STREAMS = {"train", "pass", "cache", "views", "report"}
+"""Kinds whose commands make views, for the page's pictures too."""
+SEEN = STREAMS - {"report"} | {"data", "predict", "tokens"}
+"""Kinds whose commands read images."""
+
+
+OURS = Code()
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return plan_study("smoke")
+
+
+@pytest.fixture(scope="module")
+def roots(plan) -> dict[str, tuple[str, ...]]:
+    """Kind, and of a table its name -> from where its code is reached."""
+    found = {job.recipe["table"] if job.kind == "table" else job.kind: job.roots for job in plan.jobs.values()}
+    return found | {"pass": ("deit.commands.train_pass",), "import": ("deit.commands.import_weights",)}
+
+
+@pytest.fixture(scope="module")
+def names(roots) -> dict[str, str]:
+    """The same -> digest of the code."""
+    return {kind: OURS.made_by(of_kind).code for kind, of_kind in roots.items()}
+
+
+def renamed(roots, names, edits: dict[str, tuple[str, str]]) -> set[str]:
+    """The kinds of jobs whose names change when files are edited: file -> (old text, new text)."""
+    texts = {}
+    for file, (old, new) in edits.items():
+        text = OURS.text_of(file)
+        assert old in text, f"{old!r} is not in {file}"
+        texts[file] = text.replace(old, new, 1)
+    return changed(roots, names, texts)
+
+
+def changed(roots, names, texts: dict[str, str]) -> set[str]:
+    """The kinds of jobs whose names are others where files have other texts."""
+    code = Code(texts=texts)
+    same = {name for name in OURS.modules if OURS.file_of(name) not in texts}
+    code.modules = {name: OURS.modules[name] for name in same}
+    code.trees = {each: tree for each, tree in OURS.trees.items() if each.module in same}
+    return {kind for kind, of_kind in roots.items() if code.made_by(of_kind).code != names[kind]}
+
+
+HARMLESS = {
+    "an error's words": ("src/deit/store/results.py", "Recipes are never edited", "Nobody edits recipes"),
+    "an error's words where views are made": ("src/deit/see/stored_views.py", "Delete the folder", "Remove the folder"),
+    "a new refusal": (
+        "src/deit/learn/schedules.py",
+        "    peak = ",
+        "    if step < 0:\n        raise SystemExit('a step below 0')\n    peak = ",
+    ),
+    "a line of a log": ("src/deit/learn/training.py", "log.info(", "log.warning("),
+    "plumbing": ("src/deit/store/shards.py", "import ", "import this\nimport "),
+    "the help of a command": ("src/deit/commands/train.py", "asked about every view", "asked of each view"),
+    "a docstring": ("src/deit/see/mixing.py", '"""', '"""In other words: '),
+    "a comment": ("src/deit/learn/losses.py", "\ndef ", "\n# why\ndef "),
+    "an annotation": ("src/deit/learn/losses.py", "Tensor) -> Tensor", "Tensor) -> object"),
+    "a function that nobody calls": (
+        "src/deit/see/views.py",
+        "\n\n\ndef ",
+        "\n\n\ndef unused():\n    return 1\n\n\ndef ",
+    ),
+    "a bound": ("src/deit/bounds.py", "le=10**9", "le=10**8"),
+    "a field's check": ("src/deit/see/recipes.py", "AUGMENTATION.fullmatch(", "AUGMENTATION.match("),
+    "an optimiser allowed": ("src/deit/learn/recipes.py", '"adamw", "sgd"', '"adamw", "sgd", "lamb"'),
+    "a new option": (
+        "src/deit/learn/recipes.py",
+        "    train_mode: bool = True",
+        "    betas: tuple[float, float] | None = None\n    train_mode: bool = True",
+    ),
+    "a reader allowed": ("src/deit/see/recipes.py", '"idx", "cifar", "timm"', '"idx", "cifar", "timm", "hfds"'),
+    "how resources are said": ("src/deit/store/job.py", "mem_mb: Count = 2000", "mem_mb: Count = 3000"),
+    "a type of its own": ("src/deit/learn/run_state.py", "Teacher = ", "Teacher = object or "),
+}
+
+
+@pytest.mark.parametrize("edit", HARMLESS)
+def test_an_edit_that_moves_no_number_renames_nothing(edit, roots, names):
+    file, old, new = HARMLESS[edit]
+    assert renamed(roots, names, {file: (old, new)}) == set()
+
+
+def test_a_function_that_moves_to_another_file_renames_nothing(roots, names):
+    losses, schedules = "src/deit/learn/losses.py", "src/deit/learn/schedules.py"
+    text, name = OURS.text_of(losses), "labels_loss"
+    function = next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == name)
+    source = ast.get_source_segment(text, function)
+    imports = "from torch import Tensor\nfrom torch.nn.functional import cross_entropy\n"
+    texts = {
+        losses: f"from deit.learn.schedules import {name}\n{text.replace(source, '')}",
+        schedules: f"{imports}{OURS.text_of(schedules)}\n\n{source}\n",
+    }
+    assert changed(roots, names, texts) == set()
+
+
+HARMFUL = {
+    "half of a loss": ("src/deit/learn/losses.py", "teacher_loss) / 2", "teacher_loss) / 3", TRAININGS),
+    "a library's function": (
+        "src/deit/learn/losses.py",
+        "import cross_entropy",
+        "import nll_loss as cross_entropy",
+        TRAININGS,
+    ),
+    "the weight of the teacher": ("src/deit/learn/losses.py", "temperature**2", "temperature", TRAININGS),
+    "the warm-up": ("src/deit/learn/schedules.py", "step / warmup_steps", "(step + 1) / warmup_steps", TRAININGS),
+    "the reference batch": (
+        "src/deit/learn/schedules.py",
+        "REFERENCE_BATCH = 512",
+        "REFERENCE_BATCH = 1024",
+        TRAININGS,
+    ),
+    "which steps are skipped": ("src/deit/learn/finite.py", "isfinite()", "isnan()", TRAININGS),
+    "how gradients are summed": ("src/deit/learn/reduction.py", "all_reduce(flat", "all_reduce(2 * flat", TRAININGS),
+    "a kept share of a mixed view": ("src/deit/see/mixing.py", "1 - mixing.weight", "mixing.weight", STREAMS),
+    "the order of draws": ("src/deit/see/mixing.py", "np.random.seed(key)", "np.random.seed(key + 1)", STREAMS),
+    "interpolation of views": ("src/deit/see/views.py", 'interpolation="bicubic"', 'interpolation="bilinear"', None),
+    "a network's argument": ("src/deit/networks/models.py", "drop_path_rate=model", "drop_rate=model", None),
+    "how a head is read": ("src/deit/networks/models.py", "heads[1].softmax(-1)", "heads[0].softmax(-1)", None),
+    "what a teacher decides": (
+        "src/deit/teach/teacher_logits.py",
+        "= logits.argmax(1)",
+        "= logits.argmin(1)",
+        {"cache", "pass"},
+    ),
+    "how a pixel is read": ("src/deit/see/cifar.py", "transpose(0, 2, 3, 1)", "transpose(0, 3, 2, 1)", SEEN),
+    "the steps of an epoch": ("src/deit/see/recipes.py", "// self.batch", "// self.batch + 1", STREAMS),
+    "the confidence of an interval": ("src/deit/tables/statistics.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9", None),
+    "a number of the paper's": ("src/deit/paper/table_3.csv", "81.8", "81.9", None),
+    "how speed is measured": ("src/deit/networks/throughput.py", "perf_counter", "process_time", {"throughput"}),
+}
+
+
+@pytest.mark.parametrize("edit", HARMFUL)
+def test_an_edit_that_may_move_a_number_renames_what_it_makes(edit, roots, names):
+    file, old, new, kinds = HARMFUL[edit]
+    found = renamed(roots, names, {file: (old, new)})
+    print(edit, sorted(found))
+    assert found and (kinds is None or found == kinds)
+
+
+# Every operator and number --------------------------------------------------------------------------------------------
+
+OPERATORS = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mod, ast.Pow: ast.Mult,
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.And: ast.Or, ast.Or: ast.And, ast.In: ast.NotIn, ast.Is: ast.IsNot, ast.USub: ast.UAdd, ast.Not: ast.UAdd,
+}  # fmt: skip
+
+
+def mutants(node: ast.AST) -> Iterator[str]:
+    """Changes a number, a name of a function or an operator of a tree, one at a time; says where."""
+    for name, value in ast.iter_fields(node):
+        for number, inner in enumerate(value if isinstance(value, list) else [value]):
+            if not isinstance(inner, ast.AST) or is_left_out(node, name, inner):
+                continue
+            if type(inner) in OPERATORS:
+                other = OPERATORS[type(inner)]()
+                put(node, name, number, other)
+                yield f"{ast.unparse(node)}"
+                put(node, name, number, inner)
+            elif isinstance(inner, ast.Constant) and type(inner.value) in (int, float, bool):
+                kept, inner.value = inner.value, (not inner.value if type(inner.value) is bool else inner.value + 1)
+                yield ast.unparse(node)
+                inner.value = kept
+            elif isinstance(inner, ast.Attribute):
+                inner.attr = f"{inner.attr}_"
+                yield ast.unparse(node)
+                inner.attr = inner.attr[:-1]
+            yield from mutants(inner)
+
+
+def put(node: ast.AST, field: str, number: int, value: ast.AST) -> None:
+    if isinstance(getattr(node, field), list):
+        getattr(node, field)[number] = value
+    else:
+        setattr(node, field, value)
+
+
+def is_left_out(node: ast.AST, field: str, inner: ast.AST) -> bool:
+    """What says nothing of a number, by reason: told, refused, of a type, or the words of an error."""
+    return field in ("annotation", "returns", "msg") or isinstance(node, ast.Raise) or is_silent(inner)
+
+
+def test_no_number_operator_or_function_changes_without_a_new_name(roots):
+    """Of all that any command reaches: some thousand changes, of which every tenth is tried."""
+    code, tried, draw = OURS, 0, random.Random(0)
+    reached = sorted({each for of_kind in roots.values() for each in code.made_by(of_kind) and code.reach(of_kind)})
+    for each in reached:
+        for statement in copy.deepcopy(code.statements(each)):
+            before = written(statement)
+            for mutant in mutants(statement):
+                if draw.random() < 0.1:
+                    tried += 1
+                    assert written(statement) != before, f"{each.module}: {each.name}: {mutant}"
+            assert written(statement) == before
+    assert tried > 500
+
+
+def test_what_no_command_reaches_makes_no_result(roots):
+    """Functions of the computing rooms that count for no result are few, and known."""
+    code = OURS
+    reached = {each for of_kind in roots.values() for each in code.reach(tuple(sorted(set(of_kind))))}
+    rooms = ("see", "networks", "teach", "learn", "tables")
+    modules = sorted({code_module(path) for room in rooms for path in code.root.glob(f"src/deit/{room}/*.py")})
+    called = {
+        f"{name}.{word}"
+        for name in modules
+        for word, statements in code.module(name).nodes.items()
+        for statement in statements
+        if isinstance(statement, ast.FunctionDef) and Definition(name, word) not in reached
+    }
+    assert called == WORDS
+
+
+WORDS = {
+    "deit.see.decode_check.told",
+    "deit.see.decoding.damaged",
+    "deit.see.recipes.known_augmentation",
+    "deit.networks.check.said",
+    "deit.networks.check.other_size",
+    "deit.networks.check.another",
+    "deit.networks.models.listed",
+    "deit.networks.released.is_entry",
+    "deit.networks.ranks.was_told",
+    "deit.networks.torchrun.run",
+    "deit.networks.torchrun.status_of",
+}
+"""Functions that word a message, or check what is given; and torchrun's, which ends processes."""
+
+
+def code_module(path) -> str:
+    """Dotted; of a package, its own name."""
+    words = path.relative_to(OURS.root / "src").with_suffix("").parts
+    return ".".join(words).removesuffix(".__init__")
+
+
+# What a recipe says ---------------------------------------------------------------------------------------------------
+
+
+class Shape(Recipe):
+    width: int
+    depth: int | None = None
+
+
+def job(**recipe) -> Job:
+    return Job(kind="train", name="x", recipe=Shape(**recipe).model_dump(mode="json"), behaviour={})
+
+
+def test_an_option_that_is_none_says_nothing():
+    without = Job(kind="train", name="x", recipe={"width": 1}, behaviour={})
+    assert job(width=1).digest == without.digest != job(width=1, depth=2).digest
+
+
+class Sort(Recipe):
+    name: str
+
+    @property
+    def module(self) -> str:
+        return f"deit.see.{self.name}"
+
+
+class Holder(Recipe):
+    sorts: dict[str, Sort]
+    first: Sort | None = None
+
+
+def test_a_recipe_names_the_modules_that_it_chooses():
+    holder = Holder(sorts={"a": Sort(name="cifar")}, first=Sort(name="mixing"))
+    assert sorted(holder.chosen()) == ["deit.see.cifar", "deit.see.mixing"]
+    assert "src/deit/see/cifar.py" in OURS.made_by(["deit.commands.train", *holder.chosen()]).behaviour
+
+
+def test_the_store_counts_for_nothing(roots):
+    code = OURS
+    reached = {each.module for of_kind in roots.values() for each in code.reach(tuple(sorted(set(of_kind))))}
+    assert not any(map(is_plumbing, reached)) and is_plumbing("deit.store.results")
