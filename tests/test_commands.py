@@ -119,13 +119,13 @@ WRONG = {
     "cost smoke --gpus 0": "argument --gpus: 0 is no number of GPUs",
     "cost smoke --gpus many": "argument --gpus: many is no number of GPUs",
     "cost imagenet --gpus 1": "asks for more than 1 GPUs",
-    "keep --study nosuch": "there is no study 'nosuch'; there are cifar10, fashion, ",
-    "adopt --study nosuch": "there is no study 'nosuch'; there are cifar10, fashion, ",
+    "keep nosuch": "there is no study 'nosuch'; there are cifar10, fashion, ",
+    "adopt nosuch": "there is no study 'nosuch'; there are cifar10, fashion, ",
     "publish nosuch --output new": "nosuch: no finished result",
     "publish params --output new": "params: no finished result",
     "publish nosuch --output params": "params: is there already. Name a new folder",
     "publish nosuch": "the following arguments are required: --output",
-    "progress": "the following arguments are required: study",
+    "progress": "results/fashion/plan.csv is missing: nothing was started yet",
 }
 
 

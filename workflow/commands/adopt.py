@@ -1,6 +1,6 @@
 """Say of results that a change of code does not alter them, and give them the names of today's plan.
 
-    python workflow adopt                                     # which code changed, and what could be adopted
+    python workflow adopt [STUDY]                             # which code changed, and what could be adopted
     python workflow adopt --only 'students/*/labels/*' ...    # of it, what these names match
     python workflow adopt --because "a renamed variable"      # does it
 
@@ -23,8 +23,8 @@ from pathlib import Path
 
 from plan.plan import Plan
 from pydantic import ValidationError
-from study.names import study_name
 
+from commands._study import add_study
 from commands.keep import chosen_plan, refuse_beside_jobs
 from deit.store.job import Job
 from deit.store.results import now, publish, read_adopted, read_result, write_adopted
@@ -50,7 +50,7 @@ class Adoption:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", type=study_name, help="the study; default: the one in params/study.yaml")
+    add_study(parser)
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="names, as they are listed")
     parser.add_argument("--because", metavar="REASON", help="adopt what is listed, and record why")
     arguments = parser.parse_args()
