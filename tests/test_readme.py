@@ -39,6 +39,20 @@ def test_every_relative_link_leads_somewhere(path):
     assert [file for file in files if not (path.parent / file).exists()] == []
 
 
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_to_a_heading_finds_it(path):
+    links = re.findall(r"\]\(([\w./-]*\.md|)#([^)\s]+)\)", path.read_text(encoding="utf-8"))
+    assert [
+        f"{file}#{name}" for file, name in links if name not in headings(path.parent / file if file else path)
+    ] == []
+
+
+def headings(path: Path) -> set[str]:
+    """As links name them: in small letters, without punctuation."""
+    found = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in found}
+
+
 def test_readme_is_short():
     assert len(README.split()) <= WORDS
 

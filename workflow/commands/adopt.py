@@ -1,14 +1,14 @@
-"""Say of results that a change of code does not alter them, and give them the names of today's plan.
+"""Declare that a change of code alters no result, and give results the names of today's plan.
 
     python workflow adopt [STUDY]                             # which code changed, and what could be adopted
     python workflow adopt --only 'students/*/labels/*' ...    # of it, what these names match
     python workflow adopt --because "a renamed variable"      # does it
 
-New code gives new names, since nobody but you can know that an edit changes no result. Adopted are results whose recipe
-is the plan's and whose inputs are, or are adopted too; trainings that are under way go on from their saved states.
-What was adopted, from which name, over which edits and why stays in each result's provenance.json and in the report.
-The former names stay too, as links that take no room, until `keep --prune`: so an edit can still be taken back.
-Tables are rendered again, which takes seconds.
+New code gives new names, since nobody but you can know that an edit changes no result. A result can be adopted if it
+has the plan's recipe and the plan's inputs, or inputs that are adopted with it. Trainings that are under way go on from
+their saved states. Each result's provenance.json, and the report, tell from which name it was adopted, over which edits
+and why. The former names stay as links that take no room, until `keep --prune`, so an edit can still be taken back.
+Tables are rendered again, which takes seconds. Write STUDY before --only, which takes every word after it.
 """
 
 import argparse

@@ -2,11 +2,10 @@
 
     python workflow cost [STUDY] --gpus 8 32 128 [--speeds FILE] [--card NAME]
 
-*At most* is the limit that `execution:` grants every job. *Expected* is its start, and its views over the speed of what
-is slower, its GPUs or its loader, by workflow/plan/speeds.csv; where no speed is known, the limit counts. The
-simulation starts whatever is ready and fits, first what the longest chain hangs on; jobs without GPUs are never short
-of room. A pass makes its views once and takes its GPUs for all of its runs, one after another; these cost nothing
-themselves.
+*At most* is the limit that `execution:` grants every job. *Expected* is the time of its start, and of its views at the
+speed of what is slower, its GPUs or its loader, by workflow/plan/speeds.csv. Where no speed is known, the limit counts.
+The simulation starts whatever is ready and fits, beginning with the longest chain; jobs without GPUs always find room.
+A pass makes its views once and takes its GPUs for all of its runs, one after another; these cost nothing more.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python workflow keep [STUDY] [--caches] [--prune]
 
 Without --prune it only lists. Results of former params are kept until they are pruned, so that taking an edit back
-trains nothing. --caches counts the teachers' logits whose students are all trained, too: a new student of that teacher
-makes its cache again, and nothing else. What dvc.lock, today's or an older commit's, records can be had back after the
+trains nothing. --caches also lists the teachers' logits whose students are all trained. A new student of such a teacher
+makes its cache again, and nothing else. What dvc.lock records, today's or an older commit's, can be fetched again after
 pruning: `git checkout <commit> dvc.lock && dvc checkout`.
 """
 
@@ -26,7 +26,7 @@ from commands._study import add_study, named_or_chosen
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_study(parser)
-    parser.add_argument("--caches", action="store_true", help="caches that no unfinished training reads, too")
+    parser.add_argument("--caches", action="store_true", help="list also the caches that no unfinished training reads")
     parser.add_argument("--prune", action="store_true", help="remove what is listed")
     arguments = parser.parse_args()
     plan = chosen_plan(arguments.study)
