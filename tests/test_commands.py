@@ -138,6 +138,22 @@ def test_a_wrong_call_gets_one_clear_error(clone, words, called):
     assert not before or before[0].startswith(("usage: ", "Nothing was ")), run.err
 
 
+OF_A_STUDY = [name for name in door.COMMANDS if name != "publish"]
+
+
+@pytest.mark.parametrize("name", OF_A_STUDY)
+def test_every_command_takes_a_study_first_or_the_chosen_one(tmp_path, name, called):
+    assert re.match(rf"usage: .* {name} \[-h\].* \[STUDY\]", " ".join(called(f"{name} --help").out.split()))
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow/__main__.py").touch()
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params/smoke.yaml").touch()
+    (tmp_path / "params/study.yaml").write_text("study: smok\n", encoding="utf-8")
+    run = called(name, tmp_path)
+    assert run.code and "there is no study 'smok'; did you mean 'smoke'?" in run.err
+    assert run.err.startswith("Nothing was ")
+
+
 @pytest.mark.parametrize("name", door.COMMANDS)
 def test_a_command_that_is_started_elsewhere_says_where_to_go(tmp_path, name):
     for place in (tmp_path, ROOT / "params"):
