@@ -119,13 +119,13 @@ WRONG = {
     "cost smoke --gpus 0": "argument --gpus: 0 is no number of GPUs",
     "cost smoke --gpus many": "argument --gpus: many is no number of GPUs",
     "cost imagenet --gpus 1": "asks for more than 1 GPUs",
-    "keep --study nosuch": "there is no study 'nosuch'; there are cifar10, fashion, ",
-    "adopt --study nosuch": "there is no study 'nosuch'; there are cifar10, fashion, ",
+    "keep nosuch": "there is no study 'nosuch'; there are cifar10, fashion, ",
+    "adopt nosuch": "there is no study 'nosuch'; there are cifar10, fashion, ",
     "publish nosuch --output new": "nosuch: no finished result",
     "publish params --output new": "params: no finished result",
     "publish nosuch --output params": "params: is there already. Name a new folder",
     "publish nosuch": "the following arguments are required: --output",
-    "progress": "the following arguments are required: study",
+    "progress": "results/fashion/plan.csv is missing: nothing was started yet",
 }
 
 
@@ -136,6 +136,22 @@ def test_a_wrong_call_gets_one_clear_error(clone, words, called):
     *before, last = run.err.strip().splitlines()
     assert WRONG[words] in last
     assert not before or before[0].startswith(("usage: ", "Nothing was ")), run.err
+
+
+OF_A_STUDY = [name for name in door.COMMANDS if name != "publish"]
+
+
+@pytest.mark.parametrize("name", OF_A_STUDY)
+def test_every_command_takes_a_study_first_or_the_chosen_one(tmp_path, name, called):
+    assert re.match(rf"usage: .* {name} \[-h\].* \[STUDY\]", " ".join(called(f"{name} --help").out.split()))
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow/__main__.py").touch()
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params/smoke.yaml").touch()
+    (tmp_path / "params/study.yaml").write_text("study: smok\n", encoding="utf-8")
+    run = called(name, tmp_path)
+    assert run.code and "there is no study 'smok'; did you mean 'smoke'?" in run.err
+    assert run.err.startswith("Nothing was ")
 
 
 @pytest.mark.parametrize("name", door.COMMANDS)

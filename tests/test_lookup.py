@@ -218,3 +218,25 @@ def test_what_is_there_and_runs_all_the_same_is_marked_as_to_be_made_again(clone
     lookup.start(jobs)
     (mark,) = locks.iterdir()
     assert mark.name == f"{finished.digest}.again" and mark.read_text(encoding="utf-8") == "abc"
+
+
+def test_the_report_is_named_where_nothing_is_left_to_make(clone, capsys, monkeypatch):
+    lookup = Lookup("imagenet-there", main_process=True, elsewhere=True)
+    capsys.readouterr()
+    lookup.name_report()
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(lookup.plan, "unfinished", list)
+    lookup.name_report()
+    assert capsys.readouterr().err == "The report of imagenet-there: reports/imagenet-there/index.html\n"
+
+
+def test_the_report_is_named_last_where_it_was_asked_for_and_nothing_failed(clone, capsys, monkeypatch):
+    at_the_end = []
+    monkeypatch.setattr("atexit.register", at_the_end.append)
+    monkeypatch.setattr("atexit.unregister", lambda call: at_the_end.remove(call) if call in at_the_end else None)
+    lookup = Lookup("imagenet-there", main_process=True, elsewhere=True)
+    assert not at_the_end
+    assert lookup.report(None) == lookup.report(None) == str(lookup.shown)
+    assert at_the_end == [lookup.name_report]
+    lookup.tell_what_stands()
+    assert not at_the_end

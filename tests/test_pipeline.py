@@ -71,8 +71,11 @@ def test_every_job_left_a_log_a_benchmark_and_a_recipe(project):
     assert not list(results.glob("resume/*")), "finished runs leave no resume state"
 
 
-def test_a_second_run_does_nothing(project):
-    assert "Nothing to be done" in snakemake(project, "--", "all_tables")
+def test_a_second_run_does_nothing_and_names_the_report_last(project):
+    output = snakemake(project, "--", "all_tables")
+    assert "Nothing to be done" in output
+    assert output.endswith("\nThe report of smoke: reports/smoke/index.html\n")
+    assert (project / "reports/smoke/index.html").exists()
 
 
 def test_an_edit_plans_that_student_and_what_follows_and_taking_it_back_plans_nothing(project):

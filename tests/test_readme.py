@@ -18,6 +18,12 @@ from deit.tables.titles import title
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ADDING = (ROOT / "docs/adding.md").read_text(encoding="utf-8")
+OWN_DATA = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
+TROUBLE = (ROOT / "docs/trouble.md").read_text(encoding="utf-8")
+WALK = (ROOT / "docs/walk.md").read_text(encoding="utf-8")
+WORDS = 1600
+"""Of README, at most: it says what this is and how to begin, docs/ says the rest."""
 MARKDOWN = [
     *ROOT.glob("*.md"),
     *(path for part in ("workflow", "src", "tests", "docs") for path in (ROOT / part).rglob("*.md")),
@@ -33,9 +39,34 @@ def test_every_relative_link_leads_somewhere(path):
     assert [file for file in files if not (path.parent / file).exists()] == []
 
 
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_to_a_heading_finds_it(path):
+    links = re.findall(r"\]\(([\w./-]*\.md|)#([^)\s]+)\)", path.read_text(encoding="utf-8"))
+    assert [
+        f"{file}#{name}" for file, name in links if name not in headings(path.parent / file if file else path)
+    ] == []
+
+
+def headings(path: Path) -> set[str]:
+    """As links name them: in small letters, without punctuation."""
+    found = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in found}
+
+
+def test_readme_is_short():
+    assert len(README.split()) <= WORDS
+
+
+def test_the_index_leads_to_every_page():
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")} - {"README.md"}
+    assert pages == {link for link in re.findall(r"\]\(([^)]+)\)", index) if "/" not in link}
+
+
 # Params ---------------------------------------------------------------------------------------------------------------
 
-SNIPPETS = dict(re.findall(r"```yaml\n# params/(\w+)\.yaml.*?\n(.*?)```", README, re.DOTALL))
+SNIPPETS = dict(re.findall(r"```yaml\n# params/(\w+)\.yaml.*?\n(.*?)```", ADDING, re.DOTALL))
+OWN = dict(re.findall(r"```yaml\n# params/(\w+)\.yaml.*?\n(.*?)```", OWN_DATA, re.DOTALL))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +86,16 @@ def test_a_snippet_is_a_valid_study_with_runs_of_its_own(name, fashion, tmp_path
     (tmp_path / f"{name}.yaml").write_text(SNIPPETS[name], encoding="utf-8")
     assert yaml.safe_load(SNIPPETS[name])["extends"] == "fashion"
     assert set(plan_study(name, tmp_path).runs.values()) - set(fashion.runs.values())
+
+
+def test_a_study_of_own_images_is_valid_and_of_these_images_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    ((name, text),) = OWN.items()
+    assert yaml.safe_load(text)["extends"] == "imagenet"
+    shutil.copy("params/imagenet.yaml", tmp_path)
+    (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    plan = plan_study(name, tmp_path)
+    assert plan.runs and plan.training_data.name == name and list(plan.evaluation_sets) == ["val"]
 
 
 def test_a_new_student_written_into_the_study_trains_nothing_but_itself(fashion, tmp_path, monkeypatch):
@@ -92,7 +133,7 @@ def test_the_drawing_is_the_plan(fashion):
     for job in fashion.jobs.values():
         for folder in chain(*job.execution.folders.values(), job.execution.after):
             planned.add((rules[folder.split("/")[2]], rules[job.name.split("/")[0]]))
-    drawing = re.search(r"```mermaid\n(.*?)```", README, re.DOTALL)[1]
+    drawing = re.search(r"```mermaid\n(.*?)```", WALK, re.DOTALL)[1]
     lines = [line.split(" --> ") for line in drawing.splitlines() if "-->" in line]
     drawn = {(a.strip(), b.strip()) for line in lines for a, b in zip(line, line[1:], strict=False)}
     assert closure(drawn) == closure(planned)
@@ -119,10 +160,50 @@ def test_a_room_imports_what_is_drawn(room):
 
 
 def test_the_table_of_files_names_every_room_of_the_workflow_with_code():
-    table = README.partition("| where | what |")[2].partition("\n\n")[0]
+    table = WALK.partition("| where | what |")[2].partition("\n\n")[0]
     files = (path for path in (ROOT / "workflow").glob("*/*") if path.suffix in (".py", ".smk", ".ipynb"))
     rooms = {str(path.parent.relative_to(ROOT)) for path in files}
-    assert [room for room in rooms if f"({room})" not in table] == []
+    assert [room for room in rooms if f"(../{room})" not in table] == []
+
+
+# The walk -------------------------------------------------------------------------------------------------------------
+
+DEFINITION = r"^ *(?:def|class|rule|use rule \w+ as) (\w+)\b"
+STEPS = re.findall(r"^\d\. (.*?)(?=^\d\. |^$)", WALK, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.partition("**")[2].partition(".**")[0])
+def test_a_step_of_the_walk_names_what_is_in_the_rooms_that_it_names(step):
+    rooms = [ROOT / "docs" / link for link in re.findall(r"\]\((\.\./[^)]+)\)", step)]
+    files = [path for room in rooms for path in room.rglob("*") if path.suffix in (".py", ".smk")]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    defined = set(chain.from_iterable(re.findall(DEFINITION, text, re.MULTILINE) for text in texts))
+    named = re.findall(r"`(\w+|\w+\.py)`", step)
+    assert named and rooms
+    assert [name for name in named if name not in defined | {path.name for path in files}] == []
+
+
+# Trouble --------------------------------------------------------------------------------------------------------------
+
+FOREIGN = (
+    "profile directory given",
+    "Directory cannot be locked",
+    "CUDA out of memory",
+    "No space left",
+    "No file hash",
+)
+"""How messages of other programs begin."""
+
+
+def test_what_the_page_of_trouble_quotes_is_said_by_the_code():
+    """Between what stands for names and numbers, word by word."""
+    files = [path for house in ("workflow", "src") for path in (ROOT / house).rglob("*.py")]
+    code = "".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8")) for path in files)
+    cells = re.findall(r"^\| ([^|]*`[^|]*) \|", TROUBLE, re.MULTILINE)
+    quoted = [quote for cell in cells for quote in re.findall(r"`([^`]+)`", cell) if " " in quote]
+    parts = [part.strip() for quote in quoted if not quote.startswith((*FOREIGN, "--")) for part in quote.split("…")]
+    assert len(parts) > 15
+    assert [part for part in parts if part not in code] == []
 
 
 # Ours beside the paper ------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def test_the_command_tells_cells_and_verdicts_and_fails_where_a_cell_is_outside(
     monkeypatch.chdir(tmp_path)
     report(tmp_path / "reports/published/demo", {"hard": (70.0, 1.0, 3), "soft": (60.0, 0.5, 1)})
     report(tmp_path / "reports/demo", {"hard": (90.0, 1.0, 3), "soft": (62.0, 0.5, 1)}, "undecided")
-    monkeypatch.setattr("sys.argv", ["replicate", "--study", "demo"])
+    monkeypatch.setattr("sys.argv", ["replicate", "demo"])
     with pytest.raises(SystemExit) as ended:
         replicate.main()
     said = capsys.readouterr().out
@@ -61,7 +61,7 @@ def test_the_command_tells_cells_and_verdicts_and_fails_where_a_cell_is_outside(
 def test_without_a_report_the_command_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reports/demo").mkdir(parents=True)
-    monkeypatch.setattr("sys.argv", ["replicate", "--study", "demo"])
+    monkeypatch.setattr("sys.argv", ["replicate", "demo"])
     with pytest.raises(SystemExit, match="reports/demo: no report there. Run snakemake all_tables first"):
         replicate.main()
 

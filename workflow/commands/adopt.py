@@ -1,14 +1,14 @@
-"""Say of results that a change of code does not alter them, and give them the names of today's plan.
+"""Declare that a change of code alters no result, and give results the names of today's plan.
 
-    python workflow adopt                                     # which code changed, and what could be adopted
+    python workflow adopt [STUDY]                             # which code changed, and what could be adopted
     python workflow adopt --only 'students/*/labels/*' ...    # of it, what these names match
     python workflow adopt --because "a renamed variable"      # does it
 
-New code gives new names, since nobody but you can know that an edit changes no result. Adopted are results whose recipe
-is the plan's and whose inputs are, or are adopted too; trainings that are under way go on from their saved states.
-What was adopted, from which name, over which edits and why stays in each result's provenance.json and in the report.
-The former names stay too, as links that take no room, until `keep --prune`: so an edit can still be taken back.
-Tables are rendered again, which takes seconds.
+New code gives new names, since nobody but you can know that an edit changes no result. A result can be adopted if it
+has the plan's recipe and the plan's inputs, or inputs that are adopted with it. Trainings that are under way go on from
+their saved states. Each result's provenance.json, and the report, tell from which name it was adopted, over which edits
+and why. The former names stay as links that take no room, until `keep --prune`, so an edit can still be taken back.
+Tables are rendered again, which takes seconds. Write STUDY before --only, which takes every word after it.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from pathlib import Path
 
 from plan.plan import Plan
 from pydantic import ValidationError
-from study.names import study_name
 
+from commands._study import add_study
 from commands.keep import chosen_plan, refuse_beside_jobs
 from deit.store.job import Job
 from deit.store.results import now, publish, read_adopted, read_result, write_adopted
@@ -50,7 +50,7 @@ class Adoption:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", type=study_name, help="the study; default: the one in params/study.yaml")
+    add_study(parser)
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="names, as they are listed")
     parser.add_argument("--because", metavar="REASON", help="adopt what is listed, and record why")
     arguments = parser.parse_args()

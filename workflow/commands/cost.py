@@ -1,12 +1,11 @@
 """What a study costs on a cluster: its GPU-hours, its longest chain, and how long it takes on so many GPUs.
 
-    python workflow cost imagenet --gpus 8 32 128 [--speeds FILE] [--card NAME]
+    python workflow cost [STUDY] --gpus 8 32 128 [--speeds FILE] [--card NAME]
 
-*At most* is the limit that `execution:` grants every job. *Expected* is its start, and its views over the speed of what
-is slower, its GPUs or its loader, by workflow/plan/speeds.csv; where no speed is known, the limit counts. The
-simulation starts whatever is ready and fits, first what the longest chain hangs on; jobs without GPUs are never short
-of room. A pass makes its views once and takes its GPUs for all of its runs, one after another; these cost nothing
-themselves.
+*At most* is the limit that `execution:` grants every job. *Expected* is the time of its start, and of its views at the
+speed of what is slower, its GPUs or its loader, by workflow/plan/speeds.csv. Where no speed is known, the limit counts.
+The simulation starts whatever is ready and fits, beginning with the longest chain; jobs without GPUs always find room.
+A pass makes its views once and takes its GPUs for all of its runs, one after another; these cost nothing more.
 """
 
 import argparse
@@ -19,9 +18,9 @@ from plan.passes import plan_passes
 from plan.plan import Plan
 from plan.speeds import SPEEDS, Node, Pace, read_speeds
 from plan.studies import plan_study
-from study.names import study_name
-from study.params import ParamsError
+from study.problem import ParamsError
 
+from commands._study import add_study, named_or_chosen
 from deit.store.job import Job
 
 Minutes = dict[str, float]
@@ -250,14 +249,14 @@ def number(word: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=study_name, help="name of its file in params/")
+    add_study(parser)
     parser.add_argument("--gpus", type=number, nargs="+", default=[8, 32, 128], help="how long on so many")
     parser.add_argument("--speeds", type=Path, default=SPEEDS, help="a table that benchmarks/measure_speeds.py wrote")
     parser.add_argument("--card", default="", help="as in the table; without, that of the table's first training")
     arguments = parser.parse_args()
     node = Node(read_speeds(arguments.speeds), arguments.card)
     try:
-        plan = plan_with_passes(arguments.study)
+        plan = plan_with_passes(named_or_chosen(arguments.study))
     except ParamsError as error:
         raise SystemExit(f"Nothing was planned, because of params/:\n{error}") from None
     print(report(plan, arguments.gpus, node))

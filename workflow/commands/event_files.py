@@ -1,6 +1,6 @@
 """TensorBoard's event files of a study: the curves of all trainings, under way or finished.
 
-    python workflow event-files imagenet && tensorboard --logdir results/imagenet/tensorboard
+    python workflow event-files [STUDY] && tensorboard --logdir results/STUDY/tensorboard
 
 Reads history.csv and validation.csv of each planned training, and changes no result. Give the command again to add what
 has been trained meanwhile. No other part of the workflow needs tensorboard.
@@ -11,7 +11,7 @@ import csv
 import shutil
 from pathlib import Path
 
-from study.names import study_name
+from commands._study import add_study, named_or_chosen
 
 CURVES = {"history.csv": "training", "validation.csv": "validation"}
 """File of a run -> where TensorBoard shows its columns."""
@@ -65,6 +65,6 @@ def write_curves(curves: dict[str, list[dict[str, str]]], folder: Path, end: flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=study_name, help="name of its file in params/")
-    study = Path("results") / parser.parse_args().study
+    add_study(parser)
+    study = Path("results") / named_or_chosen(parser.parse_args().study)
     print(f"{len(write_events(study))} trainings: tensorboard --logdir {study}/tensorboard")

@@ -1,10 +1,10 @@
 """Results that the present plan does not use: listed with their sizes, and removed on request.
 
-    python workflow keep [--study NAME] [--caches] [--prune]
+    python workflow keep [STUDY] [--caches] [--prune]
 
 Without --prune it only lists. Results of former params are kept until they are pruned, so that taking an edit back
-trains nothing. --caches counts the teachers' logits whose students are all trained, too: a new student of that teacher
-makes its cache again, and nothing else. What dvc.lock, today's or an older commit's, records can be had back after the
+trains nothing. --caches also lists the teachers' logits whose students are all trained. A new student of such a teacher
+makes its cache again, and nothing else. What dvc.lock records, today's or an older commit's, can be fetched again after
 pruning: `git checkout <commit> dvc.lock && dvc checkout`.
 """
 
@@ -18,14 +18,15 @@ from plan.lookup import PRODUCT
 from plan.plan import Plan
 from plan.recorded import RecordsRefused, listing, recorded_folders
 from plan.studies import plan_study
-from study.names import study_name
-from study.params import ParamsError, chosen_study
+from study.problem import ParamsError
+
+from commands._study import add_study, named_or_chosen
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", type=study_name, help="the study; default: the one in params/study.yaml")
-    parser.add_argument("--caches", action="store_true", help="caches that no unfinished training reads, too")
+    add_study(parser)
+    parser.add_argument("--caches", action="store_true", help="list also the caches that no unfinished training reads")
     parser.add_argument("--prune", action="store_true", help="remove what is listed")
     arguments = parser.parse_args()
     plan = chosen_plan(arguments.study)
@@ -42,7 +43,7 @@ def main() -> None:
 def chosen_plan(study: str | None) -> Plan:
     """The plan of a study, of the one in params/study.yaml where none is named."""
     try:
-        return plan_study(study or chosen_study())
+        return plan_study(named_or_chosen(study))
     except ParamsError as error:
         raise SystemExit(f"Nothing was done, because of params/:\n{error}") from None
 

@@ -1,6 +1,6 @@
 """What runs where, how far it is, and what failed: a study by its files, and by Slurm where there is one.
 
-    python workflow progress imagenet
+    python workflow progress [STUDY]
 
 Reads results/<study>/plan.csv, which the last `snakemake` wrote; asks nothing of Snakemake and changes nothing.
 """
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.run_lock import holder, is_held
-from study.names import study_name
+
+from commands._study import add_study, named_or_chosen
 
 ORDER = ("failed", "running", "queued")
 EPOCH = re.compile(r"\b(epoch \d+/\d+)  (loss \S+)  (accuracy on mixed views \S+ %)  .*?  (\d+ h .*? left)")
@@ -100,5 +101,5 @@ def report(study: str) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=study_name, help="name of its file in params/")
-    print("\n".join(report(parser.parse_args().study)))
+    add_study(parser)
+    print("\n".join(report(named_or_chosen(parser.parse_args().study))))

@@ -1,6 +1,6 @@
 """Keeps the report of a finished study in git: copies reports/<study>/ to reports/published/<study>/.
 
-    python workflow publish-report fashion && git add reports/published
+    python workflow publish-report [STUDY] && git add reports/published
 
 For those who look after the project. Every run writes reports/<study>/, which git ignores, so that computing a study
 anew changes nothing that is committed; `python workflow replicate` compares the two.
@@ -10,15 +10,15 @@ import argparse
 import shutil
 from pathlib import Path
 
-from study.names import study_name
+from commands._study import add_study, named_or_chosen
 
 PUBLISHED = Path("reports/published")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=study_name, help="whose report in reports/ is complete")
-    study = parser.parse_args().study
+    add_study(parser)
+    study = named_or_chosen(parser.parse_args().study)
     print(f"{publish_report(Path('reports', study), PUBLISHED / study)}: now commit it.")
 
 

@@ -1,6 +1,6 @@
 """A fresh run's report beside the published one: each cell equal, within the interval, or outside of it.
 
-    python workflow replicate [--study NAME]
+    python workflow replicate [STUDY]
 
 Compares reports/<study>/ with reports/published/<study>/. Two independent runs of n and m seeds differ by chance:
 within t * s * sqrt(1/n + 1/m) in 95 of 100 cases, where s is the published standard deviation over seeds and t is
@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from study.names import study_name
-from study.params import ParamsError, chosen_study
 
+from commands._study import add_study, named_or_chosen
 from commands.publish_report import PUBLISHED
 from deit.store.frames import read_frame
 from deit.tables.cells import KEYS
@@ -59,11 +58,8 @@ class Replicated:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", type=study_name, help="default: the one in params/study.yaml")
-    try:
-        study = parser.parse_args().study or chosen_study()
-    except ParamsError as error:
-        raise SystemExit(str(error)) from None
+    add_study(parser)
+    study = named_or_chosen(parser.parse_args().study)
     fresh, published = Path("reports", study), PUBLISHED / study
     cells = compare(fresh, published)
     print(text(cells))

@@ -4,6 +4,7 @@ The main process plans the study and writes every recipe before the first job st
 Snakefile again, perhaps days later and with other params: it reads its recipe file and plans nothing.
 """
 
+import atexit
 import errno
 import os
 import subprocess
@@ -190,6 +191,7 @@ class Lookup:
         words = [sys.executable, "-c", PLAN_TODAY, self.study]
         today = subprocess.run(words, capture_output=True, encoding="utf-8")
         if set(today.stdout.split()) != self.plan.jobs.keys():
+            atexit.unregister(self.name_report)
             raise WorkflowError(
                 "All jobs ended well, but params/ or code were edited meanwhile. The results are those of what stood "
                 "there at the start. For today's, give the command again."
@@ -199,9 +201,10 @@ class Lookup:
         """After a failure: what is kept, and that an older report is not of these params."""
         if not self.plan:
             return
+        atexit.unregister(self.name_report)
         print("Failed. What was finished is kept, and the same command goes on from there.", file=sys.stderr)
         for path in Path(f"reports/{self.study}").glob("provenance-*.json"):
-            if str(path) != self.report(None):
+            if path != self.shown:
                 print(f"reports/{self.study}/ still shows the earlier plan {path.stem[-10:]}.", file=sys.stderr)
 
     def job(self, wildcards) -> Job:
@@ -355,6 +358,18 @@ class Lookup:
         return products
 
     def report(self, _) -> str:
+        """An input function: the file that stands for the report, which is named last where it is asked for."""
+        atexit.unregister(self.name_report)
+        atexit.register(self.name_report)
+        return str(self.shown)
+
+    @property
+    def shown(self) -> Path:
         """The file that exists only while reports/<study>/ shows exactly this plan."""
         (report,) = self.plan.of_section("report")
-        return f"reports/{self.study}/provenance-{report.digest}.json"
+        return Path(f"reports/{self.study}/provenance-{report.digest}.json")
+
+    def name_report(self) -> None:
+        """The last line, after all of Snakemake's own: where the report is, once nothing is left to make."""
+        if not self.plan.unfinished():
+            print(f"The report of {self.study}: reports/{self.study}/index.html", file=sys.stderr)
