@@ -1,15 +1,16 @@
 """Rules between the keys of a study that types alone cannot say; each broken one gives its key and a remedy."""
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
 
 from deit.networks.recipes import unknown_to_digests
-from study.problem import Problem, listed, short
-from study.study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Split, Study, Table3
+from study.data import data_problems
+from study.problem import Problem, listed, short, unknown
+from study.study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Study, Table3
 from study.types_told import explained
+from study.views import resolution_problems, view_problems
 
 LONGEST_CACHE = 10_000
 """Caching jobs of one teacher and stream, each a job of the DAG."""
@@ -20,7 +21,7 @@ MOST_OF_A_COUNT = 100_000
 
 def problems(study: Study) -> Iterator[Problem]:
     """Every broken rule of a study whose types are right."""
-    yield from data_problems(study)
+    yield from data_problems(study.data)
     for name in study.models:
         yield from model_problems(study, name)
     yield from patch_problems(study, study.models)
@@ -32,22 +33,8 @@ def problems(study: Study) -> Iterator[Problem]:
     yield from table_problems(study)
     yield from cache_problems(study)
     yield from released_problems(study)
-    if study.resolutions.finetuning <= (low := study.resolutions.pretraining):
-        text = f"{study.resolutions.finetuning} is not larger than resolutions.pretraining, {low}"
-        yield Problem("resolutions.finetuning", text, "correct one of them.", ("resolutions.pretraining",))
-    for key in ("scale", "ratio"):
-        smallest, largest = getattr(study.views, key)
-        if smallest > largest:
-            yield Problem(f"views.{key}", f"runs from {smallest} to {largest}", "give the smaller number first.")
-
-
-def unknown(key: str, name: str, known: Iterable[str], what: str, section: str = "") -> Iterator[Problem]:
-    """A reference to something that is not defined; `section` is where it would be."""
-    known = list(known)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"defined are {listed(known)}."
-        yield Problem(key, f"there is no {what} {short(name)}", hint, (f"{section}.{name}",) if section else ())
+    yield from resolution_problems(study.resolutions)
+    yield from view_problems(study.views)
 
 
 def unknown_model(study: Study, key: str, name: str) -> Iterator[Problem]:
@@ -56,56 +43,6 @@ def unknown_model(study: Study, key: str, name: str) -> Iterator[Problem]:
 
 def unknown_supervision(study: Study, key: str, name: str) -> Iterator[Problem]:
     return unknown(key, name, study.supervision, "supervision", "supervision")
-
-
-def data_problems(study: Study) -> Iterator[Problem]:
-    data = study.data
-    for key in ("mean", "std"):
-        if (given := len(getattr(data, key))) != data.channels:
-            text = f"has {given} numbers and data.channels is {data.channels}"
-            yield Problem(f"data.{key}", text, "give one a channel.", ("data.channels",))
-    images = data.training.images
-    if data.held_out >= images:
-        text = f"{data.held_out} is not less than the {images} training images"
-        yield Problem("data.held_out", text, "hold fewer out.", ("data.training.images",))
-    yield from split_problems("data.training", data.training, data.reader)
-    for name, evaluation in data.evaluation.items():
-        key = f"data.evaluation.{name}"
-        if name == "images_per_second":
-            yield Problem(key, "is a column of Table 5 already", "rename it.")
-        yield from split_problems(f"{key}.split", evaluation.split, evaluation.reader)
-        if evaluation.held_out and evaluation.held_out != data.held_out:
-            text = f"{evaluation.held_out} is not data.held_out, {data.held_out}"
-            yield Problem(f"{key}.held_out", text, "give both the same number.", ("data.held_out",))
-    yield from unknown("data.primary", data.primary, data.evaluation, "evaluation set", "data.evaluation")
-
-
-def split_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:
-    batches = {f"batch_{number}" for number in range(1, 1 + max(1, len(split.files)))}
-    found = f"has {listed(sorted(split.files))}"
-    if reader == "timm" and not split.folder:
-        yield Problem(f"{key}.folder", "missing, as the timm reader needs", "name a folder or .tar of data.root.")
-    elif reader == "timm" and split.files:
-        yield Problem(f"{key}.files", "is for the readers idx and cifar, and the reader is timm", "set it to null.")
-    elif reader == "idx" and set(split.files) != {"images", "labels"}:
-        yield Problem(f"{key}.files", found, "give the idx reader the file names of 'images' and 'labels'.")
-    elif reader == "cifar" and set(split.files) != batches:
-        remedy = "give the cifar reader the file names of 'batch_1', 'batch_2' and so on, none left out."
-        yield Problem(f"{key}.files", found, remedy)
-    elif reader != "timm":
-        yield from checksum_problems(key, split, reader)
-    if reader != "timm" and split.folder:
-        text = f"is for the timm reader, and the {reader} reader has its files"
-        yield Problem(f"{key}.folder", text, "set it to null.")
-
-
-def checksum_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:
-    if stray := sorted(split.md5.keys() - split.files.keys()):
-        text = f"{listed(stray)}: no such file is below `files`"
-        yield Problem(f"{key}.md5", text, "add it there, or remove the checksum.", (f"{key}.files",))
-    # They are Python pickles: only what is declared is opened.
-    if reader == "cifar" and (bare := sorted(part for part in split.files if not split.md5.get(part))):
-        yield Problem(f"{key}.md5", "the cifar reader opens declared files only", f"give the MD5 of {listed(bare)}.")
 
 
 def model_problems(study: Study, name: str) -> Iterator[Problem]:

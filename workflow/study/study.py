@@ -9,25 +9,20 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from deit.bounds import (
-    AsList,
     Count,
     Crop,
     Epochs,
-    Few,
-    Fraction,
-    NonNegative,
     Option,
-    Pixels,
     Probability,
-    Ratio,
     Recipe,
     Size,
 )
 from deit.learn.recipes import Objective, Optimisation
 from deit.networks.recipes import Validation
-from deit.see.recipes import Augmentation, Channels, EvaluationSet, EvaluationView, Reader, Split
+from deit.see.recipes import EvaluationSet, EvaluationView
 from deit.store.job import Execution, Resources
-from study.names import NAME
+from study.data import DataParams, Name
+from study.views import Resolutions, ViewParams
 
 TRAINING_PHASES = ("teachers", "students", "adaptation", "finetuning")
 VALIDATION_IMAGES = 5000
@@ -44,58 +39,12 @@ def unique(values: list) -> list:
 
 Once = [AfterValidator(unique), Field(json_schema_extra={"uniqueItems": True})]
 """Of a list: each of its items makes a run, a row or a column."""
-Name = Annotated[str, Field(pattern=NAME)]
 Names = Annotated[list[Name], *Once]
 SomeNames = Annotated[list[Name], Field(min_length=1), *Once]
 Seed = Annotated[int, Field(ge=0, lt=TEACHERS_STREAM)]
 SeedList = Annotated[list[Seed], Field(min_length=1), *Once]
 Pattern = Annotated[str, Field(min_length=1, max_length=400)]
 """Of names of runs, with the shell's wildcards: `deit-ti/*`."""
-
-
-class EvaluationParams(EvaluationSet):
-    title: str
-    """How tables and the report call it."""
-    paper: Literal["imagenet", "real", "v2", ""] = ""
-    """The column of the paper's Table 5 that stands beside it: ImageNet, ImageNet-ReaL or ImageNet-V2; empty = none."""
-
-
-class DataParams(Recipe):
-    """The images: training split and evaluation sets."""
-
-    name: str
-    """Of the data set, in the report and in every recipe: another name is other data, and all is made anew."""
-    root: str
-    """Folder of the files below; `~` and environment variables are expanded. Not part of any digest: images may move,
-    and each node may have its own copy, which jobs compare with the manifest of the first."""
-    reader: Reader
-    """How the files are read: `idx`, gzip-compressed files in MNIST's format; `cifar`, CIFAR's official batches;
-    `timm`, a folder or tar with a sub-folder a class, in timm's order: .jpg, .jpeg, .png, .bmp, .gif, .pgm, .ppm, .tif,
-    .tiff, .webp. Evaluation sets name their own."""
-    classes: Annotated[int, Field(ge=2, le=65536)]
-    """Number of classes; another number found ends the first job. Labels are cached in 16 bits."""
-    channels: Channels
-    """Colours of an image: 1 = grey, 3 = RGB; others are converted. Transparency is dropped, so the colours below it
-    show; what EXIF tells of an image's orientation is not applied, as timm and torchvision do not. Grey of 16 bits is
-    scaled to 8; values without a known range (floats, 32 bits) and images above 180 megapixels are refused."""
-    mean: Annotated[tuple[Probability, ...], AsList]
-    """Per channel, of pixel values in [0, 1]; subtracted from every view. The code's: ImageNet's 0.485, 0.456,
-    0.406."""
-    std: Annotated[tuple[Fraction, ...], AsList]
-    """Per channel, of pixel values in [0, 1]; views are divided by it. The code's: ImageNet's 0.229, 0.224, 0.225."""
-    training: Split
-    """The images to learn from; held-out ones are taken from them."""
-    held_out: Size = 0
-    """Training images kept apart for choosing hyper-parameters, drawn with a fixed seed; 0 for the final study. They
-    are evaluated on by an evaluation set with the same `held_out`."""
-    evaluation: Annotated[dict[Name, EvaluationParams], Field(min_length=1)]
-    """Name -> images and labels on which every run is evaluated; the columns of Table 5."""
-    primary: Name
-    """The evaluation set of Tables 2-4, of the token analysis and of the figure, by its name."""
-    decode: bool = True
-    """timm reader: `prepare_data` decodes every image once, by `threads` + `workers` of `execution.data`, and refuses
-    the data with the paths of all damaged ones before anything is trained. false skips that: a damaged image then ends
-    the first job that reads it. Changes no number and no name."""
 
 
 class ModelParams(Recipe):
@@ -114,48 +63,6 @@ class ModelParams(Recipe):
     stochastic_depth: Probability = 0.1
     """Drop-path rate of the last block; it grows linearly with depth. The paper's 0.1 at all sizes (code:
     `--drop-path`); its DeiT-B diverged without. A convnet should name its own: no teacher's is published."""
-
-
-class Resolutions(Recipe):
-    pretraining: Pixels
-    """Pixels a side of `students` and `teachers`; the paper's 224. A multiple of every transformer's patch size."""
-    finetuning: Pixels
-    """Pixels a side of `finetuning` and `adaptation`; the paper's 384. Larger than `pretraining`, and a multiple of
-    every patch size; position embeddings are interpolated bicubically."""
-
-
-class ViewParams(Recipe):
-    """Augmentation, the same for teachers and students (paper, Table 9)."""
-
-    repeats: Few
-    """Repeated augmentation: views of one image in an epoch; the paper's 3, 1 = off. An epoch is not longer for it: it
-    shows 1/repeats of the images. Trap: the code drops it silently on one process; here it works on any number."""
-    scale: Annotated[tuple[Fraction, Fraction], AsList]
-    """Area of the random crop, as a fraction of the image, least and most; the code's 0.08 to 1."""
-    ratio: Annotated[tuple[Ratio, Ratio], AsList]
-    """Aspect ratio of the random crop, least and most; the code's 3/4 to 4/3."""
-    flip: Probability
-    """Probability of a horizontal flip; the code's 0.5."""
-    randaugment: Augmentation
-    """timm's configuration string, of RandAugment or of AutoAugment (`original-mstd0.5`); empty = none. The paper's
-    9/0.5 is `rand-m9-mstd0.5-inc1` (code: `--aa`). Trap: it posterizes some views to no bits, which Pillow 13 refuses;
-    here they become black, as in the paper's runs."""
-    erasing: Probability
-    """Probability of random erasing, filled with noise a pixel; the paper's 0.25 (code: `--reprob 0.25 --remode
-    pixel`). Without it the paper's DeiT-B diverged."""
-    mixup: NonNegative
-    """Alpha of mixup's Beta distribution; 0 = no mixup. The paper's 0.8 (code: `--mixup`). Trap: the paper's Table 9
-    calls it a probability."""
-    cutmix: NonNegative
-    """Alpha of cutmix's Beta distribution; 0 = no cutmix. The paper's 1.0 (code: `--cutmix`), a probability there,
-    likewise."""
-    mix_probability: Probability
-    """Probability that a mix group is mixed at all; code: `--mixup-prob 1.0`."""
-    switch_probability: Probability
-    """Probability of cutmix rather than mixup in a group that is mixed, when both are on; code: `--mixup-switch-prob
-    0.5`."""
-    label_smoothing: Probability
-    """Smoothing of the true labels; the paper's 0.1 (code: `--smoothing`). Teacher labels are never smoothed."""
 
 
 class Phase(Optimisation):

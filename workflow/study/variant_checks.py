@@ -11,10 +11,9 @@ from study.checks import (
     patch_problems,
     phase_problems,
     token_problems,
-    unknown,
     unknown_supervision,
 )
-from study.problem import Problem
+from study.problem import Problem, unknown
 from study.study import Ablation, Epochs, ModelParams, Phase, Study, Variant, ViewParams, merged
 from study.types_told import explained
 
