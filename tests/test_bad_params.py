@@ -291,7 +291,6 @@ VALUES = [
     ("data.evaluation.test", None),
     ("data.evaluation", {"test": None, "corrupted": None}),
     ("teacher_logits.chunk_epochs", 0),
-    ("teacher_logits", {"soft": "top-k", "k": 10}),
     ("execution.models", {"deit-ti": {"gpus": "all"}}),
     ("execution.models", {"deit-ti": {"gpus": 7}}),
     ("execution.models", {"deit-ti": {"output": 1}}),

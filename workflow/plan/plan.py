@@ -28,7 +28,7 @@ from deit.store.behaviour import ROOT, behaviours
 from deit.store.finished import is_complete
 from deit.store.job import Execution, Job
 from deit.tables.recipes import Report, Table
-from deit.teach.recipes import Caching, Heard
+from deit.teach.recipes import Caching
 from plan.closure import closure
 from plan.runs import Run, RunSettings
 
@@ -204,7 +204,7 @@ class Plan:
             stream_seed=stream_seed,
             seed=run.seed,
             optimisation=phase.model_dump(include=set(Optimisation.model_fields)),
-            heard=self.heard(run),
+            teacher_precision=self.study.teacher_logits.precision if self.settings.teacher_of(run) else None,
         )
         inputs = {"data": self.training_digest}
         if initial := self.settings.initial_of(run):
@@ -217,13 +217,6 @@ class Plan:
         section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
         execution = self.study.watched(self.study.resources(self.settings.section(run), run.model), run.resolution)
         self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
-
-    def heard(self, run: Run) -> Heard | None:
-        """How exactly a run hears its teacher. Labels are kept whatever is kept of the logits."""
-        logits, says = self.study.teacher_logits, self.study.supervision[run.supervision].teacher_says
-        if not says:
-            return None
-        return Heard(precision=logits.precision, k=logits.k if says == "logits" and logits.soft == "top-k" else 0)
 
     def stored_views(self, views: Views, stream_seed: int) -> dict[str, list[str]]:
         """The flag by which a job is given the views of its stream, where the study stores them."""
@@ -240,9 +233,7 @@ class Plan:
         """Caching jobs for the first `epochs` epochs of a run's stream, in chunks; digests."""
         logits = self.study.teacher_logits
         views, stream_seed = self.settings.stream(run)
-        soft = [self.study.supervision[learner.supervision] for learner in learners]
-        soft = [objective for objective in soft if objective.teacher_says == "logits"]
-        keep = logits.soft if soft else "labels"
+        asked = {self.study.supervision[learner.supervision].teacher_says for learner in learners}
         longest = max(self.settings.phase(learner).epochs for learner in learners)
         digests = []
         for first in range(0, epochs, logits.chunk_epochs):
@@ -254,9 +245,7 @@ class Plan:
                 model=self.settings.model(teacher),
                 first_epoch=first,
                 last_epoch=last,
-                keep=keep,
-                k=logits.k if keep == "top-k" else 0,
-                temperature=soft[0].temperature if keep == "top-k" else 1.0,
+                keep="dense" if "logits" in asked else "labels",
                 precision=logits.precision,
             )
             name = f"teacher_logits/{teacher.name}/stream{stream_seed}-epochs{first}-{last}"

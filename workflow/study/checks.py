@@ -257,7 +257,7 @@ def uneven(study: Study, phase: str, model: str, ranks: int, groups: int) -> Pro
 
 
 def cache_problems(study: Study) -> Iterator[Problem]:
-    logits, tables = study.teacher_logits, study.tables
+    logits = study.teacher_logits
     for phase in ("students", "finetuning"):
         every = [getattr(study, phase).epochs, *(run.get("epochs") for run in getattr(study, phase).runs.values())]
         longest = max(epochs for epochs in every if type(epochs) is int)
@@ -265,20 +265,6 @@ def cache_problems(study: Study) -> Iterator[Problem]:
             text = f"{longest} epochs of {phase} are more than {LONGEST_CACHE} caching jobs"
             others = (f"{phase}.epochs", f"{phase}.runs")
             yield Problem("teacher_logits.chunk_epochs", text, "make the chunks larger.", others)
-    if logits.soft != "top-k":
-        return
-    if not 0 < logits.k < study.data.classes:
-        text = f"{logits.k} does not lie between 1 and {study.data.classes - 1} (classes - 1), as soft: top-k needs"
-        yield Problem("teacher_logits.k", text, "correct it.", ("teacher_logits.soft", "data.classes"))
-    named = [name for table in (tables.table_3, tables.epochs) if table for name in table.rows.values()]
-    named += [tables.table_2.supervision] if tables.table_2 else []
-    soft = {name: study.supervision[name] for name in named if name in study.supervision}
-    soft = {name: objective.temperature for name, objective in soft.items() if objective.teacher_says == "logits"}
-    if len(set(soft.values())) > 1:
-        found = ", ".join(f"{name} {temperature:g}" for name, temperature in soft.items())
-        text = f"a top-k cache is exact at one temperature only, and there are {found}"
-        others = tuple(f"supervision.{name}.temperature" for name in soft)
-        yield Problem("teacher_logits.soft", text, "keep all logits (soft: dense).", others)
 
 
 def table_problems(study: Study) -> Iterator[Problem]:
