@@ -487,7 +487,7 @@ def test_no_word_of_pydantics_reaches_a_user():
                 Study.model_validate(mutant)
             except ValidationError as error:
                 seen |= {detail["type"] for detail in error.errors()}
-                for problem in explained(error, mutant):
+                for problem in explained(error, mutant, "", Study):
                     said = f"{problem.text}; {problem.remedy}"
                     assert not PYTHONS.search(said), (path, value, said)
     assert seen - TOLD.keys() <= {"extra_forbidden", "missing", "string_pattern_mismatch"} and len(seen) > 15, seen

@@ -10,7 +10,7 @@ import yaml
 from plan import plan as plan_module
 from plan.runs import Run
 from plan.studies import plan_study
-from study.study import TEACHERS_STREAM
+from study.seeds import TEACHERS_STREAM
 
 from deit.store.behaviour import behaviours
 from deit.store.job import Job

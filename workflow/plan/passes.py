@@ -7,8 +7,8 @@ is not finished yet. Its runs and caches stay jobs of their own: they wait for t
 from collections.abc import Iterator
 from fnmatch import fnmatch
 
+from study.execution import PassParams
 from study.problem import ParamsError
-from study.study import PassParams
 
 from deit.learn.recipes import Pass
 from deit.store.behaviour import behaviours

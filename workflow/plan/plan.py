@@ -133,7 +133,7 @@ class Plan:
 
     @property
     def preparing(self) -> Execution:
-        return self.study.resources("data").model_copy(update={"decode": self.study.data.decode})
+        return self.study.execution.of("data").model_copy(update={"decode": self.study.data.decode})
 
     # Networks --------------------------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Plan:
                 initial=self.settings.network_name(initial) if initial else "",
             )
         recipe = CheckingNetworks(networks=networks)
-        self.networks = self.add("networks", "networks/all", recipe, {}, {}, self.study.resources("data"))
+        self.networks = self.add("networks", "networks/all", recipe, {}, {}, self.study.execution.of("data"))
 
     # Runs ------------------------------------------------------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class Plan:
             reads["teacher-logits"] = self.plan_cache(run, teacher, learners, phase.epochs)
         higher = run.resolution != self.study.resolutions.pretraining
         section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
-        execution = self.study.watched(self.study.resources(self.settings.section(run), run.model), run.resolution)
+        execution = self.study.watched(self.study.execution.of(self.settings.section(run), run.model), run.resolution)
         self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
 
     def stored_views(self, views: Views, stream_seed: int) -> dict[str, list[str]]:
@@ -226,7 +226,7 @@ class Plan:
         recipe = StoringViews(data=self.training_data, views=views, stream_seed=stream_seed, epochs=epochs)
         inputs = {"data": self.training_digest}
         name = f"views/{views.resolution}/stream{stream_seed}-epochs{epochs}"
-        execution = self.study.resources("teacher_logits")
+        execution = self.study.execution.of("teacher_logits")
         return {"views": [self.add("views", name, recipe, inputs, {"data": [self.training_digest]}, execution)]}
 
     def plan_cache(self, run: Run, teacher: Run, learners: list[Run], epochs: int) -> list[str]:
@@ -251,7 +251,7 @@ class Plan:
             name = f"teacher_logits/{teacher.name}/stream{stream_seed}-epochs{first}-{last}"
             inputs = {"data": self.training_digest, "teacher": self.runs[teacher]}
             reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(views, stream_seed)
-            digests.append(self.add("cache", name, recipe, inputs, reads, self.study.resources("teacher_logits")))
+            digests.append(self.add("cache", name, recipe, inputs, reads, self.study.execution.of("teacher_logits")))
         return digests
 
     # Reading ---------------------------------------------------------------------------------------------------------
@@ -279,12 +279,12 @@ class Plan:
         )
         inputs = {"data": self.evaluation_digest} | {run.name: self.runs[run] for run in runs}
         reads = {"data": [self.evaluation_digest], "runs": [self.runs[run] for run in runs]}
-        return self.add("predict", f"predictions/{name}", recipe, inputs, reads, self.study.resources("evaluation"))
+        return self.add("predict", f"predictions/{name}", recipe, inputs, reads, self.study.execution.of("evaluation"))
 
     def plan_throughput(self, models: dict[str, Model]) -> str:
         params = self.study.throughput
         recipe = MeasuringThroughput(models=models, batch=params.batch, repeats=params.repeats)
-        return self.add("throughput", "throughput/all", recipe, {}, {}, self.study.resources("throughput"))
+        return self.add("throughput", "throughput/all", recipe, {}, {}, self.study.execution.of("throughput"))
 
     def plan_tokens(self, run: Run, images: int) -> str:
         recipe = ComparingTokens(
@@ -296,13 +296,13 @@ class Plan:
         )
         inputs = {"data": self.evaluation_digest, "run": self.runs[run]}
         reads = {role: [digest] for role, digest in inputs.items()}
-        return self.add("tokens", f"tokens/{run.name}", recipe, inputs, reads, self.study.resources("evaluation"))
+        return self.add("tokens", f"tokens/{run.name}", recipe, inputs, reads, self.study.execution.of("evaluation"))
 
     def plan_table(self, recipe: Table, inputs: dict[str, str]) -> str:
         notebook = f"workflow/notebooks/{recipe.table}.ipynb"
         code = [*closure("deit.tables"), *PAPER, notebook, "workflow/jobs/render.py"]
         name, reads = f"tables/{recipe.table}", self.by_section(inputs.values())
-        return self.add("table", name, recipe, inputs, reads, self.study.resources("tables"), code)
+        return self.add("table", name, recipe, inputs, reads, self.study.execution.of("tables"), code)
 
     def plan_report(self, tables: dict[str, str], students: list[str]) -> str:
         study = self.study
@@ -320,7 +320,7 @@ class Plan:
         reads |= self.by_section(made for table in tables.values() for made in self.jobs[table].inputs.values())
         makers = [self.jobs[digest] for section in ("runs", "predictions") for digest in reads.get(section, [])]
         reads["data"] = list(dict.fromkeys(job.inputs["data"] for job in makers))
-        return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), code)
+        return self.add("report", "report", recipe, tables, reads, self.study.execution.of("tables"), code)
 
     def by_section(self, digests: Iterable[str]) -> dict[str, list[str]]:
         """Each job once, by the section of its name, which is the flag of what reads it."""

@@ -5,11 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from deit.bounds import Name
 from deit.see.recipes import Data, EvaluationSet, Split
-from study.names import NAME
 from study.problem import Problem, listed, unknown
-
-Name = Annotated[str, Field(pattern=NAME)]
 
 
 class EvaluationParams(EvaluationSet):

@@ -1,166 +1,29 @@
-"""What a params file may say: every key of a study, its type and its bounds.
+"""A study: the sections of a params file, each of which is a file beside this one, and what its tables may say."""
 
-`params.py` reads files into these types, `checks.py` holds the rules between keys, `plan.py` makes runs of them.
-"""
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from typing import Annotated, Any, Literal
+from pydantic import Field
 
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
-
-from deit.bounds import (
-    Count,
-    Crop,
-    Epochs,
-    Option,
-    Probability,
-    Recipe,
-    Size,
-)
-from deit.learn.recipes import Objective, Optimisation
+from deit.bounds import Count, Name, Names, Recipe, SomeNames
 from deit.networks.recipes import Validation
 from deit.see.recipes import EvaluationSet, EvaluationView
-from deit.store.job import Execution, Resources
-from study.data import DataParams, Name
-from study.views import Resolutions, ViewParams
+from deit.store.job import Execution
+from study.data import DataParams, data_problems
+from study.evaluation import EvaluationRecipe, ThroughputParams
+from study.execution import ExecutionParams, execution_problems
+from study.models import ModelParams, model_problems, patch_problems
+from study.phases import TRAINING_PHASES, Phase, phase_problems, run_problems
+from study.problem import Problem
+from study.released import Released, released_problems
+from study.seeds import Seeds, seed_problems
+from study.supervision import Supervision, supervision_problems
+from study.teacher_logits import LogitsParams, cache_problems
+from study.variants import Variant, Varied, variant_problems
+from study.views import Resolutions, ViewParams, resolution_problems, view_problems
 
-TRAINING_PHASES = ("teachers", "students", "adaptation", "finetuning")
 VALIDATION_IMAGES = 5000
 """On which a training is watched, at most: the standard error of an accuracy is then at most 0.7 %."""
-TEACHERS_STREAM = 1_000_000
-"""Seed of the stream on which convnet teachers are trained: never that of a student, whose views they label later."""
-
-
-def unique(values: list) -> list:
-    if twice := [value for number, value in enumerate(values) if value in values[:number]]:
-        raise PydanticCustomError("twice", "names {value} twice; remove one", {"value": repr(twice[0])})
-    return values
-
-
-Once = [AfterValidator(unique), Field(json_schema_extra={"uniqueItems": True})]
-"""Of a list: each of its items makes a run, a row or a column."""
-Names = Annotated[list[Name], *Once]
-SomeNames = Annotated[list[Name], Field(min_length=1), *Once]
-Seed = Annotated[int, Field(ge=0, lt=TEACHERS_STREAM)]
-SeedList = Annotated[list[Seed], Field(min_length=1), *Once]
-Pattern = Annotated[str, Field(min_length=1, max_length=400)]
-"""Of names of runs, with the shell's wildcards: `deit-ti/*`."""
-
-
-class ModelParams(Recipe):
-    """An architecture."""
-
-    kind: Literal["convnet", "transformer"]
-    """`convnet`: trained by `teachers` and `adaptation`, with one seed. `transformer`: trained by `students` and
-    `finetuning`, also where it is a teacher."""
-    timm: str
-    """timm's name; weights are initialised here, never downloaded."""
-    timm_distilled: str = ""
-    """timm's name of the variant with a distillation token; needed by the losses token and two-class-tokens."""
-    arguments: dict[str, Option] = {}
-    """Arguments over timm's own for that name: `embed_dim`, `num_heads`, `depth`, `patch_size` of a transformer, those
-    of timm's RegNetCfg of a RegNet. Resolution, classes and channels come from elsewhere."""
-    stochastic_depth: Probability = 0.1
-    """Drop-path rate of the last block; it grows linearly with depth. The paper's 0.1 at all sizes (code:
-    `--drop-path`); its DeiT-B diverged without. A convnet should name its own: no teacher's is published."""
-
-
-class Phase(Optimisation):
-    """How the runs of one phase are trained."""
-
-    batch: Count
-    """Views per optimiser step over all GPUs, repeats included: it does not change with their number. The paper's 1024,
-    512 for fine-tuning (the code's README). A multiple of `mix_group`."""
-    mix_group: Count
-    """Views that share one mixing draw (kind and lambda) and mix with each other; even. A hidden hyper-parameter of the
-    code, where it is one GPU's batch: 16 x 64 for the paper's students, so 64. Strided over the batch, so that repeats
-    of an image never meet: at least `views.repeats` groups a batch. Batch norms see one group at a time, too."""
-    epoch_views: Size = 0
-    """Views an epoch, the incomplete last batch dropped; 0 = as many as there are training images. At most images x
-    `views.repeats`."""
-    runs: dict[Pattern, dict[str, Option]] = {}
-    """What single runs do differently: `model` or `model/supervision` -> keys of this phase, but `batch`, `mix_group`,
-    `epoch_views`; the latter wins. Batch and views stay the phase's, as all runs of a stream share them."""
-
-
-class LogitsParams(Recipe):
-    """The teacher cache."""
-
-    chunk_epochs: Epochs
-    """Epochs a caching job; chunks are filled side by side, and pruned one by one. Changes no number."""
-    precision: Literal["fp32", "bf16"]
-    """In which the teacher computes what it tells its students. A label takes 2 bytes a view; where students learn from
-    logits all are kept, in 4 bytes, or 2 with bf16, and nothing is lost: 300 epochs of ImageNet take 0.77 TB in bf16.
-    Renames all that learn from a teacher."""
-
-
-class EvaluationRecipe(Recipe):
-    crop: Crop
-    """Resize to resolution / crop, bicubic, then crop the centre. The paper's 0.875 (256 to 224); timm's tags say 0.9,
-    and 1.0 at 384, which differs by a few hundredths of a point."""
-    precision: Literal["fp32", "bf16"]
-    """In which the networks compute when they are evaluated, whatever they were trained in."""
-
-
-class ThroughputParams(Recipe):
-    batch: Size
-    """Images a forward pass; 0 = the largest power of two that fits into the GPU's memory, as in the paper's Table 1
-    (on a CPU: 64)."""
-    repeats: Count
-    """Timed forward passes, after a warm-up; their mean counts. The paper's 30."""
-
-
-class PublishedWeights(Recipe):
-    """Weights of one run that others have published."""
-
-    hub: str = ""
-    """source hub: repository of the Hugging Face hub that timm reads; `@revision` may follow."""
-    file: str = ""
-    """source files: file below released.root: safetensors, or a .pth with a state dict, alone or as its `model`; read
-    as tensors only."""
-    sha256: str = ""
-    """source files: of the file, or its first digits, at least eight; the authors' names of files end in them."""
-
-
-class Released(Recipe):
-    """Published weights in place of trained ones. A study with this section trains nothing."""
-
-    source: Literal["hub", "files"]
-    """Whether weights come from the hub, which needs a network where Snakemake runs, or from files."""
-    root: str = ""
-    """Folder of the files; `~` and environment variables are expanded. Not part of any digest."""
-    weights: Annotated[dict[Pattern, PublishedWeights], Field(min_length=1)]
-    """model/supervision/resolution -> its weights; cells of other runs stay empty."""
-    missing: dict[Pattern, str] = {}
-    """Pattern of such names -> why there are no weights, which tables say below."""
-
-
-class Variant(Recipe):
-    """What the runs of a variant do differently from the study, at both resolutions."""
-
-    views: dict[str, Any] = {}
-    """Keys of `views`; the runs have a stream, and teacher caches, of their own."""
-    model: dict[str, Any] = {}
-    """Keys of the model; `arguments` are added to its own."""
-    students: dict[str, Any] = {}
-    """Keys of `students`: how they are pre-trained."""
-    finetuning: dict[str, Any] = {}
-    """Keys of `finetuning`. A variant of nothing else starts from the study's own pre-trained run."""
-
-    @property
-    def changes_pretraining(self) -> bool:
-        return bool(self.views or self.model or self.students)
-
-
-class Seeds(Recipe):
-    default: SeedList
-    """Seeds of every student, each a run of its own: initialisation and stochastic depth, and the views where `streams`
-    says so. The paper has one seed a cell; its ablation gives ±0.2 over three. Convnets have one, 0."""
-    models: dict[Name, SeedList] = {}
-    """Model -> other seeds, in place of the default. Students of a teacher learn from its first."""
-    streams: Literal["shared", "per-seed"]
-    """shared: all seeds see the same views, so one teacher cache serves them and the seed varies initialisation and
-    stochastic depth only; per-seed: each seed has views, and caches, of its own."""
 
 
 class TableParams(Recipe):
@@ -290,49 +153,6 @@ class Tables(Recipe):
     """Accuracy over the length of the training."""
 
 
-class PassParams(Recipe):
-    """Runs that one job trains together where they see the same stream: each view is made once for all of them."""
-
-    runs: Annotated[list[Pattern], Field(min_length=1), *Once]
-    """Patterns of names of runs, model/supervision/resolution/seed: `deit-ti/*`, `*/token-from-*/224/seed0`."""
-    caches: bool = True
-    """The pass asks the runs' teachers itself and fills their caches on the way; false: it waits for these caches,
-    which others may need sooner and many jobs fill side by side."""
-    resources: Resources = Resources()
-    """What the pass asks for; without, the most that one of the runs asks for, and the time of all."""
-
-
-class ExecutionParams(Recipe):
-    """Changes no result; may be edited at any time."""
-
-    default: Resources = Resources()
-    """Of every job; the phases below, and then `models`, change single keys of it."""
-    data: Resources = Resources()
-    """Of `prepare_data`, which counts, compares and decodes images, and, but for `workers`, of importing published
-    weights."""
-    teachers: Resources = Resources()
-    """Of the trainings of convnets at the lower resolution."""
-    adaptation: Resources = Resources()
-    """Of the trainings of convnets at the higher resolution."""
-    teacher_logits: Resources = Resources()
-    """Of the caches of teachers and of stored views, a job a chunk."""
-    students: Resources = Resources()
-    """Of the trainings of transformers at the lower resolution, teachers among them."""
-    finetuning: Resources = Resources()
-    """Of the trainings of transformers at the higher resolution."""
-    evaluation: Resources = Resources()
-    """Of predictions and of comparing tokens."""
-    throughput: Resources = Resources()
-    """Of measuring throughput; on a CPU, by so many `threads`."""
-    tables: Resources = Resources()
-    """Of rendering tables and the report."""
-    models: dict[Name, Resources] = {}
-    """Model -> what its trainings need beyond their phase; the last to win."""
-    passes: dict[Name, PassParams] = {}
-    """Name -> runs that are trained together: each view is made once for all of them. The weights are those of runs
-    trained alone."""
-
-
 class Study(Recipe):
     """One params file and all that comes from it."""
 
@@ -349,7 +169,7 @@ class Study(Recipe):
     views: ViewParams
     """How an image becomes a view: augmentation, the same for teachers and students, as the paper has it (Table 9,
     section 5.1). A teacher sees exactly the view that its student sees."""
-    supervision: dict[Name, Objective]
+    supervision: Supervision
     """Name -> what a student learns from (paper, section 4). Names stand in tables and in names of runs,
     `token-from-regnety-16gf`; one with the loss `labels` is needed, as every teacher learns by it."""
     teachers: Phase
@@ -385,22 +205,12 @@ class Study(Recipe):
     """How jobs run, on this machine or a cluster. Changes no result, up to last bits, and no name; may be edited at any
     time."""
 
-    def phase(self, name: str, run: str, supervision: str) -> Phase:
-        """The settings of a phase for one run: the phase's, the model's, the run's; the last one wins."""
-        phase = getattr(self, name)
-        merged = phase.model_dump(exclude={"runs"})
-        for key in (run, f"{run}/{supervision}"):
-            merged |= phase.runs.get(key, {})
-        return Phase.model_validate(merged)
+    def phases(self) -> dict[str, Phase]:
+        return {name: getattr(self, name) for name in TRAINING_PHASES}
 
-    def resources(self, phase: str, model: str = "") -> Execution:
-        """How a job of this phase is run."""
-        layers = [self.execution.default, getattr(self.execution, phase)]
-        if phase in TRAINING_PHASES and model in self.execution.models:
-            layers.append(self.execution.models[model])
-        return Execution(
-            **{key: value for layer in layers for key, value in layer.model_dump(exclude_unset=True).items()}
-        )
+    def phase(self, name: str, run: str, supervision: str) -> Phase:
+        """The settings of a phase for one run."""
+        return self.phases()[name].of(run, supervision)
 
     def watched(self, execution: Execution, resolution: int) -> Execution:
         """With the images on which a training is watched: the held-out ones, or else of the primary evaluation set."""
@@ -416,7 +226,35 @@ class Study(Recipe):
         return execution.model_copy(update={"validation": validation.model_dump(mode="json")})
 
 
-def merged(params: dict, changes: dict) -> dict:
-    """The params of a model with a variant's changes; arguments are added to those that are there."""
-    arguments = params["arguments"] | changes.get("arguments", {})
-    return params | changes | {"arguments": arguments}
+def problems(study: Study) -> Iterator[Problem]:
+    """Every broken rule of a study whose types are right, but for those of its tables."""
+    models, phases = study.models, study.phases()
+    yield from data_problems(study.data)
+    for name, model in models.items():
+        yield from model_problems(name, model)
+    yield from patch_problems(models, study.resolutions)
+    for name, phase in phases.items():
+        yield from phase_problems(name, phase, study.data, study.views)
+        yield from run_problems(name, phase, models, study.supervision)
+    yield from supervision_problems(study.supervision)
+    yield from seed_problems(study.seeds, models)
+    yield from execution_problems(study.execution, phases, models)
+    yield from cache_problems(study.teacher_logits, {name: phases[name] for name in ("students", "finetuning")})
+    if study.released:
+        yield from released_problems(study.released, models, study.supervision, study.resolutions, study.seeds)
+    yield from resolution_problems(study.resolutions)
+    yield from view_problems(study.views)
+    for name, variant in study.variants.items():
+        yield from variant_problems(name, variant, varied(study))
+
+
+def varied(study: Study) -> Varied:
+    """What variants change of a study: its sections, and the students of the tables that name variants."""
+    named = [table.student for table in (study.tables.ablation, study.tables.epochs) if table]
+    parts = {name: getattr(study, name) for name in ("data", "resolutions", "models", "supervision", "views")}
+    return Varied(
+        students=study.students,
+        finetuning=study.finetuning,
+        students_of_tables=[name for name in dict.fromkeys(named) if name in study.models],
+        **parts,
+    )
