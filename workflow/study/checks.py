@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 from pydantic import ValidationError
 
 from deit.networks.recipes import unknown_to_digests
+from deit.tables.checks import Reference, token_variants
 from study.problem import Problem, listed, short
-from study.study import TRAINING_PHASES, Objective, Optimisation, Phase, PublishedWeights, Split, Study, Table3
+from study.study import TRAINING_PHASES, Optimisation, Phase, PublishedWeights, Split, Study
+from study.table_checks import found, references
 from study.types_told import explained
 
 LONGEST_CACHE = 10_000
@@ -168,17 +170,9 @@ def supervision_problems(study: Study) -> Iterator[Problem]:
         if "-from-" in name:
             text = "'-from-' separates supervision and teacher in names of runs"
             yield Problem(f"supervision.{name}", text, "rename it.")
-    losses = {objective.loss for objective in study.supervision.values()}
-    needed: dict[str, tuple[str, tuple[str, ...]]] = {"labels": ("every teacher learns from labels", ())}
-    if study.tables.token_analysis:
-        needed["token"] = ("the token analysis reads its runs", ("tables.token_analysis",))
-    if study.tables.token_analysis and study.tables.token_analysis.control:
-        key = "tables.token_analysis.control"
-        needed["two-class-tokens"] = (f"{key} reads its runs", (key,))
-    for loss, (reason, keys) in needed.items():
-        if loss not in losses:
-            text = f"none has the loss {loss}, and {reason}"
-            yield Problem("supervision", text, f"add {loss}: {{loss: {loss}}}.", keys)
+    if not any(objective.loss == "labels" for objective in study.supervision.values()):
+        text = "none has the loss labels, and every teacher learns from labels"
+        yield Problem("supervision", text, "add labels: {loss: labels}.")
 
 
 def phase_problems(study: Study, name: str) -> Iterator[Problem]:
@@ -260,8 +254,8 @@ def released_problems(study: Study) -> Iterator[Problem]:
             continue
         yield from unknown_model(study, key, model)
         yield from unknown_supervision(study, key, supervision)
-        if supervision in study.supervision:
-            yield from token_problems(study, [model], study.supervision[supervision], f"released.weights.{name}")
+        for wrong in token_variants(study, [model], supervision, f"released.weights.{name}"):
+            yield Problem(*wrong)
         yield from source_problems(key, study.released.source, weights)
     for key, seeds in seed_lists(study):
         if len(seeds) != 1:
@@ -320,7 +314,7 @@ def uneven(study: Study, phase: str, model: str, ranks: int, groups: int) -> Pro
 
 
 def cache_problems(study: Study) -> Iterator[Problem]:
-    logits, tables = study.teacher_logits, study.tables
+    logits = study.teacher_logits
     for phase in ("students", "finetuning"):
         every = [getattr(study, phase).epochs, *(run.get("epochs") for run in getattr(study, phase).runs.values())]
         longest = max(epochs for epochs in every if type(epochs) is int)
@@ -333,9 +327,7 @@ def cache_problems(study: Study) -> Iterator[Problem]:
     if not 0 < logits.k < study.data.classes:
         text = f"{logits.k} does not lie between 1 and {study.data.classes - 1} (classes - 1), as soft: top-k needs"
         yield Problem("teacher_logits.k", text, "correct it.", ("teacher_logits.soft", "data.classes"))
-    named = [name for table in (tables.table_3, tables.epochs) if table for name in table.rows.values()]
-    named += [tables.table_2.supervision] if tables.table_2 else []
-    soft = {name: study.supervision[name] for name in named if name in study.supervision}
+    soft = {name: study.supervision[name] for name in references(study, "supervision") if name in study.supervision}
     soft = {name: objective.temperature for name, objective in soft.items() if objective.teacher_says == "logits"}
     if len(set(soft.values())) > 1:
         found = ", ".join(f"{name} {temperature:g}" for name, temperature in soft.items())
@@ -345,105 +337,13 @@ def cache_problems(study: Study) -> Iterator[Problem]:
 
 
 def table_problems(study: Study) -> Iterator[Problem]:
-    """References from the tables to models, and what these models must be."""
-    for table, key, names, kind in table_references(study):
-        for name in names:
-            yield from unknown_model(study, f"tables.{table}.{key}", name)
-            if kind and name in study.models and study.models[name].kind != kind:
-                text = f"'{name}' is a {study.models[name].kind}"
-                yield Problem(f"tables.{table}.{key}", text, f"name a {kind}.", (f"models.{name}.kind",))
-    tables = study.tables
-    if not any(table for _, table in tables):
+    """What is wrong with the tables, and names of what the study does not have."""
+    known = {"model": study.models, "supervision": study.supervision, "variant": study.variants}
+    sections = {"model": "models", "supervision": "supervision", "variant": "variants"}
+    if not study.tables.asked():
         yield Problem("tables", "names no table, so nothing would run", "add one (docs/params.md describes them).")
-    if tables.table_2:
-        key, name = "tables.table_2.supervision", tables.table_2.supervision
-        yield from unknown_supervision(study, key, name)
-        if name in study.supervision and not study.supervision[name].teacher_says:
-            text = f"'{name}' takes no teacher, and Table 2 compares teachers"
-            yield Problem(key, text, "name one that does (the paper: hard).", (f"supervision.{name}.loss",))
-        if name in study.supervision:
-            yield from token_problems(study, [tables.table_2.student], study.supervision[name], "Table 2's student")
-    if tables.table_3:
-        yield from table_3_problems(study, tables.table_3)
-    for table in ("table_4", "table_5", "token_analysis", "accuracy_throughput"):
-        if getattr(tables, table) and not tables.table_3:
-            remedy = f"add tables.table_3, or set tables.{table} to null."
-            yield Problem(f"tables.{table}", "reads the runs of table_3", remedy, ("tables.table_3",))
-    for ending, name in tables.table_5.longer.items() if tables.table_5 else ():
-        key = f"tables.table_5.longer.{ending}"
-        yield from unknown_supervision(study, key, name)
-        yield from loss_problems(study, key, name, "token")
-    if tables.accuracy_throughput and not tables.table_5:
-        remedy = "add tables.table_5, or set tables.accuracy_throughput to null."
-        yield Problem("tables.accuracy_throughput", "draws the networks of table_5", remedy, ("tables.table_5",))
-
-
-def loss_problems(study: Study, key: str, name: str, needed: str) -> Iterator[Problem]:
-    """A supervision of another loss than the row is for."""
-    if name in study.supervision and (loss := study.supervision[name].loss) != needed:
-        text = f"'{name}' has the loss {loss}, not {needed}"
-        yield Problem(key, text, f"name a supervision of the loss {needed}.", (f"supervision.{name}.loss",))
-
-
-def token_problems(study: Study, models: Iterable[str], objective: Objective, what: str) -> Iterator[Problem]:
-    """Models without a variant for an objective of two tokens."""
-    for name in models:
-        if objective.tokens == 2 and name in study.models and not study.models[name].timm_distilled:
-            text = f"missing, and {what} needs a distillation token"
-            remedy = "give timm's name of the variant that has one, as deit_tiny_distilled_patch16_224."
-            yield Problem(f"models.{name}.timm_distilled", text, remedy)
-
-
-def table_3_problems(study: Study, table: Table3) -> Iterator[Problem]:
-    needed = {"labels": "labels", "soft": "soft", "soft_mean": "soft", "hard": "hard", "token": "token"}
-    for row, name in table.rows.items():
-        key = f"tables.table_3.rows.{row}"
-        yield from unknown_supervision(study, key, name)
-        yield from loss_problems(study, key, name, needed[row])
-    for row in ("labels", "token"):
-        if row not in table.rows:
-            text = "missing, and Tables 4 and 5 read these runs"
-            yield Problem(f"tables.table_3.rows.{row}", text, f"add {row}: NAME of a supervision.")
-    for name in table.finetuned:
-        if name not in table.students:
-            text = f"'{name}' is not among tables.table_3.students"
-            yield Problem("tables.table_3.finetuned", text, "add it there, or remove it.", ("tables.table_3.students",))
-    if (token := study.supervision.get(table.rows.get("token", ""))) is None:
-        return
-    yield from token_problems(study, table.students, token, "the token row of Table 3")
-    yield from token_problems(study, table.finetuned, token, "the token row of Table 3")
-    if study.tables.table_4:
-        yield from token_problems(study, [study.tables.table_4.student], token, "Table 4's student")
-    if study.tables.table_5:
-        yield from token_problems(study, study.tables.table_5.students, token, "Table 5's student")
-        yield from token_problems(study, study.tables.table_5.finetuned, token, "Table 5's student")
-    if study.tables.token_analysis:
-        analysed = [*study.tables.token_analysis.students, *study.tables.token_analysis.control]
-        yield from token_problems(study, analysed, token, "the token analysis")
-
-
-def table_references(study: Study) -> Iterator[tuple[str, str, list[str], str]]:
-    tables = study.tables
-    if tables.table_1:
-        yield "table_1", "models", tables.table_1.models, "transformer"
-    if tables.table_2:
-        yield "table_2", "student", [tables.table_2.student], "transformer"
-        yield "table_2", "teachers", tables.table_2.teachers, ""
-    if tables.table_3:
-        yield "table_3", "teacher", [tables.table_3.teacher], ""
-        yield "table_3", "students", tables.table_3.students, "transformer"
-    if tables.table_4:
-        yield "table_4", "teacher", [tables.table_4.teacher], ""
-        yield "table_4", "student", [tables.table_4.student], "transformer"
-    if tables.table_5:
-        yield "table_5", "convnets", tables.table_5.convnets, "convnet"
-        yield "table_5", "students", tables.table_5.students, "transformer"
-        yield "table_5", "finetuned", tables.table_5.finetuned, "transformer"
-    if tables.ablation:
-        yield "ablation", "student", [tables.ablation.student], "transformer"
-    if tables.epochs:
-        yield "epochs", "teacher", [tables.epochs.teacher], ""
-        yield "epochs", "student", [tables.epochs.student], "transformer"
-    if tables.token_analysis:
-        yield "token_analysis", "students", tables.token_analysis.students, "transformer"
-        yield "token_analysis", "control", tables.token_analysis.control, "transformer"
+    for one in found(study):
+        if isinstance(one, Reference):
+            yield from unknown(one.key, one.name, known[one.what], one.what, sections[one.what])
+        else:
+            yield Problem(*one)
