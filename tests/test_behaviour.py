@@ -104,7 +104,7 @@ def test_a_notebook_is_its_cells():
 
 
 def test_edited_files_and_files_that_are_gone_are_named():
-    made_by = behaviours(["src/deit/learn/losses.py", "src/deit/paper/table_1.csv", "workflow/notebooks/table_1.ipynb"])
+    made_by = behaviours(["src/deit/learn/losses.py", "src/deit/paper/table_1.csv", "workflow/notebooks/table.ipynb"])
     assert list(made_by) == sorted(made_by) and all((ROOT / file).exists() for file in made_by)
     assert edited(made_by) == []
     assert edited(made_by | {"src/deit/learn/losses.py": "another", "src/deit/gone.py": "x"}) == [

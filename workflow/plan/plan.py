@@ -48,6 +48,7 @@ CHECKED = ("train", "import")
 PRUNABLE = ("cache", "views")
 """Kinds of results that are made for others, and can be made again from what stays."""
 PAPER = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("src/deit/paper/*.csv"))
+RENDER = ("workflow/notebooks/table.ipynb", "workflow/jobs/render.py")
 REPORT = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/jobs/report*.*"))
 
 
@@ -299,8 +300,7 @@ class Plan:
         return self.add("tokens", f"tokens/{run.name}", recipe, inputs, reads, self.study.execution.of("evaluation"))
 
     def plan_table(self, recipe: Table, inputs: dict[str, str]) -> str:
-        notebook = f"workflow/notebooks/{recipe.table}.ipynb"
-        code = [*closure("deit.tables"), *PAPER, notebook, "workflow/jobs/render.py"]
+        code = [*closure("deit.tables.computed"), *closure(recipe.module), *PAPER, *RENDER]
         name, reads = f"tables/{recipe.table}", self.by_section(inputs.values())
         return self.add("table", name, recipe, inputs, reads, self.study.execution.of("tables"), code)
 
@@ -315,7 +315,9 @@ class Plan:
             seeds={model: self.settings.seeds(model) for model in students},
             streams=study.seeds.streams,
         )
-        code = [*closure("deit.tables"), *closure("deit.commands.pictures"), *PAPER, *REPORT]
+        shown = [file for table in tables for file in closure(self.jobs[tables[table]].resolved().module)]
+        parts = ("tables.computed", "tables.forest", "tables.axes", "commands.pictures")
+        code = [*(file for part in parts for file in closure(f"deit.{part}")), *shown, *PAPER, *REPORT]
         reads = {"tables": list(tables.values()), "released" if study.released else "runs": list(self.runs.values())}
         reads |= self.by_section(made for table in tables.values() for made in self.jobs[table].inputs.values())
         makers = [self.jobs[digest] for section in ("runs", "predictions") for digest in reads.get(section, [])]

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from study.checks import table_problems
 from study.files_here import file_problems, weight_problems
 from study.names import check_exists, known_studies
 from study.params_file import read_yaml
 from study.problem import Layers, ParamsError, listed, refusal
 from study.study import Study, problems
+from study.table_checks import table_problems
 from study.types_told import explained
 
 LONGEST_CHAIN = 10

@@ -1,11 +1,11 @@
-"""A study: the sections of a params file, each of which is a file beside this one, and what its tables may say."""
+"""A study: the sections of a params file, each a file beside this one, and the rules of all but its tables."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from deit.bounds import Count, Name, Names, Recipe, SomeNames
+from deit.bounds import Name, Recipe
 from deit.networks.recipes import Validation
 from deit.see.recipes import EvaluationSet, EvaluationView
 from deit.store.job import Execution
@@ -18,139 +18,13 @@ from study.problem import Problem
 from study.released import Released, released_problems
 from study.seeds import Seeds, seed_problems
 from study.supervision import Supervision, supervision_problems
+from study.tables import Tables
 from study.teacher_logits import LogitsParams, cache_problems
 from study.variants import Variant, Varied, variant_problems
 from study.views import Resolutions, ViewParams, resolution_problems, view_problems
 
 VALIDATION_IMAGES = 5000
 """On which a training is watched, at most: the standard error of an accuracy is then at most 0.7 %."""
-
-
-class TableParams(Recipe):
-    caption: str = ""
-    """In place of the table's own caption; empty = that."""
-    decimals: Annotated[int, Field(ge=0, le=4)] = 1
-    """Of the numbers shown; the CSV files have all."""
-
-
-class Table1(TableParams):
-    """Variants of the architecture."""
-
-    models: SomeNames
-    """Its rows, transformers; only parameters and images per second are needed, so nothing is trained for it."""
-
-
-class Table2(TableParams):
-    """The teacher matters."""
-
-    student: Name
-    """The model that learns from each of the teachers; the paper's DeiT-B."""
-    supervision: Name
-    """Name of the supervision by which it learns. The paper does not say; its last row equals Table 3's hard
-    distillation, so `hard`, without a distillation token."""
-    teachers: SomeNames
-    """Its rows: models, each trained from labels. Each costs a training and an adaptation, two caches, a student and
-    its fine-tuning."""
-
-
-class Table3(TableParams):
-    """The distillation method."""
-
-    teacher: Name
-    """The model from which all students learn, itself trained from labels; the paper's RegNetY-16GF."""
-    students: SomeNames
-    """Its columns at the lower resolution: models, each trained once a row."""
-    finetuned: Names
-    """Of them, those with a column at the higher resolution; the paper's DeiT-B. Each row is then fine-tuned."""
-    rows: dict[Literal["labels", "soft", "soft_mean", "hard", "token"], Name]
-    """Method -> name of the supervision. `labels` and `token` are needed, by Tables 4 and 5; the three ⚗ rows are the
-    one run of `token`, read through its heads. `soft_mean`: soft with `reduction: mean`."""
-
-
-class Table4(TableParams):
-    """Disagreement."""
-
-    teacher: Name
-    """The convnet of the matrix. The paper does not say; its numbers fit RegNetY-16GF."""
-    student: Name
-    """The model whose runs from labels and by token are compared, at the lower resolution, as Table 3's rows train
-    them. The paper's numbers fit DeiT-B."""
-
-
-class Table5(TableParams):
-    """Throughput and accuracy."""
-
-    convnets: Names
-    """Rows of convnets, which become trained if no other table needs them."""
-    students: SomeNames
-    """Rows of students at the lower resolution, from labels and with a distillation token, trained as Table 3's
-    rows."""
-    finetuned: Names
-    """Rows of students at the higher resolution, likewise."""
-    longer: dict[Name, Name] = {}
-    """Ending of further rows of distilled students, `1000-epochs` in the paper -> name of their supervision, of the
-    loss token; their `epochs` stand in `runs` of the phases."""
-
-
-class TokenAnalysis(TableParams):
-    """Cosines of the class and the distillation token."""
-
-    students: SomeNames
-    """Students whose class and distillation token are compared, as Table 3's token row trains them."""
-    control: Names = []
-    """Students also trained with two class tokens, whose cosine the paper gives as 0.999; empty = no control."""
-    images: Count
-    """Images of the primary evaluation set over which the cosine of each layer is averaged, at most; its first ones."""
-
-
-class Ablation(TableParams):
-    """The training recipe, one ingredient at a time (paper, Table 8)."""
-
-    student: Name
-    """Of all rows; the paper's is DeiT-B."""
-    supervision: Name
-    """Of all rows; one that learns from labels alone, as the paper's."""
-    finetuned: bool = False
-    """With a column of the fine-tuned runs, too."""
-    rows: Annotated[dict[Name, Name], Field(min_length=1)]
-    """Row -> variant. `baseline`, the study's own recipe, stands above them."""
-
-
-class Epochs(TableParams):
-    """Accuracy over the length of the training (paper, Figure 3)."""
-
-    teacher: Name
-    """Of the distilled rows; the paper's is RegNetY-16GF."""
-    student: Name
-    """Of all rows; the paper's is DeiT-B."""
-    rows: Annotated[dict[Literal["labels", "soft", "hard", "token"], Name], Field(min_length=1)]
-    """Method -> name of the supervision."""
-    variants: SomeNames
-    """Further lengths beside the study's own: variants of `students: {epochs: …}`."""
-
-
-class Tables(Recipe):
-    """The tables decide which runs exist."""
-
-    table_1: Table1 | None = None
-    """Variants of the architecture: parameters and throughput. Absent, as any table, it is not made, and nothing runs
-    for it."""
-    table_2: Table2 | None = None
-    """The teacher matters: one student, many teachers."""
-    table_3: Table3 | None = None
-    """The distillation method: methods by students. Tables 4 and 5, the token analysis and the figure read its runs."""
-    table_4: Table4 | None = None
-    """Disagreement: the fraction of images on which two classifiers decide differently."""
-    table_5: Table5 | None = None
-    """Throughput and accuracy of convnets, students and distilled students on every evaluation set."""
-    token_analysis: TokenAnalysis | None = None
-    """Cosines of the class and the distillation token, learned and after every layer (paper, section 4)."""
-    accuracy_throughput: TableParams | None = None
-    """The figure of accuracy over throughput, of Table 5's networks; `{}` is enough."""
-    ablation: Ablation | None = None
-    """The training recipe, one ingredient changed a row: a run, or two, for each."""
-    epochs: Epochs | None = None
-    """Accuracy over the length of the training."""
 
 
 class Study(Recipe):
