@@ -24,7 +24,8 @@ def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
     ParamsError for a pattern that no run's name matches, or a run that two passes claim.
     """
     refuse_idle_patterns(plan)
-    unfinished = {job.digest for job in (plan.jobs.values() if everything else plan.unfinished())}
+    jobs = plan.jobs.values() if everything else plan.unfinished()
+    unfinished = {job.digest for job in jobs if not job.execution.copy_of}
     passes = {}
     for name, params in plan.study.execution.passes.items():
         for number, runs in enumerate(by_stream(plan, list(members(plan, params.runs, unfinished)))):
