@@ -22,7 +22,7 @@ from plan.plan import Plan
 from plan.studies import plan_study
 
 from deit.learn.recipes import Training
-from deit.learn.run_state import Teacher
+from deit.learn.teacher import Teacher, cached_teacher
 from deit.learn.training import set_up, train_together
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.models import create
@@ -32,7 +32,7 @@ from deit.store.checkpoints import WEIGHTS, ResumeState, save_weights
 from deit.store.job import Execution, Job
 from deit.store.results import file_digest
 from deit.teach.recipes import Caching
-from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher, write_epochs
+from deit.teach.teacher_logits import TeacherInTheLoop, load_teacher, write_epochs
 
 STUDENT, TEACHER = "deit-ti", "regnety-16gf"
 EXECUTION = Execution(threads=1)
@@ -54,7 +54,7 @@ def main() -> None:
         variants = {
             "labels": lambda: trained(labels, stream, place, None),
             "again": lambda: trained(labels, stream, place, None),
-            "cache": lambda: trained(hard, stream, place, CachedTeacher([run], recipe, file_digest(run / WEIGHTS))),
+            "cache": lambda: trained(hard, stream, place, cached_teacher([run], recipe, file_digest(run / WEIGHTS))),
             "loop": lambda: trained(hard, stream, place, asked(run / WEIGHTS, caching, place)),
             "stream": lambda: streamed(stream),
             "bare": lambda: transformed(stream),

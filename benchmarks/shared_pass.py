@@ -48,7 +48,8 @@ from torch import Tensor, nn
 
 from deit.learn.losses import labels_loss, objective_loss
 from deit.learn.recipes import Training
-from deit.learn.run_state import Run, Teacher
+from deit.learn.run_state import Run
+from deit.learn.teacher import Teacher, cached_teacher
 from deit.learn.training import batches_of, optimizer_of, set_up, train_together
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.models import create
@@ -191,7 +192,7 @@ def written_cache(planned: Caching, stream: ViewStream, recipe: Training, folder
         logits = torch.randn(stream.recipe.batch, stream.data.classes).bfloat16().float()
         step["epoch"] = records_of(logits, caching)
     shards.finish()
-    return CachedTeacher([folder], recipe.model_copy(update={"data": stream.data}), epochs=[0])
+    return cached_teacher([folder], recipe.model_copy(update={"data": stream.data}), epochs=[0])
 
 
 TIMM_ROWS: list["TimmRow"] = []

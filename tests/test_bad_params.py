@@ -291,7 +291,6 @@ VALUES = [
     ("data.evaluation.test", None),
     ("data.evaluation", {"test": None, "corrupted": None}),
     ("teacher_logits.chunk_epochs", 0),
-    ("teacher_logits", {"soft": "top-k", "k": 10}),
     ("execution.models", {"deit-ti": {"gpus": "all"}}),
     ("execution.models", {"deit-ti": {"gpus": 7}}),
     ("execution.models", {"deit-ti": {"output": 1}}),
@@ -488,7 +487,7 @@ def test_no_word_of_pydantics_reaches_a_user():
                 Study.model_validate(mutant)
             except ValidationError as error:
                 seen |= {detail["type"] for detail in error.errors()}
-                for problem in explained(error, mutant):
+                for problem in explained(error, mutant, "", Study):
                     said = f"{problem.text}; {problem.remedy}"
                     assert not PYTHONS.search(said), (path, value, said)
     assert seen - TOLD.keys() <= {"extra_forbidden", "missing", "string_pattern_mismatch"} and len(seen) > 15, seen

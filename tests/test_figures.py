@@ -13,6 +13,7 @@ from matplotlib.text import Annotation, Text
 
 from deit.tables import figures
 from deit.tables.cells import COLUMNS
+from deit.tables.each import accuracy_throughput
 from deit.tables.recipes import Cell, Table
 
 PUBLISHED = Path(__file__).parents[1] / "reports/published"
@@ -40,7 +41,7 @@ def drawn(points: list[tuple[str, float, float]]) -> tuple:
     recipe = Table(
         table="accuracy_throughput", cells=[Cell(row=row, column=family(row), runs=()) for row, *_ in points]
     )
-    figure = figures.accuracy_throughput(recipe, pd.DataFrame(cells, columns=list(COLUMNS)))
+    figure = accuracy_throughput.draw(recipe, pd.DataFrame(cells, columns=list(COLUMNS)))
     return figure, FigureCanvasAgg(figure)
 
 

@@ -23,6 +23,7 @@ from test_training import ENVIRONMENT, NO_DROP, SGD, close, command, history, ro
 from tiny_runs import DEIT, GROUP, PIXELS, REGNETY, STEPS, caching_of, run, same, stream_of, teacher_net, training_job
 
 from deit.learn import training
+from deit.learn.teacher import cached_teacher
 from deit.networks import models
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.recipes import Model
@@ -158,7 +159,7 @@ def cached(job, folder: Path, keep: str, place: Place) -> CachedTeacher:
     folder.mkdir()
     net = teacher_net(REGNETY).to(place.device)
     write_epochs(folder, caching_of(job, keep), net, WEIGHTS, stream_of(job), Execution(gpus=GPUS))
-    return CachedTeacher([folder], job.resolved(), WEIGHTS)
+    return cached_teacher([folder], job.resolved(), WEIGHTS)
 
 
 @pytest.mark.parametrize(("loss", "keep"), [("hard", "labels"), ("token", "labels"), ("soft", "dense")])

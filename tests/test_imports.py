@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ({"commands"}, {"tables", "learn"}, {"teach"}, {"networks"}, {"see"}, {"store"}, {"bounds"})
+LAYERS = ({"commands"}, {"tables", "learn"}, {"teach"}, {"networks"}, {"see"}, {"store"}, {"bounds"}, {"names"})
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 WORKFLOW_TOOLS = {"snakemake", "dvc", "papermill"}
 WORKFLOW = {"study": set(), "plan": {"study"}, "jobs": set(), "commands": {"study", "plan", "jobs"}}

@@ -12,7 +12,7 @@ from plan.studies import plan_study
 from smoke_study import ROOT
 from study.params import ParamsError, read_yaml
 
-from deit import tables
+from deit.tables import computed as tables
 
 ODD = {"deit-ti": "NA", "deit-s": "None", "regnety-4gf": "1e5", "regnety-8gf": "007", "corrupted": "null"}
 """A name of the synthetic study -> what stands there instead."""

@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from test_report import Published
 
 from deit.store.frames import read_frame
-from deit.tables.titles import TABLES
+from deit.tables.definition import names
 from deit.tables.verdicts import signed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,7 +133,7 @@ def assert_shows(text: str, number: float, what: str) -> None:
     assert abs(shown - number) <= error, f"{what}: {text} on the page, {number} in the file"
 
 
-@pytest.mark.parametrize("table", [name for name in TABLES if name != "accuracy_throughput"])
+@pytest.mark.parametrize("table", [name for name in names() if name != "accuracy_throughput"])
 def test_every_cell_of_the_page_is_its_file(report, page, table):
     if not page.find(id=table):
         assert not (report / f"{table}.csv").exists()

@@ -53,7 +53,6 @@ MISTAKES = [
     ("seeds.default", [0, 0], "seeds.default", "has 0 twice"),
     ("seeds.models", {"deit-x": [0]}, "seeds.models.deit-x", "there is no model"),
     ("seeds.streams", "same", "seeds.streams", "'shared' or 'per-seed'"),
-    ("teacher_logits.soft", "top-k", "teacher_logits.k", "between 1 and 9 (classes - 1)"),
     ("execution.students", {"gpus": 3}, "execution.students.gpus", "cannot share"),
     ("execution.students", {"gpu": 1}, "execution.students.gpu", "did you mean 'gpus'?"),
     ("students.ema_decay", 1.0, "students.ema_decay", "must be less than 1"),

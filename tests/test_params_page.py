@@ -83,7 +83,6 @@ EDITS = {
     "execution: {default: {threads: 2}, students: {minutes: 9}}": set(),
     "stored_views: false": set(),
     "teacher_logits: {chunk_epochs: 1}": {"teacher_logits"},
-    "teacher_logits: {soft: top-k, k: 3}": {"teacher_logits", "students", "finetuned", "predictions"} | SHOWN,
     "teacher_logits: {precision: bf16}": {"teacher_logits", "students", "finetuned", "predictions", "tokens"} | SHOWN,
     "{title: x, description: x}": {"report"},
     "tables: {table_3: {caption: x, decimals: 2}}": SHOWN,

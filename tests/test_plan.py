@@ -10,8 +10,7 @@ import yaml
 from plan import plan as plan_module
 from plan.runs import Run
 from plan.studies import plan_study
-from study.params import ParamsError
-from study.study import TEACHERS_STREAM
+from study.seeds import TEACHERS_STREAM
 
 from deit.store.job import Job
 from deit.store.reach import Code
@@ -195,13 +194,12 @@ def distilled(plan, *losses: str) -> set[str]:
     ("logits", "losses"),
     [
         ({"chunk_epochs": 1}, ()),
-        ({"soft": "top-k", "k": 3}, ("soft",)),
         ({"precision": "bf16"}, ("soft", "hard", "token")),
     ],
-    ids=["chunks", "top-k", "bf16"],
+    ids=["chunks", "bf16"],
 )
 def test_a_student_is_named_by_how_exactly_it_hears_its_teacher(fashion, tmp_path, logits, losses):
-    """Not by the chunks of the cache; and labels are the same whatever is kept of the logits."""
+    """Not by the chunks of the cache."""
     after = edited(tmp_path, "fashion", {"teacher_logits": logits})
     new = {job.name for digest, job in after.jobs.items() if digest not in fashion.jobs and job.kind == "train"}
     assert new == distilled(fashion, *losses)
@@ -241,8 +239,7 @@ def test_a_convnet_never_labels_the_views_that_it_learnt(study):
     assert all(job.resolved().stream_seed != taught[job.inputs["teacher"]].stream_seed for job in caches)
 
 
-def test_two_temperatures_need_all_logits(tmp_path):
-    """A top-k cache is exact at one temperature; all logits serve any, from one cache."""
+def test_one_cache_serves_two_temperatures(tmp_path):
     layer = {
         "supervision": {"warm": {"loss": "soft", "temperature": 5.0, "reduction": "mean"}},
         "tables": {"table_3": {"rows": {"soft_mean": "warm"}}},
@@ -252,13 +249,6 @@ def test_two_temperatures_need_all_logits(tmp_path):
     assert len(caches) == 2 and len(names(plan, "teacher_logits")) == len(
         names(plan_study("fashion"), "teacher_logits")
     )
-    (tmp_path / "params" / "fashion.yaml").write_text(
-        yaml.safe_dump({"extends": "before", "teacher_logits": {"soft": "top-k", "k": 3}} | layer), encoding="utf-8"
-    )
-    with pytest.raises(
-        ParamsError, match=r"teacher_logits.soft: .* one temperature only, and there are soft 3, warm 5"
-    ):
-        plan_study("fashion", tmp_path / "params")
 
 
 def test_recipes_are_written_once_and_listed(tmp_path, monkeypatch):

@@ -11,14 +11,16 @@ import pytest
 import synthetic_study as study
 from test_tables import computed, reversed_methods
 
-from deit import tables
 from deit.store.frames import read_frame
-from deit.tables import PaperTable, cells, figures, findings, layout
-from deit.tables.paper_findings import CLAIMS
+from deit.tables import cells, figures, layout
+from deit.tables import computed as tables
+from deit.tables.computed import PaperTable
+from deit.tables.definition import definition, titles_of
+from deit.tables.each.epochs import draw
 from deit.tables.predictions import Inputs
 from deit.tables.recipes import Table
-from deit.tables.titles import TITLES, title, titles_of
-from deit.tables.verdicts import Finding, holm, judged
+from deit.tables.titles import TITLES, title
+from deit.tables.verdicts import Finding, findings, holm, judged
 
 ROOT = Path(__file__).parents[1]
 VERDICTS = {
@@ -161,7 +163,12 @@ def test_the_ablation_is_a_family_of_its_own(shown, inputs):
     ablation = by_key(shown["ablation"])
     assert {one.family for one in ablation.values()} == {"training recipe"}
     assert {one.family for one in alone.values()} == {"distillation"}
-    raw = {claim.key: judged(claim, rows) for claim in CLAIMS if len(rows := of_claim(shown["ablation"], claim.key))}
+    claims = definition("ablation").claims
+    raw = {
+        claim.key: judged("ablation", claim, rows)
+        for claim in claims
+        if len(rows := of_claim(shown["ablation"], claim.key))
+    }
     assert [one.p_holds for one in ablation.values()] == holm([raw[key].p_holds for key in ablation])
     assert [one.family for one in together.values()] == sorted(one.family for one in together.values())
 
@@ -190,9 +197,9 @@ def test_html_and_latex_have_titles_order_and_notes(shown, name):
     html, tex = layout.table_html(recipe, frame, notes), layout.table_latex(recipe, frame, notes)
     heads = ["accuracy"] if name == "ablation" else ["2 epochs", "4 epochs", "8 epochs"]
     for text, written in ((html.partition("<thead>")[2], str), (tex.partition(r"\toprule")[2], layout.latex)):
-        order = [text.index(written(title(row))) for row in recipe.rows]
+        order = [text.index(written(title(row, titles_of(recipe)))) for row in recipe.rows]
         assert order == sorted(order) and all(head in text for head in heads)
-    assert "_" not in "".join(title(row) for row in recipe.rows)
+    assert "_" not in "".join(title(row, titles_of(recipe)) for row in recipe.rows)
     assert tex.count("{") == tex.count("}") and tex.isascii()
     body = [line for line in tex.split(r"\toprule")[1].split("\n") if line.endswith(r"\\")]
     assert {line.count(" & ") for line in body} == {frame["column"].nunique()}
@@ -217,10 +224,10 @@ def test_rules_part_the_kinds_of_ingredients(shown):
 
 def test_every_row_of_the_paper_has_a_title():
     rows = [*cells.paper("ablation").index, *cells.paper("epochs").index, *study.ABLATED]
-    assert [row for row in rows if row not in TITLES] == []
+    assert [row for row in rows if row not in {**TITLES, **definition("ablation").titles}] == []
     assert (title("8"), title("1"), title("1000")) == ("8 epochs", "1 epoch", "1,000 epochs")
     recipe = study.recipe_tables()["ablation"]
-    assert title("finetuned", titles_of(recipe.table, recipe.options)) == "accuracy ↑"
+    assert title("finetuned", titles_of(recipe)) == "accuracy ↑"
 
 
 # Figure and notebook --------------------------------------------------------------------------------------------------
@@ -234,12 +241,12 @@ def bars(figure, panel: int = 0) -> list[tuple[float, float]]:
 
 def test_bars_of_the_epochs_figure_are_95_percent_intervals(shown):
     frame = shown["epochs"].frame
-    found = bars(figures.epochs(shown["epochs"].recipe, frame))
+    found = bars(draw(shown["epochs"].recipe, frame))
     assert found == [pytest.approx(ends) for ends in zip(frame["low"], frame["high"], strict=True)]
 
 
 def test_ticks_of_the_epochs_figure_are_what_was_trained(shown):
-    (axes,) = figures.epochs(shown["epochs"].recipe, shown["epochs"].frame).axes
+    (axes,) = draw(shown["epochs"].recipe, shown["epochs"].frame).axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "4", "8"]
 
 
@@ -247,20 +254,20 @@ def test_a_bar_of_two_seeds_does_not_flatten_the_epochs_figure(shown):
     frame = shown["epochs"].frame.copy()
     frame.loc[0, ["low", "high"]] = [-100.0, 240.0]
     frame.loc[1:, "low"], frame.loc[1:, "high"] = frame["ours"][1:] - 0.5, frame["ours"][1:] + 0.5
-    low, high = figures.epochs(shown["epochs"].recipe, frame).axes[0].get_ylim()
+    low, high = draw(shown["epochs"].recipe, frame).axes[0].get_ylim()
     assert 69 < low < 70 and 78.5 < high < 80
 
 
 def test_the_papers_numbers_stand_beside_where_it_trained_as_long(shown, tmp_path):
     recipe, frame = shown["epochs"].recipe, shown["epochs"].frame
-    assert len(figures.epochs(recipe, frame).axes) == 1
+    assert len(draw(recipe, frame).axes) == 1
     longer = frame.assign(column=frame["column"].map({"2": "300", "4": "500", "8": "1000"}))
     theirs = cells.paper("epochs")
     longer["paper"] = [
         theirs.at[row, column] if row in theirs.index else math.nan
         for row, column in zip(longer["row"], longer["column"], strict=True)
     ]
-    figure = figures.epochs(recipe, longer)
+    figure = draw(recipe, longer)
     assert len(figure.axes) == 2
     assert figures.save(figure, tmp_path, "epochs").stat().st_size > 10_000
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import synthetic_study as study
 
-from deit import tables
+from deit.tables import computed as tables
 from deit.tables.recipes import Cell, Table
 
 

@@ -57,8 +57,8 @@ class Published:
         return output
 
     def save_only(self, path: Path, folders: list[Path], output: Path, job: Job) -> None:
-        from deit import tables
         from deit.store.results import new_folder
+        from deit.tables import computed as tables
 
         with new_folder(output, job) as folder:
             table = tables.compute(path, folders)
@@ -223,12 +223,6 @@ def test_findings_stand_beside_the_page(published):
 @pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (119.6, "2 min 00 s"), (3900, "1 h 05 min")])
 def test_durations(seconds, text):
     assert report_page.duration(seconds) == text
-
-
-def test_there_is_a_notebook_for_every_table():
-    from deit.tables.cells import BUILDERS
-
-    assert {path.stem for path in NOTEBOOKS} == set(BUILDERS)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

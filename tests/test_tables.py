@@ -13,13 +13,17 @@ import synthetic_study as study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deit import tables
-from deit.tables import Comparison, Finding, PaperTable, cells, figures, findings, layout
+from deit.tables import cells, layout
+from deit.tables import computed as tables
 from deit.tables.comparisons import compare
+from deit.tables.computed import PaperTable
+from deit.tables.definition import definition
+from deit.tables.each import accuracy_throughput, table_4
 from deit.tables.forest import forest
 from deit.tables.predictions import Inputs
 from deit.tables.recipes import Cell, Table
 from deit.tables.titles import title
+from deit.tables.verdicts import Comparison, Finding, findings
 
 STD = 0.4 / math.sqrt(2)
 """Sample standard deviation of two seeds 0.4 points apart."""
@@ -31,7 +35,7 @@ VERDICTS = [
     *["holds"] * 3,
     "undecided",  # one seed of the control
 ]
-"""In the order of paper_findings.CLAIMS."""
+"""Table 3's first, then in the order of a report."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,7 @@ def inputs(results) -> Inputs:
 
 def computed(recipe: Table, inputs: Inputs) -> PaperTable:
     """What tables.compute makes of a recipe file."""
-    found, _ = cells.BUILDERS[recipe.table](recipe, inputs)
+    found, _ = definition(recipe.table).build(recipe, inputs)
     return PaperTable(recipe, found.frame(), compare(recipe, found), [])
 
 
@@ -132,7 +136,7 @@ def test_disagreement_is_a_distance(decided, data):
     classifiers = {name: Cell(row=name, column="", runs=(f"{name}/seed0",)) for name in "abc"}
 
     def distance(one: str, two: str) -> float:
-        return cells.disagreements(Fixed(), classifiers, one, two).estimate().mean
+        return table_4.disagreements(Fixed(), classifiers, one, two).estimate().mean
 
     differing = sum(x != y for x, y in zip(decided, other, strict=True))
     assert distance("a", "b") == distance("b", "a") == differing / len(decided)
@@ -146,8 +150,8 @@ def test_disagreement_pairs_the_seeds_that_both_have(inputs):
         "token_class": Cell(row="token_class", column="", runs=other, evaluation_set="test"),
         "second": Cell(row="second", column="", runs=other[1:] * 2, evaluation_set="test"),
     }
-    assert cells.disagreements(inputs, classifiers, "deit", "token_class").seeds == (0, 1)
-    shared = cells.disagreements(inputs, classifiers, "deit", "second")
+    assert table_4.disagreements(inputs, classifiers, "deit", "token_class").seeds == (0, 1)
+    shared = table_4.disagreements(inputs, classifiers, "deit", "second")
     assert shared.seeds == (0, 1) and shared.shared
 
 
@@ -185,7 +189,7 @@ def test_token_cosines_by_layer_with_the_control(frames):
 def test_a_run_whose_tokens_were_not_compared_is_named(inputs):
     recipe = study.table_recipe("token_analysis", [Cell(row="deit-b", column="token", runs=("deit-b/token/16/seed9",))])
     with pytest.raises(SystemExit, match="deit-b/token/16/seed9: none of the table's inputs compares"):
-        cells.BUILDERS["token_analysis"](recipe, inputs)
+        definition("token_analysis").build(recipe, inputs)
 
 
 def test_missing_cells_are_dashes(inputs):
@@ -390,7 +394,7 @@ def test_an_interval_of_two_seeds_does_not_flatten_a_figure(frames):
     first = frame.index[frame["column"] == "accuracy"][0]
     frame.loc[first, ["low", "high"]] = [-20.0, 200.0]
     points = frame[frame["column"] == "accuracy"]
-    low, high = figures.accuracy_throughput(recipe, frame).axes[0].get_ylim()
+    low, high = accuracy_throughput.draw(recipe, frame).axes[0].get_ylim()
     others = points.drop(first)
     assert low < others["low"].fillna(others["ours"]).min() and others["high"].fillna(others["ours"]).max() < high
     assert low < points["ours"].min() and low > -20 and high < 120
@@ -439,7 +443,7 @@ def test_what_is_missing_is_named(inputs, run, evaluation_set, read, message):
     ],
 )
 def test_titles(key, text):
-    assert title(key) == text
+    assert title(key, definition("token_analysis").titles) == text
 
 
 def test_a_studys_titles_go_first():

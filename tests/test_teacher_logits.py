@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tiny_runs import (
     BATCH,
     CLASSES,
@@ -25,12 +23,11 @@ from tiny_runs import (
     training_job,
 )
 
+from deit.learn.teacher import cached_teacher
 from deit.see import views
 from deit.store.job import Execution
 from deit.teach import teacher_logits
-from deit.teach.recipes import Caching
 from deit.teach.teacher_logits import (
-    CachedTeacher,
     TeacherInTheLoop,
     logits_from,
     record_type,
@@ -41,9 +38,9 @@ from deit.teach.teacher_logits import (
 WEIGHTS = "a" * 64
 
 
-def cache(job, folder: Path, keep: str, epochs=(0, 1), k=0, net=None, **execution) -> Path:
+def cache(job, folder: Path, keep: str, epochs=(0, 1), net=None, **execution) -> Path:
     folder.mkdir(exist_ok=True)
-    caching = caching_of(job, keep, epochs, k)
+    caching = caching_of(job, keep, epochs)
     write_epochs(folder, caching, net or teacher_net(REGNETY), WEIGHTS, stream_of(job), Execution(**execution))
     return folder
 
@@ -57,32 +54,23 @@ def cache(job, folder: Path, keep: str, epochs=(0, 1), k=0, net=None, **executio
         ("soft", "dense", "fp32"),
         ("soft", "dense", "bf16"),
         ("hard", "dense", "fp32"),
-        ("token", "top-k", "fp32"),
+        ("token", "dense", "fp32"),
     ],
 )
 def test_a_student_of_the_cache_is_the_student_of_the_teacher(tmp_path, loss, keep, precision):
     optimisation = {"precision": precision}
     job = training_job(tmp_path / "data", loss, optimisation=optimisation, execution={"groups_per_forward": 3})
     in_the_loop = run(job, tmp_path / "loop", TeacherInTheLoop(teacher_net(REGNETY), precision))
-    folders = [cache(job, tmp_path / f"{i}", keep, epochs=(i, i), k=2, workers=i) for i in (0, 1)]
-    from_cache = run(job, tmp_path / "cached", CachedTeacher(folders, job.resolved(), WEIGHTS))
+    folders = [cache(job, tmp_path / f"{i}", keep, epochs=(i, i), workers=i) for i in (0, 1)]
+    from_cache = run(job, tmp_path / "cached", cached_teacher(folders, job.resolved(), WEIGHTS))
     assert same(from_cache, in_the_loop)
     other = run(job, tmp_path / "other", TeacherInTheLoop(teacher_net(REGNETY, seed=4), precision))
     assert not same(from_cache, other)  # or the test shows nothing
 
 
-def test_a_student_hears_the_largest_logits_alike_in_the_loop_and_from_a_cache(tmp_path):
-    job = training_job(tmp_path / "data", "soft", heard={"precision": "fp32", "k": 2})
-    folders = [cache(job, tmp_path / "cache", "top-k", k=2)]
-    from_cache = run(job, tmp_path / "cached", CachedTeacher(folders, job.resolved(), WEIGHTS))
-    loop = TeacherInTheLoop(teacher_net(REGNETY), "fp32", k=2, temperature=job.resolved().objective.temperature)
-    assert same(from_cache, run(job, tmp_path / "loop", loop))
-    assert not same(from_cache, run(job, tmp_path / "all", TeacherInTheLoop(teacher_net(REGNETY), "fp32")))
-
-
 def test_workers_write_the_same_bytes(tmp_path):
     job = training_job(tmp_path / "data", "soft")
-    folders = [cache(job, tmp_path / f"{n}", "top-k", k=2, workers=n) for n in (0, 1, 2)]
+    folders = [cache(job, tmp_path / f"{n}", "dense", workers=n) for n in (0, 1, 2)]
     for name in ("epoch-0000.npy", "epoch-0001.npy", "manifest.json"):
         assert len({(folder / name).read_bytes() for folder in folders}) == 1
 
@@ -96,44 +84,14 @@ def test_a_label_takes_two_bytes_and_reaches_65535(tmp_path):
     assert records["label"].tolist() == [65535, 256, 0]
 
 
-@pytest.fixture(scope="module")
-def with_classes(tmp_path_factory):
-    """Number of classes, what to keep, k and temperature -> a caching recipe."""
-    caching = caching_of(training_job(tmp_path_factory.mktemp("classes")), "labels").model_dump()
-
-    def build(classes: int, keep: str, k: int, temperature: float) -> Caching:
-        data = {**caching["data"], "classes": classes}
-        return Caching.model_validate({**caching, "data": data, "keep": keep, "k": k, "temperature": temperature})
-
-    return build
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.data())
-def test_top_k_keeps_the_largest_and_the_mass_of_the_rest(with_classes, data):
-    classes = data.draw(st.integers(3, 40))
-    k = data.draw(st.integers(1, classes - 1))
-    temperature = data.draw(st.floats(0.5, 5))
-    seed = data.draw(st.integers(0, 2**31))
-    logits = 6 * torch.randn(5, classes, generator=torch.Generator().manual_seed(seed))
-    back = logits_from(records_of(logits, with_classes(classes, "top-k", k, temperature)), classes)
-    kept = logits.topk(k).indices
-    assert torch.equal(back.gather(1, kept), logits.gather(1, kept))
-    exact = torch.softmax(logits.double() / temperature, 1)
-    ours = torch.softmax(back.double() / temperature, 1)
-    torch.testing.assert_close(ours.gather(1, kept), exact.gather(1, kept), rtol=1e-5, atol=1e-9)
-    rest = torch.ones_like(exact).scatter(1, kept, 0)
-    torch.testing.assert_close((ours * rest).sum(1), (exact * rest).sum(1), rtol=1e-4, atol=1e-9)
-
-
-def test_dense_keeps_every_bit(with_classes):
+def test_dense_keeps_every_bit(tmp_path):
     logits = torch.randn(5, CLASSES)
-    records = records_of(logits, with_classes(CLASSES, "dense", 0, 1.0))
-    assert torch.equal(logits_from(records, CLASSES), logits)
+    records = records_of(logits, caching_of(training_job(tmp_path), "dense"))
+    assert torch.equal(logits_from(records), logits)
     assert torch.equal(torch.from_numpy(records["label"].astype(int)), logits.argmax(1))
 
 
-def test_two_bytes_hold_all_that_a_teacher_says_in_bf16(tmp_path, with_classes):
+def test_two_bytes_hold_all_that_a_teacher_says_in_bf16(tmp_path):
     job = training_job(tmp_path / "data", "soft", optimisation={"precision": "bf16"})
     stream, net = stream_of(job), teacher_net(REGNETY)
     group = stream[0, 0, 0]
@@ -142,9 +100,9 @@ def test_two_bytes_hold_all_that_a_teacher_says_in_bf16(tmp_path, with_classes):
     records = records_of(logits, caching_of(job, "dense"))
     assert records.dtype.itemsize == 2 + 2 * CLASSES
     asked = TeacherInTheLoop(net, "bf16").says(0, group.positions, seen).logits
-    assert torch.equal(logits_from(records, CLASSES), asked)
+    assert torch.equal(logits_from(records), asked)
     folder = cache(job, tmp_path / "cache", "dense", epochs=(0, 1))
-    assert torch.equal(CachedTeacher([folder], job.resolved()).says(0, group.positions, seen).logits, asked)
+    assert torch.equal(cached_teacher([folder], job.resolved()).says(0, group.positions, seen).logits, asked)
 
 
 def test_a_mean_that_bf16_cannot_hold_is_refused_not_rounded(tmp_path):
@@ -203,12 +161,6 @@ def test_an_interrupted_cache_asks_only_what_was_not_asked_and_ends_with_the_sam
         assert path.read_bytes() == (tmp_path / "cache" / path.name).read_bytes()
 
 
-@pytest.mark.parametrize("k", [0, CLASSES])
-def test_k_without_a_rest_is_refused(tmp_path, k):
-    with pytest.raises(SystemExit, match=f"k is {k}"):
-        cache(training_job(tmp_path / "data", "soft"), tmp_path / "cache", "top-k", k=k)
-
-
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory) -> Path:
     """A cache of labels of both epochs, beside the images that it is of."""
@@ -218,7 +170,7 @@ def labels(tmp_path_factory) -> Path:
 
 def refused(folders, recipe, teacher=WEIGHTS) -> str:
     with pytest.raises(SystemExit) as error:
-        CachedTeacher(folders, recipe, teacher)
+        cached_teacher(folders, recipe, teacher)
     message = str(error.value)
     assert str(folders[0]) in message and "Cache this teacher again" in message
     return message
@@ -238,7 +190,7 @@ def test_another_stream_is_refused_and_named(labels, tmp_path, changes, words):
 
 
 def test_the_seed_of_the_student_is_not_the_streams(labels, tmp_path):
-    CachedTeacher([labels], training_job(tmp_path, "hard", seed=9).resolved(), WEIGHTS)
+    cached_teacher([labels], training_job(tmp_path, "hard", seed=9).resolved(), WEIGHTS)
 
 
 def test_another_teacher_is_refused(labels, tmp_path):
@@ -258,17 +210,13 @@ def test_missing_epochs_are_refused(labels, tmp_path):
 
 
 def test_labels_do_not_serve_a_soft_student(labels, tmp_path):
-    heard = {"precision": "fp32", "k": 2}
-    message = refused([labels], training_job(tmp_path, "soft", heard=heard).resolved())
-    assert "keep: dense or top-k" in message and "this run hears" not in message
+    message = refused([labels], training_job(tmp_path, "soft").resolved())
+    assert "keep: dense" in message and "this run hears" not in message
 
 
-def test_a_tail_of_another_temperature_is_refused(tmp_path):
-    job = training_job(tmp_path / "data", "soft")
-    folder = cache(job, tmp_path / "cache", "top-k", k=2)
-    CachedTeacher([folder], job.resolved(), WEIGHTS)
-    warmer = training_job(tmp_path / "data", "soft", objective={"temperature": 4.0})
-    assert "temperature 3.0" in refused([folder], warmer.resolved())
+def test_another_precision_of_the_teacher_is_refused(labels, tmp_path):
+    message = refused([labels], training_job(tmp_path, "hard", teacher_precision="bf16").resolved())
+    assert "computed in fp32, and this run hears it in bf16" in message
 
 
 def test_an_unfinished_cache_is_refused(tmp_path):
@@ -306,7 +254,7 @@ def test_a_changed_byte_is_refused_when_its_epoch_begins(copied, tmp_path):
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    teacher = CachedTeacher([copied], training_job(tmp_path, "hard").resolved(), WEIGHTS)
+    teacher = cached_teacher([copied], training_job(tmp_path, "hard").resolved(), WEIGHTS)
     positions = torch.arange(8)
     teacher.says(0, positions, torch.empty(0))
     with pytest.raises(SystemExit, match=r"epoch-0001\.npy: damaged"):

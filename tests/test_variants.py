@@ -110,11 +110,6 @@ def test_what_is_wrong_with_a_variant_is_said_before_anything_runs(params, edit,
         ),
         ("students: {runs: {deit-s/hard: {epochs: 1}}}", "students.runs.deit-s: gives runs of tables.epochs 1 epochs"),
         ("models: {deit-s: {timm_distilled: ''}}", "the student of the epochs figure needs a distillation token"),
-        (
-            "supervision: {warm: {loss: soft, temperature: 5.0}}\nteacher_logits: {soft: top-k, k: 3}\n"
-            "tables: {epochs: {rows: {soft: warm}}}",
-            "one temperature only, and there are soft 3, warm 5",
-        ),
     ],
 )
 def test_what_would_fail_or_mislead_late_is_said_first(params, edit, message):

@@ -142,7 +142,7 @@ def teacher_net(model: dict, seed: int = 3) -> torch.nn.Module:
     return net.eval().requires_grad_(False)
 
 
-def caching_of(job: Job, keep: str, epochs: tuple[int, int] = (0, 1), k: int = 0, **changes) -> Caching:
+def caching_of(job: Job, keep: str, epochs: tuple[int, int] = (0, 1), **changes) -> Caching:
     """The recipe that caches the teacher of a training."""
     recipe = job.resolved()
     return Caching(
@@ -151,9 +151,7 @@ def caching_of(job: Job, keep: str, epochs: tuple[int, int] = (0, 1), k: int = 0
         first_epoch=epochs[0],
         last_epoch=epochs[1],
         keep=keep,
-        k=k,
-        temperature=recipe.objective.temperature,
-        precision=recipe.optimisation.precision,
+        precision=recipe.hears,
         **changes,
     )
 

@@ -1,10 +1,12 @@
-"""Numbers, each with the least and the most that somebody could mean, and what all recipes are made of."""
+"""Numbers, each with the least and the most that somebody could mean, names, and what all recipes are made of."""
 
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+from deit.names import NAME
 
 # Numbers, each with the least and the most that somebody could mean: a slip is refused, and nothing overflows later.
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -36,6 +38,19 @@ def no_truth(value: object) -> object:
     if isinstance(value, bool):  # Python holds True for equal to 1
         raise PydanticCustomError("number", "must be a number")
     return value
+
+
+def unique(values: list) -> list:
+    if twice := [value for number, value in enumerate(values) if value in values[:number]]:
+        raise PydanticCustomError("twice", "names {value} twice; remove one", {"value": repr(twice[0])})
+    return values
+
+
+Once = [AfterValidator(unique), Field(json_schema_extra={"uniqueItems": True})]
+"""Of a list: each of its items makes a run, a row or a column."""
+Name = Annotated[str, Field(pattern=NAME)]
+Names = Annotated[list[Name], *Once]
+SomeNames = Annotated[list[Name], Field(min_length=1), *Once]
 
 
 class Recipe(BaseModel):

@@ -25,9 +25,9 @@ from commands._study import add_study, named_or_chosen
 from commands.publish_report import PUBLISHED
 from deit.store.frames import read_frame
 from deit.tables.cells import KEYS
+from deit.tables.definition import definitions
 from deit.tables.layout import kind
 from deit.tables.student_t import quantile
-from deit.tables.titles import TABLES
 
 STATES = ("equal", "within", "beyond", "outside", "one seed", "measured", "missing")
 MEANING = {
@@ -72,8 +72,10 @@ def compare(fresh: Path, published: Path) -> list[Replicated]:
     for folder, remedy in ((fresh, "Run snakemake all_tables first"), (published, "Name a study that is published")):
         if not (folder / "metrics.json").exists():
             raise SystemExit(f"{folder}: no report there. {remedy}.")
-    pairs = [pd.concat({"fresh": frame(fresh, name), "published": frame(published, name)}, axis=1) for name in TABLES]
-    both = pd.concat(dict(zip(TABLES, pairs, strict=True)))
+    pairs = [
+        pd.concat({"fresh": frame(fresh, name), "published": frame(published, name)}, axis=1) for name in definitions()
+    ]
+    both = pd.concat(dict(zip(definitions(), pairs, strict=True)))
     both = both[both[("fresh", "ours")].notna() | both[("published", "ours")].notna()]
     judged = max((both[("published", "n")] > 1).sum(), 1)
     return [cell(key, row["fresh"], row["published"], judged) for key, row in both.iterrows()]

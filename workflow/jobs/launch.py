@@ -42,6 +42,7 @@ def main() -> None:
         help="lock and finished file of another result that the command makes",
     )
     parser.add_argument("--made-by", type=Path, help="folder of the pass that should have made the result")
+    parser.add_argument("--copy-of", type=Path, help="folder of the same result in another study, to be copied")
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1, help="on each node")
     parser.add_argument("--cpus", type=int, default=1, help="of a node; for the step of Slurm")
@@ -55,8 +56,11 @@ def main() -> None:
         return
     if arguments.made_by:
         raise SystemExit(why_not(arguments.made_by, arguments.lock.name))
-    command = command_of(arguments)
     start_heartbeat([arguments.lock, *(lock for lock, _ in arguments.member)])
+    if arguments.copy_of:
+        copy(arguments.copy_of, arguments.finished.parent, arguments.lock.name)
+        return
+    command = command_of(arguments)
     print(f"{where()}: {arguments.nodes} node(s) x {arguments.processes} process(es)", flush=True)
     os.execvpe(command[0], command, surroundings(os.environ))
 
@@ -95,6 +99,14 @@ def why_not(made_by: Path, digest: str) -> str:
 
     reason = read_result(made_by).json("outcome.json").get(digest)
     return f"{reason or 'not made'}. Its pass trained the others; to try again as it is, delete {made_by}."
+
+
+def copy(source: Path, output: Path, digest: str) -> None:
+    """Takes the result over from another study, in place of the command."""
+    from deit.store.copies import copy_result  # late, as no other job needs it here
+
+    copy_result(source, output, digest)
+    print(f"{output}: copied from {source}, every file checked.")
 
 
 def where() -> str:

@@ -1,4 +1,4 @@
-"""One table: papermill runs its notebook; the folder gets the executed notebook, HTML, CSV, LaTeX and figures.
+"""One table: papermill runs the notebook; the folder gets the executed notebook, HTML, CSV, LaTeX and figures.
 
 python workflow/jobs/render.py --recipe R [--predictions DIR ...] [--throughput DIR ...] [--networks DIR ...]
     [--tokens DIR ...] --output DIR
@@ -21,8 +21,9 @@ from traitlets.config import Config
 
 from deit.store.job import Job
 from deit.store.results import check_planned, new_folder, read_job
+from deit.tables.recipes import READ
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOK = Path(__file__).parent.parent / "notebooks/table.ipynb"
 JUPYTER_FOLDERS = ("JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
 KERNEL = {
     "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
@@ -43,10 +44,6 @@ h1{{font-weight:500;font-size:1.6em}} pre{{font-size:12.5px;line-height:1.45;bac
 {body}
 </html>
 """
-
-
-READ = ("predictions", "throughput", "networks", "tokens")
-"""Sections of the results from which tables are made."""
 
 
 def main() -> None:
@@ -78,7 +75,7 @@ def render(job: Job, recipe: Path, inputs: list[Path], output: Path) -> None:
     name = job.resolved().table
     with new_folder(output, job) as folder:
         parameters = {"recipe": str(recipe), "inputs": [str(path) for path in inputs], "output": str(folder)}
-        executed = execute(NOTEBOOKS / f"{name}.ipynb", folder / f"{name}.ipynb", parameters)
+        executed = execute(NOTEBOOK, folder / f"{name}.ipynb", parameters)
         settle(executed, folder, output)
         nbformat.write(executed, folder / f"{name}.ipynb")
         with own_jupyter():

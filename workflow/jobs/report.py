@@ -21,20 +21,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from deit import tables
 from deit.store.frames import read_frame
 from deit.store.job import Job
 from deit.store.results import Result, check_planned, provenance, read_job, read_result
-from deit.tables import Finding, figures, titles
+from deit.tables import computed, figures, titles
+from deit.tables.definition import definitions
 from deit.tables.forest import forest
 from deit.tables.predictions import Inputs
+from deit.tables.recipes import READ
+from deit.tables.verdicts import Finding, findings
 from jobs.report_page import PHASES, PUBLISHED, Content, page
 from jobs.report_pictures import Images, pictures
 from jobs.report_runs import cells_shown, results_shown
 
 PLANNED = ("phase", "kind", "name", "digest", "folder")
 """The columns of plan.csv."""
-READ = ("predictions", "throughput", "networks", "tokens")
 OURS = (*PUBLISHED, ".json")
 """What a report folder holds; files of these kinds that this report did not write are of an older one."""
 PANELS = {"teachers": "teachers", "adapted": "teachers ↑"}
@@ -75,18 +76,18 @@ def publish(
 ) -> None:
     """Fills `output`, a folder of nothing but reports; `released` are weights that others published."""
     shown = sorted(
-        (tables.load(folder) for folder in table_folders), key=lambda table: list(titles.TABLES).index(table.name)
+        (computed.load(folder) for folder in table_folders), key=lambda table: list(definitions()).index(table.name)
     )
     networks = {result.job.digest: result for result in map(read_result, [*run_folders, *released_folders])}
     released = [result.json("source.json") for result in networks.values() if result.job.kind == "import"]
     made = made_from(plan, job, run_folders) | {"released": released}
-    found = tables.findings(shown)
+    found = findings(shown)
     seen, runs = pictures(images, networks, shown, read), results_shown(plan, job.resolved().study, networks)
     cells = {table.name: cells_shown(table, read, plan) for table in shown if table.name != "accuracy_throughput"}
     clear(output)  # all that could be damaged was read
     for folder in table_folders:
         copy(folder, output)
-    write(output / "metrics.json", tables.metrics(shown))
+    write(output / "metrics.json", computed.metrics(shown))
     write(output / "findings.json", [finding_record(finding) for finding in found])
     if figure := forest(found):
         figures.save(figure, output, "findings")

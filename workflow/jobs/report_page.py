@@ -9,11 +9,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from deit.tables import Finding, PaperTable, titles
 from deit.tables.axes import axis_of, thresholds
+from deit.tables.computed import PaperTable
+from deit.tables.definition import caption, definition
 from deit.tables.layout import GUIDE, STYLE, table_html
 from deit.tables.recipes import Report
-from deit.tables.verdicts import signed
+from deit.tables.verdicts import Finding, signed
 from jobs.report_runs import CellShown, MadeFrom, command
 
 PUBLISHED = (".html", ".csv", ".tex", ".ipynb", ".png", ".svg")
@@ -101,7 +102,7 @@ def finding_shown(finding: Finding) -> dict:
         "finding": finding,
         "unit": UNITS[finding.unit],
         "seeds": seeds(finding),
-        "number": titles.TABLES[finding.table][0],
+        "number": definition(finding.table).number,
     }
     if finding.comparisons:
         shown["axis"] = axis_of(finding)
@@ -119,7 +120,7 @@ def seeds(finding: Finding) -> str:
 
 def section(table: PaperTable, content: Content, plan: pd.DataFrame) -> dict:
     """What the template shows of one table."""
-    name, number = table.name, titles.caption(table.name, table.recipe.caption)
+    name, number = table.name, caption(table.recipe)
     figure = content.output / f"{name}.svg"
     only_figure = name == "accuracy_throughput"
     notes = table.notes[1:]  # the guide to all tables stands above the first

@@ -6,7 +6,7 @@ from pathlib import Path
 from deit.commands.pictures import class_names, differing_images, seen_views
 from deit.see.datasets import ImageSet, evaluation_images, training_images
 from deit.store.results import Result, read_result
-from deit.tables import PaperTable
+from deit.tables.computed import PaperTable
 from deit.tables.predictions import Inputs
 
 VIEWS, IMAGES = 4, 6

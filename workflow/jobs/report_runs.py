@@ -8,8 +8,8 @@ import pandas as pd
 from deit.learn.recipes import Training
 from deit.store.frames import read_frame
 from deit.store.results import Result
-from deit.tables import PaperTable
-from deit.tables.cells import BUILDERS
+from deit.tables.computed import PaperTable
+from deit.tables.definition import definition, titles_of
 from deit.tables.layout import kind, number
 from deit.tables.predictions import Inputs
 from deit.tables.recipes import Table
@@ -63,8 +63,8 @@ def command(study: str, kind_of_job: str, folder: str) -> str:
 
 def cells_shown(table: PaperTable, inputs: Inputs, plan: pd.DataFrame) -> dict[tuple[str, str], CellShown]:
     """By row and column, every cell with a number."""
-    scores = BUILDERS[table.name](table.recipe, inputs)[0].scores
-    titles, shown = table.recipe.options.get("titles", {}), {}
+    scores = definition(table.name).build(table.recipe, inputs)[0].scores
+    titles, shown = titles_of(table.recipe), {}
     of_kind = {name: tuple(plan.loc[plan["kind"] == name, "name"]) for name in ("throughput", "networks")}
     for row, column in table.frame.loc[table.frame["ours"].notna(), ["row", "column"]].itertuples(index=False):
         measured = of_kind["networks" if column == "multiply_adds" else "throughput"]
@@ -77,15 +77,12 @@ def cells_shown(table: PaperTable, inputs: Inputs, plan: pd.DataFrame) -> dict[t
 
 
 def runs_of(recipe: Table, row: str, column: str) -> Iterator[str]:
-    """The runs of a cell: in the table of disagreement of two classifiers, in the token analysis of a column."""
+    """The runs behind a cell."""
     if column == "images_per_second":
         return
+    behind = definition(recipe.table).behind
     for cell in recipe.cells:
-        is_of = {
-            "table_4": cell.row in (row, column),
-            "token_analysis": column == f"{cell.row}/{cell.column}",
-        }.get(recipe.table, (cell.row, cell.column) == (row, column))
-        if is_of:
+        if behind(cell, row, column):
             yield from dict.fromkeys(cell.runs)
 
 

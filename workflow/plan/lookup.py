@@ -29,6 +29,7 @@ from plan.memory import asked_memory
 from plan.passes import plan_passes
 from plan.plan import PRUNABLE, Plan
 from plan.recorded import RecordsRefused, refuse_to_compute_again
+from plan.shared import plan_copies
 from plan.studies import plan_study
 
 # The commands of all jobs, and the notebooks, import deit and what stands beside this file from this clone.
@@ -111,7 +112,11 @@ class Lookup:
         try:
             refuse_clone()
             plan = plan_study(self.study)
+            copies = 0 if self.as_if_new else plan_copies(plan)
             self.passes = plan_passes(plan, everything=self.as_if_new)
+            if copies:
+                told = f"{copies} results of {self.study} are there in other studies: they are copied, not made again."
+                print(told, file=sys.stderr)
             self._look_for_images(plan)
             self._look_for_room(plan)
             self._tell_of_networks(plan)
@@ -137,7 +142,7 @@ class Lookup:
 
     def _look_for_images(self, plan: Plan) -> None:
         """ParamsError where jobs of this machine would miss the images; elsewhere they may have copies of their own."""
-        if not any(job.kind in READS_IMAGES for job in plan.unfinished()):
+        if not any(job.kind in READS_IMAGES and not job.execution.copy_of for job in plan.unfinished()):
             return
         if missing := list(image_problems(plan.study)):
             error = refusal(missing, read_layers(self.study, Path("params")))
@@ -158,7 +163,8 @@ class Lookup:
                 raise WorkflowError(f"data.root is {root}, and that variable is not set: export it first.")
             print(f"data.root is {root}: that variable is not set here, so each job must have it.", file=sys.stderr)
         try:
-            refuse_to_compute_again(self.study, self.plan.unfinished())
+            to_make = [job for job in self.plan.unfinished() if not job.execution.copy_of]
+            refuse_to_compute_again(self.study, to_make)
         except RecordsRefused as error:
             raise WorkflowError(str(error)) from None
         with writing(f"results/{self.study}"):
@@ -257,8 +263,10 @@ class Lookup:
         return " ".join(f"--{role} {' '.join(map(quote, paths))}" for role, paths in folders.items())
 
     def request(self, wildcards) -> Execution:
-        """What the job is run with; one whose result a pass makes has only to look for it."""
+        """What the job is run with; one whose result a pass makes has only to look for it, a copy takes no GPU."""
         execution = self.job(wildcards).execution
+        if execution.copy_of:
+            return Execution(mem_mb=1000, minutes=execution.minutes)
         return Execution(mem_mb=1000, minutes=10) if execution.made_by else execution
 
     def execution(self, key: str) -> Callable:
@@ -324,6 +332,8 @@ class Lookup:
         words += f" --finished {quote(output.provenance)}"
         if made_by := job.execution.made_by:
             return f"{words} --made-by {quote(made_by)}"
+        if copy_of := job.execution.copy_of:
+            return f"{words} --copy-of {quote(copy_of)}"
         if kind not in ("train", "pass"):
             return words
         for member in self.members(wildcards):

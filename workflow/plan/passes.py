@@ -7,8 +7,8 @@ is not finished yet. Its runs and caches stay jobs of their own: they wait for t
 from collections.abc import Iterator
 from fnmatch import fnmatch
 
+from study.execution import PassParams
 from study.problem import ParamsError
-from study.study import PassParams
 
 from deit.learn.recipes import Pass
 from deit.store.job import Execution, Job, Resources, canonical_digest
@@ -23,7 +23,8 @@ def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
     ParamsError for a pattern that no run's name matches, or a run that two passes claim.
     """
     refuse_idle_patterns(plan)
-    unfinished = {job.digest for job in (plan.jobs.values() if everything else plan.unfinished())}
+    jobs = plan.jobs.values() if everything else plan.unfinished()
+    unfinished = {job.digest for job in jobs if not job.execution.copy_of}
     passes = {}
     for name, params in plan.study.execution.passes.items():
         for number, runs in enumerate(by_stream(plan, list(members(plan, params.runs, unfinished)))):

@@ -28,7 +28,7 @@ from deit.store.finished import is_complete
 from deit.store.job import Execution, Job
 from deit.store.reach import ROOT, our_code
 from deit.tables.recipes import Report, Table
-from deit.teach.recipes import Caching, Heard
+from deit.teach.recipes import Caching
 from plan.runs import Run, RunSettings
 
 COMMANDS = {
@@ -47,6 +47,7 @@ CHECKED = ("train", "import")
 PRUNABLE = ("cache", "views")
 """Kinds of results that are made for others, and can be made again from what stays."""
 PAPER = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("src/deit/paper/*.csv"))
+RENDER = ("workflow/notebooks/table.ipynb", "workflow/jobs/render.py")
 REPORT = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/jobs/report*.*"))
 
 
@@ -132,7 +133,7 @@ class Plan:
 
     @property
     def preparing(self) -> Execution:
-        return self.study.resources("data").model_copy(update={"decode": self.study.data.decode})
+        return self.study.execution.of("data").model_copy(update={"decode": self.study.data.decode})
 
     # Networks --------------------------------------------------------------------------------------------------------
 
@@ -153,7 +154,7 @@ class Plan:
                 initial=self.settings.network_name(initial) if initial else "",
             )
         recipe = CheckingNetworks(networks=networks)
-        self.networks = self.add("networks", "networks/all", recipe, {}, {}, self.study.resources("data"))
+        self.networks = self.add("networks", "networks/all", recipe, {}, {}, self.study.execution.of("data"))
 
     # Runs ------------------------------------------------------------------------------------------------------------
 
@@ -203,7 +204,7 @@ class Plan:
             stream_seed=stream_seed,
             seed=run.seed,
             optimisation=phase.model_dump(include=set(Optimisation.model_fields)),
-            heard=self.heard(run),
+            teacher_precision=self.study.teacher_logits.precision if self.settings.teacher_of(run) else None,
         )
         inputs = {"data": self.training_digest}
         if initial := self.settings.initial_of(run):
@@ -214,15 +215,8 @@ class Plan:
             reads["teacher-logits"] = self.plan_cache(run, teacher, learners, phase.epochs)
         higher = run.resolution != self.study.resolutions.pretraining
         section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
-        execution = self.study.watched(self.study.resources(self.settings.section(run), run.model), run.resolution)
+        execution = self.study.watched(self.study.execution.of(self.settings.section(run), run.model), run.resolution)
         self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
-
-    def heard(self, run: Run) -> Heard | None:
-        """How exactly a run hears its teacher. Labels are kept whatever is kept of the logits."""
-        logits, says = self.study.teacher_logits, self.study.supervision[run.supervision].teacher_says
-        if not says:
-            return None
-        return Heard(precision=logits.precision, k=logits.k if says == "logits" and logits.soft == "top-k" else 0)
 
     def stored_views(self, views: Views, stream_seed: int) -> dict[str, list[str]]:
         """The flag by which a job is given the views of its stream, where the study stores them."""
@@ -232,16 +226,14 @@ class Plan:
         recipe = StoringViews(data=self.training_data, views=views, stream_seed=stream_seed, epochs=epochs)
         inputs = {"data": self.training_digest}
         name = f"views/{views.resolution}/stream{stream_seed}-epochs{epochs}"
-        execution = self.study.resources("teacher_logits")
+        execution = self.study.execution.of("teacher_logits")
         return {"views": [self.add("views", name, recipe, inputs, {"data": [self.training_digest]}, execution)]}
 
     def plan_cache(self, run: Run, teacher: Run, learners: list[Run], epochs: int) -> list[str]:
         """Caching jobs for the first `epochs` epochs of a run's stream, in chunks; digests."""
         logits = self.study.teacher_logits
         views, stream_seed = self.settings.stream(run)
-        soft = [self.study.supervision[learner.supervision] for learner in learners]
-        soft = [objective for objective in soft if objective.teacher_says == "logits"]
-        keep = logits.soft if soft else "labels"
+        asked = {self.study.supervision[learner.supervision].teacher_says for learner in learners}
         longest = max(self.settings.phase(learner).epochs for learner in learners)
         digests = []
         for first in range(0, epochs, logits.chunk_epochs):
@@ -253,15 +245,13 @@ class Plan:
                 model=self.settings.model(teacher),
                 first_epoch=first,
                 last_epoch=last,
-                keep=keep,
-                k=logits.k if keep == "top-k" else 0,
-                temperature=soft[0].temperature if keep == "top-k" else 1.0,
+                keep="dense" if "logits" in asked else "labels",
                 precision=logits.precision,
             )
             name = f"teacher_logits/{teacher.name}/stream{stream_seed}-epochs{first}-{last}"
             inputs = {"data": self.training_digest, "teacher": self.runs[teacher]}
             reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(views, stream_seed)
-            digests.append(self.add("cache", name, recipe, inputs, reads, self.study.resources("teacher_logits")))
+            digests.append(self.add("cache", name, recipe, inputs, reads, self.study.execution.of("teacher_logits")))
         return digests
 
     # Reading ---------------------------------------------------------------------------------------------------------
@@ -289,12 +279,12 @@ class Plan:
         )
         inputs = {"data": self.evaluation_digest} | {run.name: self.runs[run] for run in runs}
         reads = {"data": [self.evaluation_digest], "runs": [self.runs[run] for run in runs]}
-        return self.add("predict", f"predictions/{name}", recipe, inputs, reads, self.study.resources("evaluation"))
+        return self.add("predict", f"predictions/{name}", recipe, inputs, reads, self.study.execution.of("evaluation"))
 
     def plan_throughput(self, models: dict[str, Model]) -> str:
         params = self.study.throughput
         recipe = MeasuringThroughput(models=models, batch=params.batch, repeats=params.repeats)
-        return self.add("throughput", "throughput/all", recipe, {}, {}, self.study.resources("throughput"))
+        return self.add("throughput", "throughput/all", recipe, {}, {}, self.study.execution.of("throughput"))
 
     def plan_tokens(self, run: Run, images: int) -> str:
         recipe = ComparingTokens(
@@ -306,13 +296,13 @@ class Plan:
         )
         inputs = {"data": self.evaluation_digest, "run": self.runs[run]}
         reads = {role: [digest] for role, digest in inputs.items()}
-        return self.add("tokens", f"tokens/{run.name}", recipe, inputs, reads, self.study.resources("evaluation"))
+        return self.add("tokens", f"tokens/{run.name}", recipe, inputs, reads, self.study.execution.of("evaluation"))
 
     def plan_table(self, recipe: Table, inputs: dict[str, str]) -> str:
-        notebook = f"workflow/notebooks/{recipe.table}.ipynb"
-        roots = ["deit.tables", *PAPER, notebook, "workflow/jobs/render.py"]
-        name, reads = f"tables/{recipe.table}", self.by_section(inputs.values())
-        return self.add("table", name, recipe, inputs, reads, self.study.resources("tables"), roots)
+        roots, reads = [*PAPER, *RENDER], self.by_section(inputs.values())
+        return self.add(
+            "table", f"tables/{recipe.table}", recipe, inputs, reads, self.study.execution.of("tables"), roots
+        )
 
     def plan_report(self, tables: dict[str, str], students: list[str]) -> str:
         study = self.study
@@ -325,12 +315,14 @@ class Plan:
             seeds={model: self.settings.seeds(model) for model in students},
             streams=study.seeds.streams,
         )
-        roots = ["deit.tables", "deit.commands.pictures", *PAPER, *REPORT]
+        shown = [self.jobs[digest].resolved().module for digest in tables.values()]
         reads = {"tables": list(tables.values()), "released" if study.released else "runs": list(self.runs.values())}
         reads |= self.by_section(made for table in tables.values() for made in self.jobs[table].inputs.values())
         makers = [self.jobs[digest] for section in ("runs", "predictions") for digest in reads.get(section, [])]
         reads["data"] = list(dict.fromkeys(job.inputs["data"] for job in makers))
-        return self.add("report", "report", recipe, tables, reads, self.study.resources("tables"), roots)
+        return self.add(
+            "report", "report", recipe, tables, reads, self.study.execution.of("tables"), [*shown, *PAPER, *REPORT]
+        )
 
     def by_section(self, digests: Iterable[str]) -> dict[str, list[str]]:
         """Each job once, by the section of its name, which is the flag of what reads it."""

@@ -26,7 +26,7 @@ class RecordsRefused(Exception):
 
 def refuse_to_compute_again(study: str, jobs: list[Job]) -> None:
     """Raises RecordsRefused where some of `jobs`, which are about to run, are recorded; the switch allows it."""
-    if os.environ.get(SWITCH, "").lower() in ("yes", "true", "1"):
+    if computes_again():
         return
     lines, wanted = [], []
     for folder, md5 in recorded_folders(study).items():
@@ -43,6 +43,11 @@ def refuse_to_compute_again(study: str, jobs: list[Job]) -> None:
             + f"\nTo get them:              dvc pull {' '.join(map(quote, wanted))}"
             + f"\nTo compute them again:    {SWITCH}=yes   in front of the same command"
         )
+
+
+def computes_again() -> bool:
+    """Whether the user asks for results to be made that could be had without."""
+    return os.environ.get(SWITCH, "").lower() in ("yes", "true", "1")
 
 
 def recorded_folders(study: str, lock: Path = Path("dvc.lock")) -> dict[str, str]:

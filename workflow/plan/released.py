@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from fnmatch import fnmatch
 
-from study.study import Released
+from study.released import Released
 
 from deit.networks.recipes import Importing
 from plan.plan import Plan
@@ -37,7 +37,7 @@ def reason(released: Released | None, name: str) -> str:
 def plan_released(plan: Plan, released: Released, wanted: Iterable[Run]) -> None:
     """Plan to fetch the published weights of the wanted runs, each as the folder that a training would leave."""
     data = plan.study.data
-    execution = plan.study.resources("data").model_copy(update={"data_root": released.root, "workers": 0})
+    execution = plan.study.execution.of("data").model_copy(update={"data_root": released.root, "workers": 0})
     for run in wanted:
         weights = released.weights[key(run)]
         keys = {"hub"} if released.source == "hub" else {"file", "sha256"}

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from study.study import TEACHERS_STREAM, ModelParams, Phase, Study, Variant, ViewParams, merged
+from study.phases import Phase
+from study.seeds import TEACHERS_STREAM
+from study.study import Study
+from study.variants import Variant, changed
 
 from deit.networks.recipes import Model
 from deit.see.recipes import Views
@@ -96,8 +99,7 @@ class RunSettings:
         """How a run is trained: the section's keys, then those for its model and supervision, then its variant's."""
         section = self.section(run)
         phase = self.study.phase(section, run.model, run.supervision)
-        changes = getattr(self.variant(run), section, {})
-        return Phase.model_validate(phase.model_dump() | changes)
+        return changed(phase, getattr(self.variant(run), section, {}))
 
     def stream(self, run: Run) -> tuple[Views, int]:
         """The views of a run and the seed of their stream.
@@ -106,7 +108,7 @@ class RunSettings:
         from labels is a student of Table 3 too, and stays on the students' stream.
         """
         phase = self.phase(run)
-        params = ViewParams.model_validate(self.study.views.model_dump() | self.variant(run).views)
+        params = changed(self.study.views, self.variant(run).views)
         views = Views(
             resolution=run.resolution,
             batch=phase.batch,
@@ -130,8 +132,7 @@ class RunSettings:
         return f"{run.model}{token}{variant}/{run.resolution}"
 
     def model(self, run: Run) -> Model:
-        params = self.study.models[run.model]
-        params = ModelParams.model_validate(merged(params.model_dump(), self.variant(run).model))
+        params = self.study.models[run.model].changed(self.variant(run).model)
         two_tokens = self.study.supervision[run.supervision].tokens == 2
         return Model(
             timm=params.timm_distilled if two_tokens else params.timm,

@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from deit.see.recipes import Reader
+from deit.see.recipes import Reader, Split
 from study.problem import Problem, listed
-from study.study import Split, Study
+from study.study import Study
 
 RESTORE = "restore it (git checkout, dvc pull, its archive), or correct the name or data.root."
 

@@ -5,10 +5,9 @@ import difflib
 import re
 from pathlib import Path
 
+from deit.names import NAME
 from study.problem import ParamsError, listed, short
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-"""Of studies, models, supervisions and evaluation sets: they are parts of paths, wildcards and shell words."""
 NAMES = "names hold letters, digits, - and _, at most 64, and begin with a letter or digit"
 
 

@@ -4,14 +4,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from study.checks import problems
 from study.files_here import file_problems, weight_problems
 from study.names import check_exists, known_studies
 from study.params_file import read_yaml
 from study.problem import Layers, ParamsError, listed, refusal
-from study.study import Study
+from study.study import Study, problems
+from study.table_checks import table_problems
 from study.types_told import explained
-from study.variant_checks import variant_problems
 
 LONGEST_CHAIN = 10
 """Files, each of which extends the next; more are a mistake."""
@@ -29,8 +28,8 @@ def load_study(name: str, folder: Path = Path("params")) -> Study:
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
-        raise refusal(explained(error, content), layers) from None
-    if mistakes := [*problems(study), *variant_problems(study), *file_problems(study), *weight_problems(study)]:
+        raise refusal(explained(error, content, "", Study), layers) from None
+    if mistakes := [*problems(study), *table_problems(study), *file_problems(study), *weight_problems(study)]:
         raise refusal(mistakes, layers)
     return study
 

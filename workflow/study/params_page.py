@@ -47,7 +47,7 @@ older results count again.
 | `evaluation`, `throughput`, the rest of `data.evaluation`, `data.primary` | what is measured; no training |
 | `tables`, `seeds`, `released` | which runs there are; those that stay keep their names |
 | `teachers`, `adaptation` | these trainings, and all that learn from them |
-| `teacher_logits.precision`, of soft distillation `.soft` and `.k` | the caches, and all that learn from them |
+| `teacher_logits.precision` | the caches, and all that learn from them |
 | `variants` | the runs of the variant |
 | `students`, `finetuning`, `supervision`, `models` | what is trained so, and all that learns or starts from it |
 | the rest of `data`, `views`, `resolutions` | almost every training |

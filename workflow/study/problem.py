@@ -1,7 +1,8 @@
 """What is wrong in params/, as a user is told it: the file that made it wrong, the key, what is wrong, what to do."""
 
+import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,3 +110,12 @@ def listed(names: Sequence[str], most: int = 20) -> str:
     """Names in a sentence, the first ones of many."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more or "none"
+
+
+def unknown(key: str, name: str, known: Iterable[str], what: str, section: str = "") -> Iterator[Problem]:
+    """A reference to something that is not defined; `section` is where it would be."""
+    known = list(known)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"defined are {listed(known)}."
+        yield Problem(key, f"there is no {what} {short(name)}", hint, (f"{section}.{name}",) if section else ())

@@ -10,7 +10,6 @@ from pydantic_core import ErrorDetails
 
 from study.names import NAMES
 from study.problem import Problem, listed, short
-from study.study import Study
 
 Words = Callable[[dict], str]
 
@@ -52,7 +51,7 @@ def counted(entries: int) -> str:
     return "one entry" if entries == 1 else f"{entries} entries"
 
 
-def explained(error: ValidationError, content: dict, above: str = "", kind: type[BaseModel] = Study) -> list[Problem]:
+def explained(error: ValidationError, content: dict, above: str, kind: type[BaseModel]) -> list[Problem]:
     """The problems of `content`, which was to be a `kind` at the dotted key `above`; one a key."""
     found: dict[str, tuple[list[str], str, str]] = {}
     for detail in error.errors(include_url=False):

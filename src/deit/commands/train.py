@@ -7,15 +7,14 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from deit.commands import run
-from deit.learn.run_state import Teacher
+from deit.learn.teacher import Teacher, cached_teacher
 from deit.learn.training import train
 from deit.networks.distributed import Place, joined_ranks
 from deit.see.stored_views import open_stream
 from deit.store.checkpoints import WEIGHTS, ResumeState
 from deit.store.job import Job
 from deit.store.results import Result, check_input, new_folder, read_job, read_result
-from deit.teach.recipes import Heard
-from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, load_teacher
+from deit.teach.teacher_logits import TeacherInTheLoop, load_teacher
 
 
 def main() -> None:
@@ -72,13 +71,12 @@ def teacher_of(job: Job, place: Place, run: Result | None, caches: list[Path]) -
     for cache in caches:
         check_cache(cache, job)
     if caches:
-        return CachedTeacher(caches, recipe, run.sha256[WEIGHTS] if run else None)
+        return cached_teacher(caches, recipe, run.sha256[WEIGHTS] if run else "")
     if run is None:
         raise SystemExit(f"{job.name}: the objective {recipe.objective.loss!r} needs --teacher-logits or --teacher.")
     model = run.job.resolved().model.model_copy(update={"resolution": recipe.views.resolution})
     net = load_teacher(run.file(WEIGHTS), model, place.device)
-    heard = recipe.heard or Heard(precision=recipe.optimisation.precision)
-    return TeacherInTheLoop(net, heard.precision, heard.k, recipe.objective.temperature)
+    return TeacherInTheLoop(net, recipe.hears)
 
 
 def check_cache(folder: Path, job: Job) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deit.commands import run
 from deit.commands.train import check_cache, planned_input
+from deit.learn.teacher import cached_teacher
 from deit.learn.training import set_up, train_together, write
 from deit.networks.distributed import Place, joined_ranks
 from deit.see.stored_views import open_stream
@@ -19,7 +20,7 @@ from deit.store.history import log_file
 from deit.store.job import Job
 from deit.store.results import Unpublished, check_input, new_folder, read_adopted, read_job
 from deit.teach.recording import Recorder
-from deit.teach.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop, load_teacher
+from deit.teach.teacher_logits import PartlyCachedTeacher, TeacherInTheLoop, load_teacher
 
 
 def main() -> None:
@@ -127,7 +128,7 @@ def teachers_of(jobs: list[Job], caches: list[Job], place: Place) -> dict[str, P
         for job in students:
             for folder in finished:
                 check_cache(folder, job)
-            cached = CachedTeacher(finished, job.resolved(), epochs=())
+            cached = cached_teacher(finished, job.resolved(), epochs=())
         missing = [cache for cache in caches if cache.inputs["teacher"] == digest]
         teachers[digest] = PartlyCachedTeacher(cached, asked(missing[0], place) if missing else None)
     return teachers
@@ -137,7 +138,7 @@ def asked(cache: Job, place: Place) -> TeacherInTheLoop:
     """The teacher that a cache is made by."""
     recipe, weights = cache.resolved(), check_input(only(cache, "teacher"), cache, "teacher").file(WEIGHTS)
     net = load_teacher(weights, recipe.model, place.device)
-    return TeacherInTheLoop(net, recipe.precision, recipe.k, recipe.temperature)
+    return TeacherInTheLoop(net, recipe.precision)
 
 
 if __name__ == "__main__":

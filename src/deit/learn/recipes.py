@@ -8,7 +8,6 @@ from deit.bounds import AsList, Epochs, NonNegative, Probability, Rate, Recipe, 
 from deit.networks.recipes import Model
 from deit.see.recipes import Stream
 from deit.store.job import JobRecipe
-from deit.teach.recipes import Heard
 
 
 class Objective(Recipe):
@@ -93,8 +92,13 @@ class Training(Stream, kind="train"):
     seed: int
     """Seed of the initialisation, of stochastic depth and of dropout."""
     optimisation: Optimisation
-    heard: Heard | None = None
-    """Of a student; None = as the teacher's own training computes, in the loop."""
+    teacher_precision: Literal["fp32", "bf16"] | None = None
+    """Of a student: in which its teacher computes; None = as the student."""
+
+    @property
+    def hears(self) -> str:
+        """The precision in which the teacher computes."""
+        return self.teacher_precision or self.optimisation.precision
 
 
 class Pass(JobRecipe, kind="pass"):

@@ -14,6 +14,7 @@ from deit.learn.finite import FiniteSteps, all_finite, tensors_in
 from deit.learn.recipes import Training
 from deit.learn.reduction import GradientReduction
 from deit.learn.schedules import learning_rate
+from deit.learn.teacher import Teacher
 from deit.networks import models
 from deit.networks.distributed import Place
 from deit.networks.validation import Validator
@@ -21,9 +22,6 @@ from deit.see.views import ViewStream
 from deit.store.checkpoints import ResumeState
 from deit.store.history import Row, run_log
 from deit.store.job import Execution
-from deit.teach.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherInTheLoop
-
-Teacher = CachedTeacher | TeacherInTheLoop | PartlyCachedTeacher
 
 
 class Diverged(Exception):

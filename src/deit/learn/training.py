@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +19,9 @@ from tqdm import tqdm
 
 from deit.learn.losses import objective_loss
 from deit.learn.recipes import Training
-from deit.learn.run_state import Diverged, Run, Teacher, refuse_nonfinite, refuse_unlike_ranks
+from deit.learn.run_state import Diverged, Run, refuse_nonfinite, refuse_unlike_ranks
 from deit.learn.schedules import learning_rate
+from deit.learn.teacher import Answers, Seen, Teacher
 from deit.networks import models
 from deit.networks.distributed import Place
 from deit.see.loading import Keys, mix_groups
@@ -32,23 +32,11 @@ from deit.store.history import HISTORY, VALIDATION, epoch_line, log_file, valida
 from deit.store.interruption import StopRequest, noted_stop_signals, stop
 from deit.store.job import Job
 from deit.teach.recording import Recorder
-from deit.teach.teacher_logits import Said
 
 SAVE, NOT_FINITE = 1, 255
 """What ranks tell each other before a step, beside the numbers of the stop signals, which lie between."""
 ASK_EVERY = 4
 """Steps after which ranks ask one another for signals, and whether to save."""
-
-
-class Seen(NamedTuple):
-    """A mix group on the device."""
-
-    positions: Tensor
-    """(G,) int64, on the CPU."""
-    views: Tensor
-    """(G, C, H, W) float32."""
-    targets: Tensor
-    """(G, K) float32, mixed and smoothed."""
 
 
 def train(
@@ -181,20 +169,6 @@ def batches_of(groups: Iterator[MixGroup], stream: ViewStream, place: Place, sha
             for tensor in (tensor for one in seen for tensor in (one.views, one.targets)):
                 tensor.record_stream(torch.cuda.current_stream())  # not to be freed before it was used there
         yield seen
-
-
-class Answers:
-    """What teachers say of the mix groups of a step; each teacher is asked once, when the first run needs it."""
-
-    def __init__(self, epoch: int, batch: list[Seen]):
-        self.epoch, self.batch = epoch, batch
-        self.said: dict[int, list[Said]] = {}
-
-    def of(self, teacher: Teacher) -> list[Said]:
-        """One answer a mix group."""
-        if id(teacher) not in self.said:
-            self.said[id(teacher)] = [teacher.says(self.epoch, seen.positions, seen.views) for seen in self.batch]
-        return self.said[id(teacher)]
 
 
 def set_up(

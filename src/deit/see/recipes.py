@@ -43,7 +43,7 @@ def known_augmentation(configuration: str) -> str:
     )
 
 
-Augmentation = Annotated[str, AfterValidator(known_augmentation)]
+RandAugment = Annotated[str, AfterValidator(known_augmentation)]
 Channels = Annotated[Literal[1, 3], BeforeValidator(no_truth)]
 
 
@@ -67,21 +67,35 @@ class Split(Recipe):
     """timm reader: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
 
 
-class TrainingData(Recipe):
-    """The images that a run learns from."""
+class Data(Recipe):
+    """A data set: how it is read, and how pixels become numbers."""
 
     name: str
+    """Of the data set, in the report and in every recipe: another name is other data, and all is made anew."""
     reader: Reader
+    """How the files are read: `idx`, gzip-compressed files in MNIST's format; `cifar`, CIFAR's official batches;
+    `timm`, a folder or tar with a sub-folder a class, in timm's order: .jpg, .jpeg, .png, .bmp, .gif, .pgm, .ppm, .tif,
+    .tiff, .webp. Evaluation sets name their own."""
     classes: Annotated[int, Field(ge=2, le=65536)]
-    """Number of classes; labels are cached as uint16."""
+    """Number of classes; another number found ends the first job. Labels are cached in 16 bits."""
     channels: Channels
+    """Colours of an image: 1 = grey, 3 = RGB; others are converted. Transparency is dropped, so the colours below it
+    show; what EXIF tells of an image's orientation is not applied, as timm and torchvision do not. Grey of 16 bits is
+    scaled to 8; values without a known range (floats, 32 bits) and images above 180 megapixels are refused."""
     mean: Annotated[tuple[Probability, ...], AsList]
-    """Per channel, of pixel values in [0, 1]."""
+    """Per channel, of pixel values in [0, 1]; subtracted from every view. The code's: ImageNet's 0.485, 0.456,
+    0.406."""
     std: Annotated[tuple[Fraction, ...], AsList]
-    """Per channel, of pixel values in [0, 1]."""
-    split: Split
+    """Per channel, of pixel values in [0, 1]; views are divided by it. The code's: ImageNet's 0.229, 0.224, 0.225."""
     held_out: Size = 0
-    """Training images kept apart for choosing hyper-parameters, drawn with a fixed seed; 0 for the final study."""
+    """Training images kept apart for choosing hyper-parameters, drawn with a fixed seed; 0 for the final study. They
+    are evaluated on by an evaluation set with the same `held_out`."""
+
+
+class TrainingData(Data):
+    """The images that a run learns from."""
+
+    split: Split
 
     @property
     def images(self) -> int:
@@ -119,7 +133,41 @@ class EvaluationSet(Recipe):
     `data.held_out`."""
 
 
-class Views(Recipe):
+class Augmentation(Recipe):
+    """What is drawn of an image for a view, and how views are mixed; the same for teachers and students (Table 9)."""
+
+    repeats: Few
+    """Repeated augmentation: views of one image in an epoch; the paper's 3, 1 = off. An epoch is not longer for it: it
+    shows 1/repeats of the images. Trap: the code drops it silently on one process; here it works on any number."""
+    scale: Annotated[tuple[Fraction, Fraction], AsList]
+    """Area of the random crop, as a fraction of the image, least and most; the code's 0.08 to 1."""
+    ratio: Annotated[tuple[Ratio, Ratio], AsList]
+    """Aspect ratio of the random crop, least and most; the code's 3/4 to 4/3."""
+    flip: Probability
+    """Probability of a horizontal flip; the code's 0.5."""
+    randaugment: RandAugment
+    """timm's configuration string, of RandAugment or of AutoAugment (`original-mstd0.5`); empty = none. The paper's
+    9/0.5 is `rand-m9-mstd0.5-inc1` (code: `--aa`). Trap: it posterizes some views to no bits, which Pillow 13 refuses;
+    here they become black, as in the paper's runs."""
+    erasing: Probability
+    """Probability of random erasing, filled with noise a pixel; the paper's 0.25 (code: `--reprob 0.25 --remode
+    pixel`). Without it the paper's DeiT-B diverged."""
+    mixup: NonNegative
+    """Alpha of mixup's Beta distribution; 0 = no mixup. The paper's 0.8 (code: `--mixup`). Trap: the paper's Table 9
+    calls it a probability."""
+    cutmix: NonNegative
+    """Alpha of cutmix's Beta distribution; 0 = no cutmix. The paper's 1.0 (code: `--cutmix`), a probability there,
+    likewise."""
+    mix_probability: Probability
+    """Probability that a mix group is mixed at all; code: `--mixup-prob 1.0`."""
+    switch_probability: Probability
+    """Probability of cutmix rather than mixup in a group that is mixed, when both are on; code: `--mixup-switch-prob
+    0.5`."""
+    label_smoothing: Probability
+    """Smoothing of the true labels; the paper's 0.1 (code: `--smoothing`). Teacher labels are never smoothed."""
+
+
+class Views(Augmentation):
     """How an image becomes a view; with a seed and a data set it makes a stream."""
 
     resolution: Pixels
@@ -130,28 +178,6 @@ class Views(Recipe):
     """Views that share one mixing draw (lambda, kind); the released code's batch of one GPU."""
     epoch_views: Size = 0
     """Views an epoch, the incomplete last batch dropped; 0 = as many as there are training images."""
-    repeats: Few
-    """Repeated augmentation: views of one image in an epoch."""
-    scale: Annotated[tuple[Fraction, Fraction], AsList]
-    """Area of the random crop, as a fraction of the image."""
-    ratio: Annotated[tuple[Ratio, Ratio], AsList]
-    """Aspect ratio of the random crop."""
-    flip: Probability
-    """Probability of a horizontal flip."""
-    randaugment: Augmentation
-    """timm's configuration string, of RandAugment or of AutoAugment (`original-mstd0.5`); empty = none."""
-    erasing: Probability
-    """Probability of random erasing (per-pixel noise)."""
-    mixup: NonNegative
-    """Alpha of mixup's Beta distribution; 0 = no mixup."""
-    cutmix: NonNegative
-    """Alpha of cutmix's Beta distribution; 0 = no cutmix."""
-    mix_probability: Probability
-    """Probability that a mix group is mixed at all."""
-    switch_probability: Probability
-    """Probability of cutmix rather than mixup in a group that is mixed, when both are on."""
-    label_smoothing: Probability
-    """Smoothing of the true labels; teacher labels are never smoothed."""
 
     def steps_per_epoch(self, images: int) -> int:
         """Optimiser steps an epoch, of a data set of so many images."""

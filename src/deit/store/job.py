@@ -63,6 +63,8 @@ class Execution(Resources):
     """What `validate_epochs` looks at: networks/recipes.py's Validation."""
     made_by: str = ""
     """Folder of the pass that makes this result together with others; empty = a job of its own."""
+    copy_of: str = ""
+    """Folder of the same result in another study, of which this one is to be a copy; empty = a job of its own."""
     data_root: str = ""
     """The folder of the images; of an import, that of the weights."""
     decode: bool = True

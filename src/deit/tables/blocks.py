@@ -22,14 +22,11 @@ import numpy as np
 
 from deit.tables.recipes import Cell, Table
 
+from .definition import definition
 from .paper_findings import Pair, Place
 from .scores import Scores, seed_of
 from .statistics import Estimate
 
-BY_COLUMN = ("table_2", "table_3", "ablation")
-"""Tables of which each column is a design."""
-WHOLE = ("epochs",)
-"""Tables that are one: a single student, its methods and lengths of training."""
 LEAST = 4
 """Trainings. The median of fewer others than three is no protection against one that diverges."""
 
@@ -67,7 +64,8 @@ def design(recipe: Table, cells: Mapping[Place, Scores], pair: Pair, own: Scores
 
 def belongs(table: str, cell: Cell, pair: Pair) -> bool:
     """Whether a cell is of the design of a pair's better side."""
-    return table in WHOLE or (table in BY_COLUMN and cell.column == pair.better[1])
+    block = definition(table).block
+    return block == "table" or (block == "column" and cell.column == pair.better[1])
 
 
 def spread(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

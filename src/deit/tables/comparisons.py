@@ -8,11 +8,12 @@ from deit.tables.recipes import Table
 
 from .blocks import estimate_of
 from .cells import Cells
-from .paper_findings import Claim, Layout, Pair, claims_of
+from .definition import definition, titles_of
+from .paper_findings import Claim, Layout, Pair
 from .scores import Scores, difference
 
 COLUMNS = (
-    "finding",  # key of a claim in paper_findings.py
+    "finding",  # key of a claim of the table
     "what",
     "better_row",
     "better_column",
@@ -41,12 +42,13 @@ def compare(recipe: Table, cells: Cells) -> pd.DataFrame:
     layout = Layout(
         rows=list(dict.fromkeys(row for row, _ in places)),
         columns=list(dict.fromkeys(column for _, column in places)),
-        titles=recipe.options.get("titles", {}),
+        titles=titles_of(recipe),
         families=recipe.options.get("families", {}),
     )
     rows = [
         comparison(recipe, claim, pair, cells)
-        for claim in claims_of(recipe.table, recipe.rows)
+        for claim in definition(recipe.table).claims
+        if claim.is_of(recipe.rows)
         for pair in claim.pairs(layout)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -62,7 +64,7 @@ def comparison(recipe: Table, claim: Claim, pair: Pair, cells: Cells) -> tuple:
     found: tuple = (*[math.nan] * 5, 0, None)
     tests, shared = (math.nan, math.nan), False
     if all(place in cells.scores for place in places):
-        compared = pair_scores(claim, pair, cells)
+        compared = pair_scores(recipe, claim, pair, cells)
         estimate, pooled = estimate_of(recipe, cells.scores, pair, compared)
         shared, counts = compared.shared, (len(compared.seeds), len(compared.images) or None)
         found = (estimate.mean, *estimate.interval(), estimate.df, pooled or math.nan, *counts)
@@ -71,9 +73,9 @@ def comparison(recipe: Table, claim: Claim, pair: Pair, cells: Cells) -> tuple:
     return (*names, *found, paper, pair.threshold, pair.expected, *tests, shared)
 
 
-def pair_scores(claim: Claim, pair: Pair, cells: Cells) -> Scores:
+def pair_scores(recipe: Table, claim: Claim, pair: Pair, cells: Cells) -> Scores:
     """A pair's difference, seed by seed and image by image."""
     one = cells.scores[pair.better]
     if pair.worse is None:
         return one
-    return difference(f"{claim.table}, {claim.key}, {pair.what}", one, cells.scores[pair.worse], pair.shared)
+    return difference(f"{recipe.table}, {claim.key}, {pair.what}", one, cells.scores[pair.worse], pair.shared)

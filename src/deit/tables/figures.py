@@ -1,4 +1,4 @@
-"""The plots: accuracy over throughput, the cosine of the two tokens layer by layer, training curves.
+"""What all plots share, and the training curves.
 
 Their SVG is dark or light as the reader's browser is; the PNG, for notebooks and papers, is light.
 """
@@ -15,9 +15,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deit.tables.recipes import Table
-
-from .labels import place_names
 from .titles import title
 
 INK, BRIGHT = "#1a1a1a", "#e4e2dd"
@@ -79,36 +76,6 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
     return png
 
 
-def accuracy_throughput(recipe: Table, frame: pd.DataFrame) -> Figure:
-    """Accuracy over images per second, ours at the left, the paper's at the right; a line a family."""
-    families = {cell.row: cell.column for cell in recipe.cells}
-    titles, labelled = recipe.options.get("titles", {}), []
-    with own_style():
-        figure = Figure(figsize=(8.4, 3.5), layout="constrained")
-        for axes, (source, heading) in zip(
-            figure.subplots(1, 2), {"ours": "ours", "paper": "the paper (V100, ImageNet)"}.items(), strict=True
-        ):
-            points = frame.pivot(index="row", columns="column", values=source).reindex(families).dropna()
-            accuracies = frame[frame["column"] == "accuracy"].set_index("row")
-            spread = half_interval(accuracies) if source == "ours" else None
-            for name in dict.fromkeys(families.values()):
-                members = points[[families[row] == name for row in points.index]].sort_values("images_per_second")
-                draw_family(axes, name, members, spread)
-            axes.set(xscale="log", xlabel="images per second", title=heading)
-            axes.margins(0.18, 0.14)
-            fit_height(axes, points["accuracy"], spread)
-            plain_ticks(axes)
-            names = [
-                (title(row, titles), *point) for row, point in points[["images_per_second", "accuracy"]].iterrows()
-            ]
-            labelled.append((axes, names))
-        figure.axes[0].set_ylabel("top-1 accuracy, %")
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(FAMILIES))
-        for axes, names in labelled:
-            place_names(axes, names, size=8, colour=INK)
-    return figure
-
-
 def draw_family(axes: Axes, name: str, points: pd.DataFrame, spread: pd.Series | None) -> None:
     """The models of one family; bars are 95 % intervals over seeds and images."""
     colour, marker = FAMILIES[name]
@@ -139,59 +106,6 @@ def plain_ticks(axes: Axes) -> None:
     axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-
-
-def token_analysis(recipe: Table, frame: pd.DataFrame) -> Figure:
-    """Cosine of the two tokens at the input and after each layer, with 95 % intervals; crosses are the paper's."""
-    with own_style():
-        figure = Figure(figsize=(6.8, 3.3), layout="constrained")
-        axes = figure.subplots()
-        layers = dict.fromkeys(frame["row"])
-        depth = frame["row"].map({layer: number for number, layer in enumerate(layers)})
-        for column, cells in frame.groupby("column", sort=False):
-            style = {"ls": ":", "marker": "s"} if column.endswith("/two_class_tokens") else {"marker": "o"}
-            label = title(column, recipe.options.get("titles", {}))
-            axes.errorbar(
-                depth[cells.index], cells["ours"], half_interval(cells), ms=4, elinewidth=0.8, label=label, **style
-            )
-        theirs = frame[frame["paper"].notna()].drop_duplicates(["row", "paper"])
-        axes.plot(depth[theirs.index], theirs["paper"], "x", color=INK, ms=6, label="the paper", zorder=5)
-        measured = frame.dropna(subset=["ours"]).reset_index(drop=True)
-        fit_height(axes, pd.concat([measured["ours"], theirs["paper"]], ignore_index=True), half_interval(measured))
-        axes.set_xticks(range(len(layers)), ["input", *(str(layer) for layer in range(1, len(layers)))])
-        axes.set(xlabel="after layer", ylabel="cosine of the two tokens")
-        figure.legend(fontsize=8.5, loc="outside right upper")
-    return figure
-
-
-def epochs(recipe: Table, frame: pd.DataFrame) -> Figure:
-    """Accuracy over the epochs of pre-training, a line a method; the paper's beside ours where it trained as long.
-
-    Bars are 95 % intervals over seeds and images.
-    """
-    sides = {"ours": "ours"} | ({"paper": "the paper"} if frame["paper"].notna().any() else {})
-    with own_style():
-        figure = Figure(figsize=(4.2 * len(sides) + 0.8, 3.3), layout="constrained")
-        panels = figure.subplots(1, len(sides), squeeze=False)[0]
-        for axes, (source, heading) in zip(panels, sides.items(), strict=True):
-            for row, cells in frame[frame[source].notna()].groupby("row", sort=False):
-                line = {
-                    "color": SUPERVISION[row.partition("_")[0]],
-                    "marker": "o",
-                    "ms": 4,
-                    "elinewidth": 0.8,
-                    "label": title(row),
-                }
-                bars = half_interval(cells) if source == "ours" else None
-                axes.errorbar(cells["column"].astype(int), cells[source], bars, **line)
-            axes.set(xscale="log", xlabel="epochs", title=heading)
-            fit_height(axes, frame[source].dropna(), half_interval(frame) if source == "ours" else None)
-            plain_ticks(axes)
-            axes.set_xticks(sorted(set(frame["column"].astype(int))))
-        figure.axes[0].set_ylabel("top-1 accuracy, %")
-        lines = figure.axes[0].get_legend_handles_labels()
-        figure.legend(*lines, loc="outside lower center", ncols=len(lines[0]))
-    return figure
 
 
 def training_curves(histories: pd.DataFrame) -> Figure:

@@ -8,7 +8,8 @@ import pandas as pd
 
 from deit.tables.recipes import Table
 
-from .titles import caption, title, titles_of
+from .definition import caption, definition, titles_of
+from .titles import title
 
 DASH = "—"
 CELLS = (
@@ -16,11 +17,6 @@ CELLS = (
     "(× for images/s and parameters)."
 )
 GUIDE = f"{CELLS} Bold: the best of its column."
-ABLATED = (
-    "Each row changes the recipe in one point, and no row is in bold: of so many the best is the best by chance, too. "
-    "Which differ from the recipe the findings tell, paired over seeds and images; they are a family of their own, "
-    "corrected for their own number."
-)
 IMAGES_TOO = "analysis of variance in which seeds and images are random, Student’s t for the spread over seeds"
 ONE_SEED = "how much another seed, or another machine, would change is unknown"
 KINDS = {
@@ -28,16 +24,6 @@ KINDS = {
     **dict.fromkeys(("parameters", "parameters_with_distillation_token", "multiply_adds"), "count"),
     "images_per_second": "rate",
 }
-INGREDIENTS = {
-    "baseline": "recipe",
-    **dict.fromkeys(("sgd_pretraining", "sgd_finetuning"), "optimiser"),
-    **dict.fromkeys(("no_randaugment", "autoaugment", "no_mixup", "no_cutmix", "no_mixup_cutmix"), "augmentation"),
-    "no_erasing": "augmentation",
-    **dict.fromkeys(("no_stochastic_depth", "stochastic_depth", "no_repeats", "repeats"), "regularisation"),
-    **dict.fromkeys(("dropout", "ema"), "regularisation"),
-}
-"""Rows of the ablation -> what they change. A study's further rows are another part of the table."""
-TABLE_KINDS = {"table_4": "fraction", "token_analysis": "cosine"}
 
 STYLE = """
 .paper-table{margin:0 0 .6em;max-width:100%}
@@ -74,7 +60,7 @@ class Shown:
 
 def kind(table: str, column: str) -> str:
     """What a column's numbers are; it decides how they are written."""
-    return KINDS.get(column) or TABLE_KINDS.get(table, "accuracy")
+    return KINDS.get(column) or definition(table).kind
 
 
 def number(value: float, of: str, decimals: int) -> str:
@@ -117,8 +103,8 @@ def shown(row: pd.Series, of: str, decimals: int, best: bool, count_seeds: bool)
 
 
 def is_best(frame: pd.DataFrame, table: str) -> pd.Series:
-    """Which cells hold the highest accuracy of their column, among several methods; none of an ablation."""
-    if table == "ablation":
+    """Which cells hold the highest accuracy of their column, among several; none where the table has its own guide."""
+    if definition(table).guide:
         return pd.Series(False, frame.index)
     accuracy = frame["column"].map(lambda column: kind(table, column) == "accuracy")
     columns = frame[accuracy].groupby("column")["ours"]
@@ -138,16 +124,17 @@ def grid(recipe: Table, frame: pd.DataFrame) -> tuple[list[str], list[str], dict
 
 
 def parted(recipe: Table, rows: list[str]) -> Iterator[tuple[str, bool]]:
-    """(row, whether a rule stands above it): where another of the recipe's families begins, or kind of ingredient."""
-    families = INGREDIENTS if recipe.table == "ablation" else recipe.options.get("families", {})
+    """(row, whether a rule stands above it): where another part begins, or family of networks."""
+    families = definition(recipe.table).parts or recipe.options.get("families", {})
     for before, row in zip([None, *rows], rows, strict=False):
         yield row, before is not None and families.get(before) != families.get(row)
 
 
 def notes(recipe: Table, frame: pd.DataFrame) -> list[str]:
     """How to read the table, the same for all; then over how many seeds and images its numbers are."""
-    found = [CELLS, ABLATED] if recipe.table == "ablation" else [GUIDE]
-    if recipe.table == "table_1":
+    own = definition(recipe.table)
+    found = [CELLS, own.guide] if own.guide else [GUIDE]
+    if not own.counted:
         return found
     found.append(certainty(recipe.table, frame))
     if missing := recipe.options.get("missing"):
@@ -157,7 +144,7 @@ def notes(recipe: Table, frame: pd.DataFrame) -> list[str]:
 
 def certainty(table: str, frame: pd.DataFrame) -> str:
     """What ± is: over how many seeds and images, and by which analysis."""
-    scored = frame[(frame["n"] > 0) & (frame["images"].notna() | (table == "token_analysis"))]
+    scored = frame[(frame["n"] > 0) & (frame["images"].notna() | (definition(table).kind == "cosine"))]
     several = sorted(set(scored["n"][scored["n"] > 1]))
     counts = [f"{int(count):,}" for count in sorted(scored["images"].dropna().unique())]
     images = f"{' or '.join(counts)} test images" if counts else ""
@@ -165,7 +152,7 @@ def certainty(table: str, frame: pd.DataFrame) -> str:
         return f"One seed{', ' + images if images else ''}: {ONE_SEED}, so no interval is given."
     seeds = f"{several[0]} seeds" if len(several) == 1 else "the seeds in parentheses"
     text = f"The interval is over {seeds} " + (f"and {images} ({IMAGES_TOO})." if images else "(Student’s t).")
-    noun = {"fraction": "Fractions", "cosine": "Cosines"}.get(TABLE_KINDS.get(table, ""), "Accuracies")
+    noun = {"fraction": "Fractions", "cosine": "Cosines", "accuracy": "Accuracies"}[definition(table).kind]
     return text + (f" {noun} without ± are of one seed: {ONE_SEED}." if (scored["n"] == 1).any() else "")
 
 
@@ -173,14 +160,14 @@ def table_html(recipe: Table, frame: pd.DataFrame, notes: Sequence[str], links: 
     """Caption, table and notes; style it with STYLE. `links`: (row, column) -> where the number in a cell leads."""
     links = links or {}
     rows, columns, cells = grid(recipe, frame)
-    titles = titles_of(recipe.table, recipe.options)
+    titles = titles_of(recipe)
     head = "".join(f"<th>{escape(title(column, titles))}</th>" for column in columns)
     body = ""
     for row, rule in parted(recipe, rows):
         places = [(row, column) for column in columns]
         cols = "".join(f"<td>{cell_html(cells.get(at, Shown()), links.get(at, ''))}</td>" for at in places)
         body += f"<tr{' class=family' if rule else ''}><th scope=row>{escape(title(row, titles))}</th>{cols}</tr>\n"
-    name, text = caption(recipe.table, recipe.caption)
+    name, text = caption(recipe)
     return (
         f'<div class="paper-table"><p class="caption"><b>{name}.</b> {escape(text)}</p>\n<div class="scroll"><table>'
         f"<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
@@ -215,7 +202,7 @@ def latex(text: str) -> str:
 def table_latex(recipe: Table, frame: pd.DataFrame, notes: Sequence[str]) -> str:
     """A booktabs table environment; the alembic of distilled students is a macro that can be redefined."""
     rows, columns, cells = grid(recipe, frame)
-    titles = titles_of(recipe.table, recipe.options)
+    titles = titles_of(recipe)
     lines = [" & ".join(["", *(latex(title(column, titles)) for column in columns)]) + r" \\", r"\midrule"]
     for row, rule in parted(recipe, rows):
         of_row = [cells.get((row, column), Shown()) for column in columns]
@@ -223,7 +210,7 @@ def table_latex(recipe: Table, frame: pd.DataFrame, notes: Sequence[str]) -> str
         lines.append(" & ".join([latex(title(row, titles)), *map(cell_latex, of_row)]) + r" \\")
         if any(cell.paper for cell in of_row):
             lines.append(" & ".join(["", *(grey_latex(cell.paper) for cell in of_row)]) + r" \\")
-    text = latex(f"{caption(recipe.table, recipe.caption)[1]}. {' '.join(notes)}")
+    text = latex(f"{caption(recipe)[1]}. {' '.join(notes)}")
     begin = ["\\begin{table}", "\\centering", f"\\caption{{{text}}}", f"\\begin{{tabular}}{{l{'r' * len(columns)}}}"]
     end = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
     return LATEX_HEAD + "\n".join([*begin, r"\toprule", *lines, *end])

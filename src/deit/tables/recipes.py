@@ -5,6 +5,9 @@ from typing import Annotated, Any, Literal
 from deit.bounds import AsList, Recipe
 from deit.store.job import JobRecipe
 
+READ = ("predictions", "throughput", "networks", "tokens")
+"""Sections of the results from which tables are made."""
+
 
 class Cell(Recipe):
     """One cell of a table: the runs it averages over, one a seed, and the head through which they are read."""
@@ -21,13 +24,18 @@ class Table(JobRecipe, kind="table"):
     """One table or figure of the paper."""
 
     table: str
-    """table_1 ... table_5, token_analysis, accuracy_throughput."""
+    """Name of its file in deit/tables/each."""
     caption: str = ""
     rows: Annotated[tuple[str, ...], AsList] = ()
     columns: Annotated[tuple[str, ...], AsList] = ()
     cells: Annotated[tuple[Cell, ...], AsList] = ()
     options: dict[str, Any] = {}
     """Numbers, words, lists and dictionaries of words, by the table's own names."""
+
+    @property
+    def module(self) -> str:
+        """Dotted name of the module that defines it."""
+        return f"deit.tables.each.{self.table}"
 
 
 class Report(JobRecipe, kind="report"):

@@ -13,21 +13,16 @@ from typing import Literal
 
 import pandas as pd
 
-from .paper_findings import CLAIMS, FAMILIES, Claim, Family
+from .definition import definition, definitions
+from .paper_findings import Claim, Family
 
 LEVEL = 0.05
 """At most the probability that any claim of a family is wrongly said to hold; and that any is wrongly contradicted."""
 MANY = 4
 """More comparisons than these are counted in a remark, not named."""
 Unit = Literal["points", "fraction", "cosine"]
-UNITS: dict[str, Unit] = {
-    "table_2": "points",
-    "table_3": "points",
-    "ablation": "points",
-    "epochs": "points",
-    "table_4": "fraction",
-    "token_analysis": "cosine",
-}
+UNITS: dict[str, Unit] = {"accuracy": "points", "fraction": "fraction", "cosine": "cosine"}
+"""Kind of a table's numbers -> unit of their differences."""
 DECIMALS = {"points": 1, "fraction": 3, "cosine": 3}
 
 Verdict = Literal["holds", "contradicted", "undecided", "not measured"]
@@ -65,7 +60,7 @@ class Finding:
     """A finding of the paper, and what the study says of it."""
 
     key: str
-    """Its name in paper_findings.py, and in the column `finding` of <table>_comparisons.csv."""
+    """Its name among the table's claims, and in the column `finding` of <table>_comparisons.csv."""
     table: str
     """The table that tells of it."""
     claim: str
@@ -84,7 +79,7 @@ class Finding:
     @property
     def family(self) -> Family:
         """Of the findings that it is corrected with."""
-        return FAMILIES.get(self.table, "distillation")
+        return definition(self.table).family
 
     @property
     def evidence(self) -> tuple[str, ...]:
@@ -104,11 +99,13 @@ def signed(value: float, unit: Unit) -> str:
 
 def findings(tables: Iterable) -> list[Finding]:
     """The paper's findings of which these tables (PaperTable) can tell, by family, each corrected for its number."""
-    by_name = {table.name: table for table in tables}
+    order = list(definitions())
+    order.sort(key=lambda name: name != "table_3")  # what the paper is about
     raw = [
-        judged(claim, table.comparisons[table.comparisons["finding"] == claim.key])
-        for claim in CLAIMS
-        if (table := by_name.get(claim.table)) and claim.is_of(table.name, table.recipe.rows)
+        judged(table.name, claim, table.comparisons[table.comparisons["finding"] == claim.key])
+        for table in sorted(tables, key=lambda table: order.index(table.name))
+        for claim in definition(table.name).claims
+        if claim.is_of(table.recipe.rows)
     ]
     families = dict.fromkeys(finding.family for finding in raw)
     return [one for family in families for one in corrected([other for other in raw if other.family == family])]
@@ -145,7 +142,7 @@ def verdict(finding: Finding, p_holds: float, p_contradicted: float) -> Verdict:
     return "contradicted" if p_contradicted <= LEVEL else "undecided"
 
 
-def judged(claim: Claim, rows: pd.DataFrame) -> Finding:
+def judged(table: str, claim: Claim, rows: pd.DataFrame) -> Finding:
     """A claim with the p-values of all its comparisons together, not yet corrected.
 
     Where one was not measured, the others may contradict the claim, but it cannot hold.
@@ -156,14 +153,14 @@ def judged(claim: Claim, rows: pd.DataFrame) -> Finding:
     against = measured["p_below"].where(above, measured["p_above"])
     return Finding(
         key=claim.key,
-        table=claim.table,
+        table=table,
         claim=claim.text,
         verdict="undecided",
         comparisons=tuple(shown(measured)),
         remark=" ".join(filter(None, remarks(claim, rows))),
         p_holds=float(holds.max(skipna=False)) if len(measured) == len(rows) else math.nan,
         p_contradicted=float(against.count() * against.min()),
-        unit=UNITS[claim.table],
+        unit=UNITS[definition(table).kind],
     )
 
 

@@ -11,7 +11,7 @@ from deit.networks.distributed import Place
 from deit.see.views import ViewStream
 from deit.store.checkpoints import WEIGHTS
 from deit.store.job import Job
-from deit.teach.teacher_logits import PartlyCachedTeacher, Said, open_shards, record_type, records_of
+from deit.teach.teacher_logits import PartlyCachedTeacher, TeacherAnswer, open_shards, record_type, records_of
 
 
 class Recorder:
@@ -40,11 +40,10 @@ class Recorder:
         self.end = (first + epochs) * stream.steps_per_epoch
         self.saved = time.perf_counter()
 
-    def add(self, positions: list[Tensor], said: list[Said]) -> None:
+    def add(self, positions: list[Tensor], said: list[TeacherAnswer]) -> None:
         """Keeps what the teacher says of this rank's mix groups of a step; positions (G,) a group."""
         where = torch.cat(positions) % self.caching.views.batch
-        asked = [one.unreduced for one in said]  # no cache holds what this one is to hold, so all were said in the loop
-        records = np.concatenate([records_of(logits, self.caching) for logits in asked])  # pyrefly: ignore[bad-argument-type]
+        records = np.concatenate([records_of(one.logits, self.caching) for one in said])
         batch = np.empty(self.caching.views.batch, record_type(self.caching))
         for places, part in self.place.of_all_ranks(where, torch.from_numpy(records.view(np.uint8))):
             batch[places.numpy()] = part.numpy().view(batch.dtype)

@@ -6,7 +6,6 @@ group at a time in evaluation mode, here and in the loop, so that both give the 
 """
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deit.learn.recipes import Training
 from deit.networks import models
 from deit.networks.recipes import Model
 from deit.see.loading import Keys, mix_groups
@@ -52,8 +50,6 @@ def record_type(caching: Caching) -> np.dtype:
     fields: list[tuple] = [("label", "<u2")]
     if caching.keep == "dense":
         fields += [("logits", "<u2" if caching.precision == "bf16" else "<f4", (caching.data.classes,))]
-    if caching.keep == "top-k":
-        fields += [("classes", "<u2", (caching.k,)), ("logits", "<f4", (caching.k,)), ("tail", "<f4")]
     return np.dtype(fields)
 
 
@@ -66,10 +62,6 @@ def records_of(logits: Tensor, caching: Caching) -> np.ndarray:
     records["label"] = logits.argmax(1).cpu().numpy()
     if caching.keep == "dense":
         records["logits"] = bits_of(logits) if caching.precision == "bf16" else logits.cpu().numpy()
-    if caching.keep == "top-k":
-        kept = top_k(logits, caching.k, caching.temperature)
-        for name, values in zip(("classes", "logits", "tail"), kept, strict=True):
-            records[name] = values.cpu().numpy()
     return records
 
 
@@ -84,40 +76,16 @@ def bits_of(logits: Tensor) -> np.ndarray:
     return halves.view(torch.int16).cpu().numpy().view(np.uint16)
 
 
-def top_k(logits: Tensor, k: int, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Of logits (G, K): the classes (G, k) int64 of the largest, these logits (G, k), and the tail (G,) of the rest."""
-    ordered = logits.sort(dim=1, descending=True, stable=True)
-    tail = tail_logit(ordered.values[:, k:], temperature).float()
-    return ordered.indices[:, :k], ordered.values[:, :k], tail
-
-
-def logits_of_top_k(where: Tensor, largest: Tensor, tail: Tensor, classes: int) -> Tensor:
-    """What `top_k` has kept -> logits (G, K)."""
-    return tail[:, None].repeat(1, classes).scatter(1, where, largest)
-
-
-def tail_logit(rest: Tensor, temperature: float) -> Tensor:
-    """The one logit (G,) that, given to each of the rest (G, R), keeps their softmax mass at this temperature."""
-    return temperature * (torch.logsumexp(rest.double() / temperature, 1) - math.log(rest.shape[1]))
-
-
-def logits_from(records: np.ndarray, classes: int) -> Tensor:
-    """Records (B,) of a dense or top-k cache -> float32 logits (B, K)."""
+def logits_from(records: np.ndarray) -> Tensor:
+    """Records (B,) of a cache of logits -> float32 logits (B, K)."""
     kept = np.ascontiguousarray(records["logits"])
     if kept.dtype == np.uint16:
         return torch.from_numpy(kept.view(np.int16)).view(torch.bfloat16).float()
-    largest = torch.from_numpy(kept)
-    if "tail" not in (records.dtype.names or ()):
-        return largest
-    tail = torch.from_numpy(np.ascontiguousarray(records["tail"]))
-    where = torch.from_numpy(records["classes"].astype(np.int64))
-    return logits_of_top_k(where, largest, tail, classes)
+    return torch.from_numpy(kept)
 
 
 def open_shards(folder: Path, caching: Caching, teacher: str, stream: ViewStream) -> ShardFolder:
     """The shards of a cache, as far as they are there; `teacher` is the sha256 of its weights."""
-    if caching.keep == "top-k" and not 1 <= caching.k < caching.data.classes:
-        raise SystemExit(f"caching: k is {caching.k}, but top-k keeps 1 to {caching.data.classes - 1} classes.")
     manifest = manifest_of(caching, teacher, stream.views_per_epoch)
     epochs = range(caching.first_epoch, caching.last_epoch + 1)
     arrays: dict[str, Form] = {"epoch": (record_type(caching), (caching.views.batch,))}
@@ -154,7 +122,7 @@ def manifest_of(caching: Caching, teacher: str, views: int) -> dict:
         "stream_of": stream_parameters(caching),
         "transforms": transform_versions(),
         "teacher": teacher,
-        **caching.model_dump(include={"keep", "k", "temperature", "precision", "first_epoch", "last_epoch"}),
+        **caching.model_dump(include={"keep", "precision", "first_epoch", "last_epoch"}),
         "views_per_epoch": views,
     }
 
@@ -165,69 +133,62 @@ def stream_parameters(recipe: Stream) -> dict:
 
 
 @dataclass
-class Said:
+class TeacherAnswer:
     """What a teacher says of a mix group, for whichever objectives ask."""
 
     labels: Tensor
     """(G,) int64."""
     decode: Callable[[], Tensor]
-    unreduced: Tensor | None = None
-    """(G, K) float32, all that a teacher in the loop says: what a cache of it is made from."""
 
     @cached_property
     def logits(self) -> Tensor:
-        """(G, K) float32, as students hear them."""
+        """(G, K) float32."""
         return self.decode()
 
 
 class TeacherInTheLoop:
     """A teacher that looks at every view while its students train."""
 
-    def __init__(self, net: nn.Module, precision: str, k: int = 0, temperature: float = 1.0):
-        """`net` is in evaluation mode and on the device of the views. Students hear the k largest logits and the mass
-        of the rest at this temperature, as from a top-k cache; all logits with k = 0."""
-        self.net, self.precision, self.k, self.temperature = net, precision, k, temperature
+    def __init__(self, net: nn.Module, precision: str):
+        """`net` is in evaluation mode and on the device of the views."""
+        self.net, self.precision = net, precision
 
-    def says(self, epoch: int, positions: Tensor, views: Tensor) -> Said:
+    def says(self, epoch: int, positions: Tensor, views: Tensor) -> TeacherAnswer:
         """Of one mix group (G, C, H, W)."""
         logits = logits_of(self.net, views, self.precision)
-        return Said(logits.argmax(1), lambda: self.reduced(logits), logits)
-
-    def reduced(self, logits: Tensor) -> Tensor:
-        return logits_of_top_k(*top_k(logits, self.k, self.temperature), logits.shape[1]) if self.k else logits
+        return TeacherAnswer(logits.argmax(1), lambda: logits)
 
 
 class CachedTeacher:
     """The same teacher, read from its caches, one shard an epoch, by memory map."""
 
     def __init__(
-        self, folders: list[Path], recipe: Training, teacher: str | None = None, epochs: Iterable[int] | None = None
+        self, folders: list[Path], stream: Stream, epochs: Iterable[int], asked: str, precision: str, teacher: str = ""
     ):
-        """`teacher` is the sha256 of the teacher's weights; None where they are not at hand. `epochs` are those that
-        the caches must hold; None for all of the recipe's.
+        """What is `asked` of it, "labels" or "logits", in all `epochs`; `precision` is that in which the teacher is to
+        have computed, and `teacher` the sha256 of its weights, empty where they are not at hand.
 
         Raises SystemExit where a cache is of another stream or teacher, was made by other versions of the transforms,
-        does not hold what the objective asks for, or is incomplete; says what differs.
+        does not hold what is asked for, or is incomplete; says what differs.
         """
-        self.classes = recipe.data.classes
-        self.views_per_epoch = recipe.views.steps_per_epoch(recipe.data.images) * recipe.views.batch
+        self.views_per_epoch = stream.views.steps_per_epoch(stream.data.images) * stream.views.batch
         self.shards: dict[int, tuple[Path, str]] = {}
         self.epoch = -1
         self.records: np.ndarray = np.empty(0)
         for folder in map(Path, folders):
             manifest = read_manifest(folder)
-            if differences := list(differing(manifest, recipe, teacher)):
+            if differences := list(differing(manifest, stream, asked, precision, teacher)):
                 raise SystemExit(f"{folder}: not this run's teacher logits: {'; '.join(differences)}. {REMEDY}")
             for epoch in range(manifest["first_epoch"], manifest["last_epoch"] + 1):
                 name = shard_name("epoch", epoch)
                 self.shards[epoch] = (folder / name, manifest["shards"][name])
-        needed = range(recipe.optimisation.epochs) if epochs is None else epochs
-        if missing := sorted(set(needed) - set(self.shards)):
+        epochs = list(epochs)
+        if missing := sorted(set(epochs) - set(self.shards)):
             raise SystemExit(f"{', '.join(map(str, folders))}: no teacher logits of epoch(s) {missing}. {REMEDY}")
-        for epoch in needed:
+        for epoch in epochs:
             self.open(epoch)
 
-    def says(self, epoch: int, positions: Tensor, views: Tensor) -> Said:
+    def says(self, epoch: int, positions: Tensor, views: Tensor) -> TeacherAnswer:
         """Of one mix group at these positions (G,) of an epoch, on the CPU.
 
         Raises SystemExit where the epoch's file is not the one that was written.
@@ -239,7 +200,7 @@ class CachedTeacher:
             self.epoch, self.records = epoch, self.open(epoch)
         records = self.records[positions.cpu().numpy()]
         labels = torch.from_numpy(records["label"].astype(np.int64))
-        return Said(labels, lambda: logits_from(records, self.classes))
+        return TeacherAnswer(labels, lambda: logits_from(records))
 
     def open(self, epoch: int) -> np.ndarray:
         """The records (views_per_epoch,) of an epoch, mapped, not read; refuses a shard of another length."""
@@ -261,7 +222,7 @@ class PartlyCachedTeacher:
     def __init__(self, cached: CachedTeacher | None, in_the_loop: TeacherInTheLoop | None):
         self.cached, self.in_the_loop = cached, in_the_loop
 
-    def says(self, epoch: int, positions: Tensor, views: Tensor) -> Said:
+    def says(self, epoch: int, positions: Tensor, views: Tensor) -> TeacherAnswer:
         """Of one mix group (G, C, H, W) at these positions (G,) of an epoch."""
         if self.cached and epoch in self.cached.shards:
             return self.cached.says(epoch, positions, views)
@@ -277,27 +238,18 @@ def read_manifest(folder: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def differing(manifest: dict, recipe: Training, teacher: str | None) -> Iterator[str]:
-    """Yields, in words, each way in which a cache is not of a run's stream and teacher, or says too little for it."""
-    if teacher is not None and manifest["teacher"] != teacher:
+def differing(manifest: dict, stream: Stream, asked: str, precision: str, teacher: str) -> Iterator[str]:
+    """Yields, in words, each way in which a cache is not of a stream and teacher, or says too little."""
+    if teacher and manifest["teacher"] != teacher:
         yield f"the teacher's weights have sha256 {manifest['teacher'][:10]}, this run's teacher {teacher[:10]}"
-    if manifest["stream"] != stream_digest(recipe.data, recipe.views, recipe.stream_seed):
-        ours = {**stream_parameters(recipe), "transforms": transform_versions()}
+    if manifest["stream"] != stream_digest(stream.data, stream.views, stream.stream_seed):
+        ours = {**stream_parameters(stream), "transforms": transform_versions()}
         theirs = {**manifest["stream_of"], "transforms": manifest["transforms"]}
         yield from differing_values(theirs, ours) or ["the code that makes the views"]
-    if recipe.heard and manifest["precision"] != recipe.heard.precision:
-        yield f"the teacher computed in {manifest['precision']}, and this run hears it in {recipe.heard.precision}"
-    if recipe.objective.teacher_says != "logits":
-        return
-    if manifest["keep"] == "labels":
-        yield "it keeps labels only, and the objective needs logits (keep: dense or top-k)"
-        return
-    kept = manifest["k"] if manifest["keep"] == "top-k" else 0
-    if recipe.heard and kept != recipe.heard.k:
-        yield f"it keeps {kept or 'all'} logits, and this run hears {recipe.heard.k or 'all'}"
-    exact_at, temperature = manifest["temperature"], recipe.objective.temperature
-    if manifest["keep"] == "top-k" and exact_at != temperature:
-        yield f"its tail is exact at temperature {exact_at}, and the objective's is {temperature}"
+    if manifest["precision"] != precision:
+        yield f"the teacher computed in {manifest['precision']}, and this run hears it in {precision}"
+    if asked == "logits" and manifest["keep"] == "labels":
+        yield "it keeps labels only, and the objective needs logits (keep: dense)"
 
 
 def differing_values(theirs: dict, ours: dict, path: str = "") -> list[str]:

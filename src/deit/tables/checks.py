@@ -1,0 +1,65 @@
+"""Rules between the params of a table and the rest of a study; each broken one gives its key and a remedy."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+
+
+class Wrong(NamedTuple):
+    """A broken rule."""
+
+    key: str
+    """Dotted: where it stands in the params."""
+    text: str
+    """What is wrong, as said after the key."""
+    remedy: str
+    """What to do, a sentence."""
+    others: tuple[str, ...] = ()
+    """Further keys that the rule is about."""
+
+
+class Reference(NamedTuple):
+    """A name that a table gives, of something that the study must have; whoever reads the params looks it up."""
+
+    key: str
+    name: str
+    what: Literal["model", "supervision", "variant"]
+
+
+Checked = Iterator[Wrong | Reference]
+
+
+def known_models(study: Any, key: str, names: Iterable[str], kind: str = "") -> Checked:
+    """Models that there must be, all `convnet` or all `transformer` where a kind is given."""
+    for name in names:
+        yield Reference(key, name, "model")
+        if kind and name in study.models and study.models[name].kind != kind:
+            text = f"'{name}' is a {study.models[name].kind}"
+            yield Wrong(key, text, f"name a {kind}.", (f"models.{name}.kind",))
+
+
+def known_supervision(study: Any, key: str, name: str, loss: str = "") -> Checked:
+    """A supervision that there must be, with the loss that its row is for, where one is given."""
+    yield Reference(key, name, "supervision")
+    if loss and name in study.supervision and (own := study.supervision[name].loss) != loss:
+        text = f"'{name}' has the loss {own}, not {loss}"
+        yield Wrong(key, text, f"name a supervision of the loss {loss}.", (f"supervision.{name}.loss",))
+
+
+def token_variants(study: Any, names: Iterable[str], supervision: str, what: str) -> Iterator[Wrong]:
+    """Models that need a variant with two tokens, if the supervision is of two."""
+    if supervision not in study.supervision or study.supervision[supervision].tokens != 2:
+        return
+    for name in names:
+        if name in study.models and not study.models[name].timm_distilled:
+            text = f"missing, and {what} needs a distillation token"
+            remedy = "give timm's name of the variant that has one, as deit_tiny_distilled_patch16_224."
+            yield Wrong(f"models.{name}.timm_distilled", text, remedy)
+
+
+def reads_table_3(study: Any, table: str, students: Iterable[str] = (), what: str = "") -> Checked:
+    """Of a table whose runs are those of Table 3's rows: that there is one, and what the students of both must be."""
+    if third := study.tables.table_3:
+        yield from token_variants(study, students, third.rows.get("token", ""), what)
+    else:
+        remedy = f"add tables.table_3, or set tables.{table} to null."
+        yield Wrong(f"tables.{table}", "reads the runs of table_3", remedy, ("tables.table_3",))

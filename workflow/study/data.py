@@ -1,0 +1,84 @@
+"""The section `data` of a params file: its keys, and what can be wrong in them."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from deit.bounds import Name
+from deit.see.recipes import Data, EvaluationSet, Split
+from study.problem import Problem, listed, unknown
+
+
+class EvaluationParams(EvaluationSet):
+    title: str
+    """How tables and the report call it."""
+    paper: Literal["imagenet", "real", "v2", ""] = ""
+    """The column of the paper's Table 5 that stands beside it: ImageNet, ImageNet-ReaL or ImageNet-V2; empty = none."""
+
+
+class DataParams(Data):
+    """The images: training split and evaluation sets."""
+
+    root: str
+    """Folder of the files below; `~` and environment variables are expanded. Not part of any digest: images may move,
+    and each node may have its own copy, which jobs compare with the manifest of the first."""
+    training: Split
+    """The images to learn from; held-out ones are taken from them."""
+    evaluation: Annotated[dict[Name, EvaluationParams], Field(min_length=1)]
+    """Name -> images and labels on which every run is evaluated; the columns of Table 5."""
+    primary: Name
+    """The evaluation set of Tables 2-4, of the token analysis and of the figure, by its name."""
+    decode: bool = True
+    """timm reader: `prepare_data` decodes every image once, by `threads` + `workers` of `execution.data`, and refuses
+    the data with the paths of all damaged ones before anything is trained. false skips that: a damaged image then ends
+    the first job that reads it. Changes no number and no name."""
+
+
+def data_problems(data: DataParams) -> Iterator[Problem]:
+    for key in ("mean", "std"):
+        if (given := len(getattr(data, key))) != data.channels:
+            text = f"has {given} numbers and data.channels is {data.channels}"
+            yield Problem(f"data.{key}", text, "give one a channel.", ("data.channels",))
+    images = data.training.images
+    if data.held_out >= images:
+        text = f"{data.held_out} is not less than the {images} training images"
+        yield Problem("data.held_out", text, "hold fewer out.", ("data.training.images",))
+    yield from split_problems("data.training", data.training, data.reader)
+    for name, evaluation in data.evaluation.items():
+        key = f"data.evaluation.{name}"
+        if name == "images_per_second":
+            yield Problem(key, "is a column of Table 5 already", "rename it.")
+        yield from split_problems(f"{key}.split", evaluation.split, evaluation.reader)
+        if evaluation.held_out and evaluation.held_out != data.held_out:
+            text = f"{evaluation.held_out} is not data.held_out, {data.held_out}"
+            yield Problem(f"{key}.held_out", text, "give both the same number.", ("data.held_out",))
+    yield from unknown("data.primary", data.primary, data.evaluation, "evaluation set", "data.evaluation")
+
+
+def split_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:
+    batches = {f"batch_{number}" for number in range(1, 1 + max(1, len(split.files)))}
+    found = f"has {listed(sorted(split.files))}"
+    if reader == "timm" and not split.folder:
+        yield Problem(f"{key}.folder", "missing, as the timm reader needs", "name a folder or .tar of data.root.")
+    elif reader == "timm" and split.files:
+        yield Problem(f"{key}.files", "is for the readers idx and cifar, and the reader is timm", "set it to null.")
+    elif reader == "idx" and set(split.files) != {"images", "labels"}:
+        yield Problem(f"{key}.files", found, "give the idx reader the file names of 'images' and 'labels'.")
+    elif reader == "cifar" and set(split.files) != batches:
+        remedy = "give the cifar reader the file names of 'batch_1', 'batch_2' and so on, none left out."
+        yield Problem(f"{key}.files", found, remedy)
+    elif reader != "timm":
+        yield from checksum_problems(key, split, reader)
+    if reader != "timm" and split.folder:
+        text = f"is for the timm reader, and the {reader} reader has its files"
+        yield Problem(f"{key}.folder", text, "set it to null.")
+
+
+def checksum_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:
+    if stray := sorted(split.md5.keys() - split.files.keys()):
+        text = f"{listed(stray)}: no such file is below `files`"
+        yield Problem(f"{key}.md5", text, "add it there, or remove the checksum.", (f"{key}.files",))
+    # They are Python pickles: only what is declared is opened.
+    if reader == "cifar" and (bare := sorted(part for part in split.files if not split.md5.get(part))):
+        yield Problem(f"{key}.md5", "the cifar reader opens declared files only", f"give the MD5 of {listed(bare)}.")

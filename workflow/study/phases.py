@@ -1,0 +1,114 @@
+"""The sections `teachers`, `students`, `adaptation`, `finetuning` of a params file, and what can be wrong in them."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from deit.bounds import Count, Option, Size
+from deit.learn.recipes import Optimisation
+from study.data import DataParams
+from study.models import ModelParams, Models, unknown_model
+from study.problem import Problem, unknown
+from study.supervision import Supervision, unknown_supervision
+from study.types_told import explained
+from study.views import ViewParams
+
+TRAINING_PHASES = ("teachers", "students", "adaptation", "finetuning")
+Pattern = Annotated[str, Field(min_length=1, max_length=400)]
+"""Of names of runs, with the shell's wildcards: `deit-ti/*`."""
+
+
+class Phase(Optimisation):
+    """How the runs of one phase are trained."""
+
+    batch: Count
+    """Views per optimiser step over all GPUs, repeats included: it does not change with their number. The paper's 1024,
+    512 for fine-tuning (the code's README). A multiple of `mix_group`."""
+    mix_group: Count
+    """Views that share one mixing draw (kind and lambda) and mix with each other; even. A hidden hyper-parameter of the
+    code, where it is one GPU's batch: 16 x 64 for the paper's students, so 64. Strided over the batch, so that repeats
+    of an image never meet: at least `views.repeats` groups a batch. Batch norms see one group at a time, too."""
+    epoch_views: Size = 0
+    """Views an epoch, the incomplete last batch dropped; 0 = as many as there are training images. At most images x
+    `views.repeats`."""
+    runs: dict[Pattern, dict[str, Option]] = {}
+    """What single runs do differently: `model` or `model/supervision` -> keys of this phase, but `batch`, `mix_group`,
+    `epoch_views`; the latter wins. Batch and views stay the phase's, as all runs of a stream share them."""
+
+    def of(self, model: str, supervision: str) -> "Phase":
+        """The settings for one run: the phase's, the model's, the run's; the last one wins. Raises ValidationError."""
+        keys = self.runs.get(model, {}) | self.runs.get(f"{model}/{supervision}", {})
+        return Phase.model_validate(self.model_dump(exclude={"runs"}) | keys)
+
+
+def phase_problems(name: str, phase: Phase, data: DataParams, views: ViewParams) -> Iterator[Problem]:
+    """What a phase, its runs left aside, may not say of these data and views."""
+    batch, group = f"{name}.batch", f"{name}.mix_group"
+    if phase.batch % phase.mix_group:
+        text = f"{phase.batch} is not divisible by mix_group {phase.mix_group}"
+        yield Problem(batch, text, "change one of them.", (group,))
+    elif (groups := phase.batch // phase.mix_group) < views.repeats:
+        text = f"{groups} groups a batch let repeats of one image mix with each other"
+        remedy = f"make at least views.repeats = {views.repeats} groups: smaller groups, or a larger batch."
+        yield Problem(group, text, remedy, (batch, "views.repeats"))
+    if phase.mix_group % 2 and (views.mixup or views.cutmix):
+        text = f"{phase.mix_group} is odd, and views are mixed in pairs: it must be even"
+        yield Problem(group, text, "choose an even number.", ("views.mixup", "views.cutmix"))
+    yield from length_of_epoch_problems(name, phase, data.training.images - data.held_out, views.repeats)
+    yield from schedule_problems(name, phase)
+
+
+def length_of_epoch_problems(name: str, phase: Phase, images: int, repeats: int) -> Iterator[Problem]:
+    """An epoch has a batch of views at least, and no more than the images give."""
+    batch, views = f"{name}.batch", f"{name}.epoch_views"
+    counted = ("data.training.images", "data.held_out")
+    if phase.epoch_views > (most := images * repeats):
+        text = f"{phase.epoch_views} is more than {images} training images x {repeats} repeats"
+        yield Problem(views, text, f"set {views} to {most} or less; 0: as many as images.", (*counted, "views.repeats"))
+    elif phase.batch > (there := phase.epoch_views or images):
+        text = f"{phase.batch} is larger than the {there} views of an epoch"
+        others = (views,) if phase.epoch_views else (*counted, views)
+        yield Problem(batch, text, f"set {batch} to {there} or less.", others)
+
+
+def run_problems(name: str, phase: Phase, models: Models, supervision: Supervision) -> Iterator[Problem]:
+    """What the phase may not say of single runs."""
+    for run, override in phase.runs.items():
+        yield from override_problems(name, phase, run, override, models, supervision)
+
+
+def override_problems(
+    phase: str, general: Phase, run: str, override: dict, models: Models, supervisions: Supervision
+) -> Iterator[Problem]:
+    key = f"{phase}.runs.{run}"
+    model, slash, supervision = run.partition("/")
+    yield from unknown_model(models, key, model)
+    if model in models and (right := phase_of(models[model], phase)) != phase:
+        text = f"a {models[model].kind} is not trained in this phase"
+        yield Problem(key, text, f"move it to {right}.runs.", (f"models.{model}.kind",))
+    if slash:
+        yield from unknown_supervision(supervisions, key, supervision)
+    foreign = [field for field in override if field not in Optimisation.model_fields]
+    for field in foreign:
+        yield from unknown(f"{key}.{field}", field, Optimisation.model_fields, "key of a phase that a run may change,")
+    if foreign:
+        return
+    try:
+        yield from schedule_problems(key, general.of(model, supervision), phase)
+    except ValidationError as error:
+        yield from (problem for problem in explained(error, override, key, Phase) if problem.key != key)
+
+
+def phase_of(model: ModelParams, other: str) -> str:
+    """The phase that trains a model at the resolution of another phase."""
+    low, high = ("teachers", "adaptation") if model.kind == "convnet" else ("students", "finetuning")
+    return low if other in ("teachers", "students") else high
+
+
+def schedule_problems(key: str, phase: Phase, general: str = "") -> Iterator[Problem]:
+    """`key` is that of a phase, or of single runs of the `general` phase."""
+    if phase.warmup_epochs > phase.epochs:
+        text = f"warm-up ({phase.warmup_epochs:g} epochs) is longer than the training ({phase.epochs})"
+        others = [f"{key}.epochs", *(f"{general}.{part}" for part in ("warmup_epochs", "epochs") if general)]
+        yield Problem(f"{key}.warmup_epochs", text, "shorten it.", tuple(others))
