@@ -1,0 +1,43 @@
+"""Image files in a folder or .tar with a sub-folder a class, numbered as timm numbers them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deit.see.reader import Mistake, Reader
+from deit.see.recipes import Split, TrainingData
+
+if TYPE_CHECKING:
+    from deit.see.image_files import FolderImages
+
+
+class Timm(Reader):
+    keys = ("folder", "listing")
+    decodes = True
+
+    def mistakes(self, split: Split) -> Iterator[Mistake]:
+        if not split.folder:
+            yield Mistake("folder", "missing, as the timm reader needs", "name a folder or .tar of data.root.")
+
+    def names(self, split: Split) -> dict[str, str]:
+        return {"folder": split.folder}
+
+    def class_folders(self, split: Split, root: Path) -> set[str] | None:
+        """Hidden ones are none; of a tar they are not known."""
+        if not (root / split.folder).is_dir():
+            return None
+        try:
+            entries = list(os.scandir(root / split.folder))
+        except OSError:  # may not be listed: the job says so
+            return set()
+        return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+
+    def read(self, split: Split, data: TrainingData, root: Path, key: str) -> "FolderImages":
+        from deit.see.image_files import FolderImages, TarImages
+
+        kind = TarImages if (root / split.folder).is_file() else FolderImages
+        return kind(split, data, root, key)
+
+
+READER = Timm()
