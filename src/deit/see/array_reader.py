@@ -46,7 +46,7 @@ class ArrayReader(Reader):
             text = f"is no file that the reader knows; it knows {', '.join(self.parts)}"
             yield Mistake(f"files.{unknown[0]}", text, "correct it.")
         elif lacking := [part for part in needed if part not in split.files]:
-            remedy = f"give the file names of {', '.join(needed)}, none left out."
+            remedy = f"give the file names of {' and '.join(map(repr, needed))}, none left out."
             yield Mistake("files", f"lacks {', '.join(lacking)}", remedy)
         elif stray:
             text = f"{', '.join(stray)}: no such file is below `files`"

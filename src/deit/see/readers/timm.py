@@ -25,13 +25,13 @@ class Timm(Reader):
 
     def class_folders(self, split: Split, root: Path) -> set[str] | None:
         """Hidden ones are none; of a tar they are not known."""
-        if not (root / split.folder).is_dir():
+        folder = root / split.folder
+        if not folder.is_dir():
             return None
         try:
-            entries = list(os.scandir(root / split.folder))
+            return {entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")}
         except OSError:  # may not be listed: the job says so
             return set()
-        return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
 
     def read(self, split: Split, data: TrainingData, root: Path, key: str) -> "FolderImages":
         from deit.see.image_files import FolderImages, TarImages
