@@ -123,6 +123,8 @@ def read_split(
 
 def place_of(split: Split) -> str:
     """Under which name below `data.root` the manifest knows a split."""
+    if split.part:
+        return f"{split.folder}/{split.part}"
     return split.folder or ", ".join(file for part, file in sorted(split.files.items()) if part != "labels")
 
 

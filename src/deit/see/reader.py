@@ -61,7 +61,7 @@ def reader_named(name: str) -> Reader:
 def split_mistakes(reader: str, split: Split) -> Iterator[Mistake]:
     """What is wrong with the declaration of a split that a reader is to read."""
     chosen = reader_named(reader)
-    for key in ("files", "md5", "folder", "listing"):
+    for key in ("files", "md5", "folder", "part", "listing"):
         if getattr(split, key) and key not in chosen.keys:
             fitting = ", ".join(name for name in known_readers() if key in reader_named(name).keys)
             text = f"is for the readers {fitting}, and the reader is {reader}"

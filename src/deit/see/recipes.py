@@ -37,7 +37,7 @@ def known_reader(name: str) -> str:
     if name in (known := known_readers()):
         return name
     near = get_close_matches(name, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
     raise PydanticCustomError("reader", "is no reader: {hint}", {"hint": hint})
 
 
@@ -74,9 +74,11 @@ class Split(Recipe):
     folder: str = ""
     """timm reader: folder (one sub-folder a class) or .tar below the root. Classes are numbered by their names in small
     letters, with numbers as numbers (2 before 10), and ties by the characters. A folder and its tar hold the same
-    images, but are two recipes: choose before the first training."""
+    images, but are two recipes: choose before the first training. hfds and wds readers: the folder of the data set."""
+    part: str = ""
+    """hfds reader: the data set's part, `train`. wds reader: the shards in the folder, `train-{0000..0146}.tar`."""
     listing: str = ""
-    """timm reader: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
+    """timm, hfds and wds readers: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
 
 
 class Data(Recipe):
@@ -87,7 +89,8 @@ class Data(Recipe):
     reader: Reader
     """How the files are read: `idx`, gzip-compressed files in MNIST's format; `cifar`, CIFAR's official batches in the
     "python version", `cifar_binary` in the "binary version"; `timm`, a folder or tar with a sub-folder a class, in
-    timm's order: .jpg, .jpeg, .png, .bmp, .gif, .pgm, .ppm, .tif, .tiff, .webp. Evaluation sets name their own."""
+    timm's order: .jpg, .jpeg, .png, .bmp, .gif, .pgm, .ppm, .tif, .tiff, .webp; `hfds`, a data set of the Hugging Face
+    hub in a folder, by the package datasets; `wds`, WebDataset's shards. Evaluation sets name their own."""
     classes: Annotated[int, Field(ge=2, le=65536)]
     """Number of classes; another number found ends the first job. Labels are cached in 16 bits."""
     channels: Channels
