@@ -10,8 +10,8 @@ import pytest
 from cifar_files import FOLDER, declaration, packed, packed_batch, write_cifar
 from torchvision.datasets import CIFAR10
 
-from deit.see.cifar import unpacked
 from deit.see.datasets import evaluation_images, manifest_of, training_images
+from deit.see.readers.cifar import unpacked
 from deit.see.recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingData
 
 BATCHES = [f"data_batch_{number}" for number in range(1, 6)]

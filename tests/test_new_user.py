@@ -64,7 +64,7 @@ MISTAKES = {
     ),
     "data: {training: {files: {images: a}}}": (
         "data.training.files",
-        "is for the readers idx and cifar",
+        "is for the readers cifar, cifar_binary, idx, and the reader is timm",
         "set it to null.",
     ),
     "data: {mean: [0.5]}": ("data.mean", "has 1 numbers and data.channels is 3", "give one a channel."),

@@ -23,7 +23,7 @@ from deit.networks.recipes import (
     PredictedRun,
     Predicting,
 )
-from deit.see.recipes import EvaluationSet, EvaluationView, PreparingData, StoringViews, TrainingData, Views
+from deit.see.recipes import Data, EvaluationSet, EvaluationView, PreparingData, StoringViews, TrainingData, Views
 from deit.store.finished import is_complete
 from deit.store.job import Execution, Job
 from deit.store.reach import ROOT, our_code
@@ -111,7 +111,7 @@ class Plan:
     @cached_property
     def training_data(self) -> TrainingData:
         data = self.study.data
-        shared = data.model_dump(include={"name", "reader", "classes", "channels", "mean", "std", "held_out"})
+        shared = data.model_dump(include=set(Data.model_fields))
         return TrainingData(split=data.training, **shared)
 
     @cached_property

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from deit.bounds import Name
+from deit.see.reader import split_mistakes
 from deit.see.recipes import Data, EvaluationSet, Split
-from study.problem import Problem, listed, unknown
+from study.problem import Problem, unknown
 
 
 class EvaluationParams(EvaluationSet):
@@ -30,9 +31,9 @@ class DataParams(Data):
     primary: Name
     """The evaluation set of Tables 2-4, of the token analysis and of the figure, by its name."""
     decode: bool = True
-    """timm reader: `prepare_data` decodes every image once, by `threads` + `workers` of `execution.data`, and refuses
-    the data with the paths of all damaged ones before anything is trained. false skips that: a damaged image then ends
-    the first job that reads it. Changes no number and no name."""
+    """Readers of image files: `prepare_data` decodes every image once, by `threads` + `workers` of `execution.data`, and
+    refuses the data with the paths of all damaged ones before anything is trained. false skips that: a damaged image
+    then ends the first job that reads it. Changes no number and no name."""
 
 
 def data_problems(data: DataParams) -> Iterator[Problem]:
@@ -57,28 +58,5 @@ def data_problems(data: DataParams) -> Iterator[Problem]:
 
 
 def split_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:
-    batches = {f"batch_{number}" for number in range(1, 1 + max(1, len(split.files)))}
-    found = f"has {listed(sorted(split.files))}"
-    if reader == "timm" and not split.folder:
-        yield Problem(f"{key}.folder", "missing, as the timm reader needs", "name a folder or .tar of data.root.")
-    elif reader == "timm" and split.files:
-        yield Problem(f"{key}.files", "is for the readers idx and cifar, and the reader is timm", "set it to null.")
-    elif reader == "idx" and set(split.files) != {"images", "labels"}:
-        yield Problem(f"{key}.files", found, "give the idx reader the file names of 'images' and 'labels'.")
-    elif reader == "cifar" and set(split.files) != batches:
-        remedy = "give the cifar reader the file names of 'batch_1', 'batch_2' and so on, none left out."
-        yield Problem(f"{key}.files", found, remedy)
-    elif reader != "timm":
-        yield from checksum_problems(key, split, reader)
-    if reader != "timm" and split.folder:
-        text = f"is for the timm reader, and the {reader} reader has its files"
-        yield Problem(f"{key}.folder", text, "set it to null.")
-
-
-def checksum_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:
-    if stray := sorted(split.md5.keys() - split.files.keys()):
-        text = f"{listed(stray)}: no such file is below `files`"
-        yield Problem(f"{key}.md5", text, "add it there, or remove the checksum.", (f"{key}.files",))
-    # They are Python pickles: only what is declared is opened.
-    if reader == "cifar" and (bare := sorted(part for part in split.files if not split.md5.get(part))):
-        yield Problem(f"{key}.md5", "the cifar reader opens declared files only", f"give the MD5 of {listed(bare)}.")
+    for part, text, remedy, others in split_mistakes(reader, split):
+        yield Problem(f"{key}.{part}", text, remedy, tuple(f"{key}.{other}" for other in others))

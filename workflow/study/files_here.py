@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from deit.see.recipes import Reader, Split
+from deit.see.reader import Reader, reader_named
+from deit.see.recipes import Split
 from study.problem import Problem, listed
 from study.study import Study
 
@@ -25,8 +26,11 @@ def image_root(study: Study) -> Path | None:
 
 def splits_of(study: Study) -> dict[str, tuple[Reader, Split]]:
     """Key -> (reader, split), of all images of a study."""
-    sets = {f"data.evaluation.{name}.split": (each.reader, each.split) for name, each in study.data.evaluation.items()}
-    return {"data.training": (study.data.reader, study.data.training)} | sets
+    splits = {"data.training": (study.data.reader, study.data.training)}
+    splits |= {
+        f"data.evaluation.{name}.split": (each.reader, each.split) for name, each in study.data.evaluation.items()
+    }
+    return {key: (reader_named(reader), split) for key, (reader, split) in splits.items()}
 
 
 def file_problems(study: Study) -> Iterator[Problem]:
@@ -67,11 +71,9 @@ def image_problems(study: Study) -> Iterator[Problem]:
         yield missing_root(root)
         return
     for key, (reader, split) in splits_of(study).items():
-        names = {f"{key}.folder": split.folder} if reader == "timm" else {}
-        names |= {f"{key}.files.{part}": file for part, file in split.files.items()} if reader != "timm" else {}
-        for place, name in names.items():
+        for place, name in reader.names(split).items():
             if not (root / name).exists():
-                yield Problem(place, f"{root / name} is missing", RESTORE, ("data.root",))
+                yield Problem(f"{key}.{place}", f"{root / name} is missing", RESTORE, ("data.root",))
     for name, evaluation in study.data.evaluation.items():
         if evaluation.labels and not (path := root / evaluation.labels).is_file():
             yield Problem(f"data.evaluation.{name}.labels", f"{path} is missing", RESTORE, ("data.root",))
@@ -80,10 +82,9 @@ def image_problems(study: Study) -> Iterator[Problem]:
 
 def class_problems(study: Study, root: Path) -> Iterator[Problem]:
     """Class folders that one split has and another lacks, by name; those of an evaluation set may be numbers."""
-    folders = {
-        f"{key}.folder": root / split.folder for key, (reader, split) in splits_of(study).items() if reader == "timm"
-    }
-    classes = {key: class_folders(path) for key, path in folders.items() if path.is_dir()}
+    folders = {f"{key}.folder": root / split.folder for key, (_, split) in splits_of(study).items()}
+    known = {f"{key}.folder": reader.class_folders(split, root) for key, (reader, split) in splits_of(study).items()}
+    classes = {key: found for key, found in known.items() if found is not None}
     first = next(iter(classes), "")
     numbers = {str(number) for number in range(study.data.classes)}
     for key, found in classes.items():
@@ -99,14 +100,6 @@ def class_problems(study: Study, root: Path) -> Iterator[Problem]:
         text = f"{study.data.classes} is not the number of folders in {folders[first]}, {len(classes[first])}"
         remedy = f"correct it, or the folders; there are {listed(sorted(classes[first]))}."
         yield Problem("data.classes", text, remedy, (first, "data.root"))
-
-
-def class_folders(folder: Path) -> set[str]:
-    """Names of the folders in a folder of images, each a class; hidden ones are none."""
-    try:
-        return {entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")}
-    except OSError:  # may not be listed: the job says so
-        return set()
 
 
 # Published weights ----------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ TOLD: dict[str, Words] = {
     "string_too_short": lambda said: "must not be empty",
     "string_too_long": lambda said: f"must have at most {said['max_length']} characters",
     "twice": lambda said: f"has {said['value']} twice",
+    "reader": lambda said: f"is no reader ({said['hint']})",
     "augmentation": lambda _: (
         "must be rand-m9-mstd0.5-inc1, original-mstd0.5 or another string by which timm configures RandAugment "
         "(rand-...) or AutoAugment (v0, v0r, original, originalr, 3a), or empty"

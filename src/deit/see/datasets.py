@@ -1,14 +1,12 @@
 """The images and true labels of a study, by number, and the check that they are the declared ones.
 
-Three readers: gzip-compressed IDX files (MNIST's format), CIFAR's batches, and image files in a folder or tar with one
-sub-folder a class (`timm`, which numbers them so). What stands between a file and an evaluation (held-out images, a
-corruption, other labels) wraps what was read.
+A reader (`readers/`) reads a split. What stands between it and an evaluation (held-out images, a corruption, other
+labels) wraps what was read.
 
 The manifest holds a fingerprint of every file and folder that was read, with each image's label. Each node may have its
 own copy of the images; whoever gives the manifest reads no other images than those that it was made of.
 """
 
-import gzip
 import hashlib
 import json
 import os
@@ -16,37 +14,21 @@ import platform
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from deit.see import cifar
+from deit.see.declared import RESTORE, refuse
 from deit.see.folders import numbered
-from deit.see.image_files import RESTORE, FolderImages, TarImages, image_mode, refuse
+from deit.see.image_set import ImageSet, StoredImages
+from deit.see.reader import reader_named
 from deit.see.recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingData
 
 HELD_OUT_SEED = 20210721
-IDX_UINT8 = 8
 ANEW = (
     "If the images are right as they are now, the manifest was made from others: delete it "
     "(rm -r results/<study>/data), and what was made from it, then give the snakemake command again."
 )
-
-
-class ImageSet(Protocol):
-    """Images in a fixed order, the same on every machine."""
-
-    def __len__(self) -> int: ...
-
-    def image(self, index: int) -> Image.Image:
-        """In mode L or RGB, by the channels of the data."""
-
-    def targets(self, index: int) -> tuple[int, ...]:
-        """The true class; with ReaL's labels, one or several."""
-
-    def identity(self, index: int) -> str:
-        """What people call the image; unique within the set."""
 
 
 def training_images(data: TrainingData, root: Path | str, manifest: dict | None = None) -> ImageSet:
@@ -117,15 +99,14 @@ def read_split(
     key: str,
     manifest: dict | None = None,
     known: Sequence[str] = (),
-) -> "ArrayImages | FolderImages":
+) -> StoredImages:
     """All images of a split; `key` is where the params declare it, `known` the classes' names where others have them.
 
     Raises SystemExit where the number of images or classes is not the declared one, or the images are not those of the
     manifest.
     """
     root = located(root)
-    kind = TarImages if (root / split.folder).is_file() else FolderImages
-    images = {"idx": IdxImages, "cifar": CifarImages, "timm": kind}[reader](split, data, root, key)
+    images = reader_named(reader).read(split, data, root, key)
     if len(images.classes) != data.classes:
         found = f"{len(images.classes)}{images.about_classes(known)}"
         place = (key, "folder") if known else ("data", "classes")
@@ -142,127 +123,9 @@ def read_split(
 
 def place_of(split: Split) -> str:
     """Under which name below `data.root` the manifest knows a split."""
+    if split.part:
+        return f"{split.folder}/{split.part}"
     return split.folder or ", ".join(file for part, file in sorted(split.files.items()) if part != "labels")
-
-
-class ArrayImages:
-    """Images (N, H, W) or (N, H, W, 3) and labels (N,) in memory, of files with checksums."""
-
-    path: Path
-    """Of what was read, for messages."""
-    pixels: np.ndarray
-    labels: np.ndarray
-    md5: dict[str, str]
-    """Part of the split -> MD5 of its file."""
-
-    def __init__(self, split: Split, data: TrainingData, root: Path):
-        self.paths: dict[str, Path] = {part: root / file for part, file in split.files.items()}
-        self.mode = image_mode(data)
-        self.classes = [str(number) for number in range(data.classes)]
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def image(self, index: int) -> Image.Image:
-        image = Image.fromarray(self.pixels[index])
-        return image if image.mode == self.mode else image.convert(self.mode)
-
-    def targets(self, index: int) -> tuple[int, ...]:
-        return (int(self.labels[index]),)
-
-    def identity(self, index: int) -> str:
-        return f"{index:06d}"
-
-    def about_classes(self, known: Sequence[str]) -> str:
-        return ""
-
-    def about_files(self) -> str:
-        return ""
-
-    def fingerprint(self) -> dict[str, str]:
-        """The MD5 of all files."""
-        return self.md5
-
-    def compare(self, fingerprint: dict[str, str], key: str) -> None:
-        """Refuse images or labels that the manifest does not know."""
-        for part, expected in fingerprint.items():
-            if self.md5[part] != expected:
-                path, known = self.paths[part], f"{part} with the manifest's MD5 {expected}"
-                refuse(key, f"md5.{part}", path, known, self.md5[part])
-
-    def check_labels(self, labels: np.ndarray, path: Path) -> None:
-        if labels.max() >= len(self.classes):
-            refuse("data", "classes", path, f"classes below {len(self.classes)}", f"class {labels.max()}")
-
-
-class IdxImages(ArrayImages):
-    """The images of two IDX files, one of images and one of labels."""
-
-    def __init__(self, split: Split, data: TrainingData, root: Path, key: str):
-        super().__init__(split, data, root)
-        self.path, labels_path = self.paths["images"], self.paths["labels"]
-        self.pixels, images_md5 = read_idx(self.path, split.md5.get("images", ""), key, "images")
-        labels, labels_md5 = read_idx(labels_path, split.md5.get("labels", ""), key, "labels")
-        self.labels = labels.astype(np.int64)
-        self.md5 = {"images": images_md5, "labels": labels_md5}
-        if self.labels.shape != (len(self.pixels),):
-            refuse(key, "files.labels", labels_path, f"{len(self.pixels)} labels", f"{len(self.labels)}")
-        self.check_labels(self.labels, labels_path)
-
-
-class CifarImages(ArrayImages):
-    """The images of CIFAR's batches, `batch_1` first; none is opened but those of declared checksums."""
-
-    def __init__(self, split: Split, data: TrainingData, root: Path, key: str):
-        super().__init__(split, data, root)
-        # The order of a dict is no part of a digest.
-        parts = sorted(split.files)
-        self.path = self.paths[parts[0]].parent
-        self.md5 = {part: split.md5.get(part, "") for part in parts}
-        read = [self.read_batch(part, key) for part in parts]
-        self.pixels, self.labels = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
-
-    def read_batch(self, part: str, key: str) -> tuple[np.ndarray, np.ndarray]:
-        path, md5 = self.paths[part], self.md5[part]
-        if not md5:
-            refuse(key, f"md5.{part}", path, "a declared MD5", "none")
-        content, _ = read_checked(path, md5, key, part)
-        try:
-            pixels, labels = cifar.unpacked(content)
-        except ValueError as error:
-            refuse(key, f"files.{part}", path, "a batch of CIFAR's python version", f"none ({error})")
-        self.check_labels(labels, path)
-        return pixels, labels
-
-
-def read_idx(path: Path, md5: str, key: str, part: str) -> tuple[np.ndarray, str]:
-    """The uint8 array of a gzip-compressed IDX file, and its MD5, which is `md5` where that is not empty.
-
-    Source of the format: http://yann.lecun.com/exdb/mnist, "the IDX file format".
-    """
-    packed, found = read_checked(path, md5, key, part)
-    try:
-        content = gzip.decompress(packed)
-    except (OSError, EOFError) as error:
-        refuse(key, f"files.{part}", path, "a gzip-compressed IDX file", f"none ({error})")
-    if len(content) < 4 or content[:3] != bytes([0, 0, IDX_UINT8]):
-        refuse(key, f"files.{part}", path, "an IDX file of unsigned bytes", f"the first bytes {content[:4].hex()}")
-    shape = tuple(np.frombuffer(content, ">i4", count=content[3], offset=4).tolist())
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
-    if values.size != np.prod(shape, dtype=np.int64):
-        refuse(key, f"files.{part}", path, f"{shape} values by its header", f"{values.size}")
-    return values.reshape(shape), found
-
-
-def read_checked(path: Path, md5: str, key: str, part: str) -> tuple[bytes, str]:
-    """A file's bytes, and their MD5, which is `md5` where that is not empty."""
-    if not path.is_file():
-        raise SystemExit(f"{path}: missing. {RESTORE} ({key}.files.{part}).")
-    content = path.read_bytes()
-    found = hashlib.md5(content).hexdigest()
-    if md5 and found != md5:
-        refuse(key, f"md5.{part}", path, f"the MD5 {md5}", found)
-    return content, found
 
 
 class Selected:
@@ -375,32 +238,24 @@ def image_files(recipe: PreparingData, root: Path | str, manifest: dict) -> list
     """
     data, plain = recipe.training, {"corruption": None, "labels": ""}
     if not recipe.evaluation_sets:
-        return (
-            [read_split(data.split, data.reader, data, root, "data.training", manifest)]
-            if data.reader == "timm"
-            else []
-        )
+        decodes = reader_named(data.reader).decodes
+        return [read_split(data.split, data.reader, data, root, "data.training", manifest)] if decodes else []
     sets = {
-        (each.split.folder, each.held_out): (name, each.model_copy(update=plain))
+        (place_of(each.split), each.held_out): (name, each.model_copy(update=plain))
         for name, each in recipe.evaluation_sets.items()
-        if each.reader == "timm"
+        if reader_named(each.reader).decodes
     }
     return [evaluation_images(data, each, root, name, manifest) for name, each in sets.values()]
 
 
-def entry_of(images: ArrayImages | FolderImages, split: Split, key: str) -> dict:
-    """A split's part of the manifest; refuses a listing that is not the declared one."""
+def entry_of(images: StoredImages, split: Split, key: str) -> dict:
+    """A split's part of the manifest."""
     counts = np.bincount(images.labels, minlength=len(images.classes)).tolist()
     entry = {"images": len(images), "images_per_class": counts, "classes": images.classes}
-    if isinstance(images, ArrayImages):
-        return entry | {"md5": images.md5}
-    listing = images.listing()
-    if split.listing and listing != split.listing:
-        refuse(key, "listing", images.path, f"the listing {split.listing}", listing)
-    return entry | {"listing": listing}
+    return entry | images.checked(split, key)
 
 
-def check_classes(images: ArrayImages | FolderImages, training: ArrayImages | FolderImages, key: str) -> None:
+def check_classes(images: StoredImages, training: StoredImages, key: str) -> None:
     """Refuse an evaluation set whose classes are neither named as the training's nor 0 ... K-1 (ImageNet-V2)."""
     if images.classes not in (training.classes, numbered(len(training.classes))):
         found = next(name for name in images.classes if name not in training.classes)

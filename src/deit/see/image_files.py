@@ -6,26 +6,18 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from PIL import Image
 
+from deit.see.declared import RESTORE, refuse
 from deit.see.decoding import damaged, decoded
 from deit.see.folders import Listing, Unclear, folder_listing, tar_listing
+from deit.see.image_set import image_mode
 from deit.see.recipes import Split, TrainingData
 
 SAMPLED, HASHED = 1024, 64
 """Images of a folder or tar whose sizes, and whose bytes, a manifest tells."""
-RESTORE = "Restore the original under data.root, or declare the new data in the params file"
-
-
-def refuse(key: str, part: str, path: Path, expected: str, found: str) -> NoReturn:
-    raise SystemExit(f"{path}: expected {expected}, found {found}. {RESTORE} ({key}.{part}).")
-
-
-def image_mode(data: TrainingData) -> str:
-    return {1: "L", 3: "RGB"}[data.channels]
 
 
 class FolderImages:
@@ -34,10 +26,10 @@ class FolderImages:
     def __init__(self, split: Split, data: TrainingData, root: Path, key: str):
         self.path = root / split.folder
         self.mode = image_mode(data)
-        self.found = self.checked(key)
+        self.found = self.looked_through(key)
         self.labels, self.classes = self.found.labels, self.found.classes
 
-    def checked(self, key: str) -> Listing:
+    def looked_through(self, key: str) -> Listing:
         """What is there; refuses what is missing, damaged, ambiguous or without images."""
         if not self.path.exists():
             raise SystemExit(f"{self.path}: missing. {RESTORE} ({key}.folder).")
@@ -104,6 +96,13 @@ class FolderImages:
 
     def about_files(self) -> str:
         return self.found.about_files()
+
+    def checked(self, split: Split, key: str) -> dict[str, str]:
+        """The listing; refuses another than the declared one."""
+        listing = self.listing()
+        if split.listing and listing != split.listing:
+            refuse(key, "listing", self.path, f"the listing {split.listing}", listing)
+        return {"listing": listing}
 
     def listing(self) -> str:
         """sha256 of the sorted lines `class/name size`."""

@@ -1,6 +1,7 @@
 """What is said of images and views: which, from where, how augmented, how shown when evaluating."""
 
 import re
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -21,16 +22,23 @@ from deit.bounds import (
     Size,
     no_truth,
 )
+from deit.see.readers import known_readers, module_of
 from deit.store.job import JobRecipe
 
-Reader = Literal["idx", "cifar", "timm"]
-Part = Literal["images", "labels", "batch_1", "batch_2", "batch_3", "batch_4", "batch_5"]
 # Part by part: timm overlooks a part without its number, and the name of a set of operations that it does not know.
 AUGMENTATION = re.compile(
     r"(rand(-(m[0-9]+|n[1-9]|p[01]|p0\.[0-9]+|mstd[0-9]+(\.[0-9]+)?|mmax[0-9]+|inc[01]|t(3a|3aw|weights)))*"
     r"|(v0|v0r|original|originalr|3a)(-mstd[0-9]+(\.[0-9]+)?)?)?"
 )
 """timm's configuration strings of RandAugment and AutoAugment, or nothing."""
+
+
+def known_reader(name: str) -> str:
+    if name in (known := known_readers()):
+        return name
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+    raise PydanticCustomError("reader", "is no reader: {hint}", {"hint": hint})
 
 
 def known_augmentation(configuration: str) -> str:
@@ -44,6 +52,10 @@ def known_augmentation(configuration: str) -> str:
 
 
 RandAugment = Annotated[str, AfterValidator(known_augmentation)]
+Reader = Annotated[str, AfterValidator(known_reader), Field(json_schema_extra={"enum": known_readers()})]
+"""The name of a file in readers/."""
+Part = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+"""Of the files of a split; which there are, its reader says."""
 Channels = Annotated[Literal[1, 3], BeforeValidator(no_truth)]
 
 
@@ -54,17 +66,19 @@ class Split(Recipe):
     """How many images the split holds; another number found ends the first job."""
     files: dict[Part, str] = {}
     """File names below the root. IDX reader: `images` and `labels`, gzip-compressed, in MNIST's format; both are
-    needed. CIFAR reader: `batch_1` and so on, of the "python version"."""
+    needed. CIFAR readers: `batch_1` and so on, up to `batch_5`."""
     md5: dict[Part, str] = {}
-    """The published checksums of these files, compared before anything runs. IDX reader: without, nothing is compared.
-    CIFAR reader: of each, for they are Python pickles. Trap: they are part of all names, so give them before the first
-    training."""
+    """The published checksums of these files, compared before anything runs. Without, nothing is compared; the reader
+    `cifar` needs that of each, for they are Python pickles. Trap: they are part of all names, so give them before the
+    first training."""
     folder: str = ""
     """timm reader: folder (one sub-folder a class) or .tar below the root. Classes are numbered by their names in small
     letters, with numbers as numbers (2 before 10), and ties by the characters. A folder and its tar hold the same
-    images, but are two recipes: choose before the first training."""
+    images, but are two recipes: choose before the first training. hfds and wds readers: the folder of the data set."""
+    part: str = ""
+    """hfds reader: the data set's part, `train`. wds reader: the shards in the folder, `train-{0000..0146}.tar`."""
     listing: str = ""
-    """timm reader: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
+    """timm, hfds and wds readers: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
 
 
 class Data(Recipe):
@@ -73,9 +87,10 @@ class Data(Recipe):
     name: str
     """Of the data set, in the report and in every recipe: another name is other data, and all is made anew."""
     reader: Reader
-    """How the files are read: `idx`, gzip-compressed files in MNIST's format; `cifar`, CIFAR's official batches;
-    `timm`, a folder or tar with a sub-folder a class, in timm's order: .jpg, .jpeg, .png, .bmp, .gif, .pgm, .ppm, .tif,
-    .tiff, .webp. Evaluation sets name their own."""
+    """How the files are read: `idx`, gzip-compressed files in MNIST's format; `cifar`, CIFAR's official batches in the
+    "python version", `cifar_binary` in the "binary version"; `timm`, a folder or tar with a sub-folder a class, in
+    timm's order: .jpg, .jpeg, .png, .bmp, .gif, .pgm, .ppm, .tif, .tiff, .webp; `hfds`, a data set of the Hugging Face
+    hub in a folder, by the package datasets; `wds`, WebDataset's shards. Evaluation sets name their own."""
     classes: Annotated[int, Field(ge=2, le=65536)]
     """Number of classes; another number found ends the first job. Labels are cached in 16 bits."""
     channels: Channels
@@ -90,6 +105,11 @@ class Data(Recipe):
     held_out: Size = 0
     """Training images kept apart for choosing hyper-parameters, drawn with a fixed seed; 0 for the final study. They
     are evaluated on by an evaluation set with the same `held_out`."""
+
+    @property
+    def module(self) -> str:
+        """The dotted name of the reader's module, which no import names."""
+        return module_of(self.reader)
 
 
 class TrainingData(Data):
@@ -119,8 +139,7 @@ class EvaluationSet(Recipe):
     """Images and true labels to evaluate on."""
 
     reader: Reader
-    """How the files are read: `idx`, MNIST's format; `cifar`, CIFAR's official batches; `timm`, a folder or tar with a
-    sub-folder a class, in timm's order."""
+    """How the files are read, as `data.reader`."""
     split: Split
     """Which images; of held-out images, the training split."""
     labels: str = ""
@@ -131,6 +150,11 @@ class EvaluationSet(Recipe):
     held_out: Size = 0
     """Evaluate on this many held-out training images instead (`split` is then the training split); as many as
     `data.held_out`."""
+
+    @property
+    def module(self) -> str:
+        """The dotted name of the reader's module, which no import names."""
+        return module_of(self.reader)
 
 
 class Augmentation(Recipe):
