@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -86,8 +87,9 @@ def render(job: Job, recipe: Path, inputs: list[Path], output: Path) -> None:
 
 def notebook(table: str) -> nbformat.NotebookNode:
     """The notebook that all tables share, opened by this one's own heading and story."""
-    # By its path papermill would fill in {…} in names of folders.
-    content, own = nbformat.read(NOTEBOOK, as_version=4), definition(table)
+    # Not by its path, as papermill would fill in {…} in names of folders.
+    content: Any = nbformat.read(NOTEBOOK, as_version=4)
+    own = definition(table)
     content.cells[0].source = f"# {own.heading}\n\n{own.story}"
     return content
 
