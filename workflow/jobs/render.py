@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -21,6 +22,7 @@ from traitlets.config import Config
 
 from deit.store.job import Job
 from deit.store.results import check_planned, new_folder, read_job
+from deit.tables.definition import definition
 from deit.tables.recipes import READ
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks/table.ipynb"
@@ -75,7 +77,7 @@ def render(job: Job, recipe: Path, inputs: list[Path], output: Path) -> None:
     name = job.resolved().table
     with new_folder(output, job) as folder:
         parameters = {"recipe": str(recipe), "inputs": [str(path) for path in inputs], "output": str(folder)}
-        executed = execute(NOTEBOOK, folder / f"{name}.ipynb", parameters)
+        executed = execute(notebook(name), folder / f"{name}.ipynb", parameters)
         settle(executed, folder, output)
         nbformat.write(executed, folder / f"{name}.ipynb")
         with own_jupyter():
@@ -83,15 +85,23 @@ def render(job: Job, recipe: Path, inputs: list[Path], output: Path) -> None:
         (folder / f"{name}.html").write_text(PAGE.format(title=escape(name), body=body), encoding="utf-8")
 
 
-def execute(notebook: Path, output: Path, parameters: dict) -> nbformat.NotebookNode:
+def notebook(table: str) -> nbformat.NotebookNode:
+    """The notebook that all tables share, opened by this one's own heading and story."""
+    # Not by its path, as papermill would fill in {…} in names of folders.
+    content: Any = nbformat.read(NOTEBOOK, as_version=4)
+    own = definition(table)
+    content.cells[0].source = f"# {own.heading}\n\n{own.story}"
+    return content
+
+
+def execute(notebook: nbformat.NotebookNode, output: Path, parameters: dict) -> nbformat.NotebookNode:
     """The executed notebook; its kernel is this python, and runs in the current directory."""
     with own_jupyter() as home:
         # Sockets in a folder of this kernel's own: TCP ports could be read by any user of the machine, and the default
         # name of the sockets is the same for two kernels that start in one directory.
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{home}/kernel"}})
-        content = nbformat.read(notebook, as_version=4)  # by its path papermill would fill in {…} in names of folders
         return papermill.execute_notebook(
-            content, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=sockets
+            notebook, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=sockets
         )
 
 

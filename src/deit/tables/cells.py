@@ -18,8 +18,9 @@ KEYS = ("row", "column")
 
 
 def paper(table: str) -> pd.DataFrame:
-    """The paper's numbers of a table, by row and column."""
-    return read_frame(PAPER / f"{table}.csv", text=["row"]).set_index("row").astype(float)
+    """The paper's numbers of a table, by row and column; none of a table that the paper does not have."""
+    path = PAPER / f"{table}.csv"
+    return read_frame(path, text=["row"]).set_index("row").astype(float) if path.exists() else pd.DataFrame()
 
 
 class Cells:

@@ -44,11 +44,6 @@ class PaperTable:
     def name(self) -> str:
         return self.recipe.table
 
-    @property
-    def story(self) -> str:
-        """Heading and paragraph above it, in Markdown."""
-        return f"# {definition(self.name).heading}\n\n{definition(self.name).story}"
-
     def _repr_html_(self) -> str:
         """How a notebook displays it."""
         return f"<style>{STYLE}</style>" + table_html(self.recipe, self.frame, self.notes)
