@@ -80,14 +80,14 @@ def test_the_golden_digest_holds():
 
 def test_a_command_is_made_of_the_modules_that_it_reaches():
     trained = closure("deit.commands.train")
-    names = ("learn/losses", "see/views", "see/mixing", "networks/models", "learn/recipes")
+    names = ("learn/objectives/__init__", "see/views", "see/mixing", "networks/models", "learn/recipes")
     assert {f"src/deit/{name}.py" for name in names} <= set(trained)
     assert not {
         "src/deit/tables/__init__.py",
         "src/deit/networks/evaluation.py",
         "src/deit/networks/throughput.py",
     } & set(trained)
-    assert "src/deit/learn/losses.py" not in closure("deit.commands.predict")
+    assert "src/deit/learn/training.py" not in closure("deit.commands.predict")
 
 
 def test_a_notebook_is_its_cells():
@@ -104,10 +104,12 @@ def test_a_notebook_is_its_cells():
 
 
 def test_edited_files_and_files_that_are_gone_are_named():
-    made_by = behaviours(["src/deit/learn/losses.py", "src/deit/paper/table_1.csv", "workflow/notebooks/table_1.ipynb"])
+    made_by = behaviours(
+        ["src/deit/learn/objectives/labels.py", "src/deit/paper/table_1.csv", "workflow/notebooks/table_1.ipynb"]
+    )
     assert list(made_by) == sorted(made_by) and all((ROOT / file).exists() for file in made_by)
     assert edited(made_by) == []
-    assert edited(made_by | {"src/deit/learn/losses.py": "another", "src/deit/gone.py": "x"}) == [
-        "src/deit/learn/losses.py",
+    assert edited(made_by | {"src/deit/learn/objectives/labels.py": "another", "src/deit/gone.py": "x"}) == [
+        "src/deit/learn/objectives/labels.py",
         "src/deit/gone.py",
     ]

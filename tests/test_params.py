@@ -59,6 +59,14 @@ MISTAKES = [
     ("views.randaugment", "original-m9", "views.randaugment", "by which timm configures RandAugment"),
     ("views.randaugment", "rand-x9", "views.randaugment", "found 'rand-x9'; correct the value."),
     ("views.randaugment", 9, "views.randaugment", "must be text"),
+    (
+        "supervision.hard.temperature",
+        2.0,
+        "supervision.hard.temperature",
+        "of the loss soft and soft-token, and hard has none",
+    ),
+    ("supervision.soft.temprature", 2.0, "supervision.soft.temprature", "did you mean 'temperature'"),
+    ("supervision.hard.loss", "hrad", "supervision.hard.loss", "must be 'hard' or 'labels'"),
     ("supervision.soft.temperature", 0, "supervision.soft.temperature", "must be at least 0.01"),
 ]
 

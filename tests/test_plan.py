@@ -206,11 +206,11 @@ def test_a_student_is_named_by_how_exactly_it_hears_its_teacher(fashion, tmp_pat
 
 
 def test_code_changes_what_it_makes(fashion, monkeypatch):
-    """Another behaviour of losses.py gives every training a new name, and no throughput."""
+    """Another cross-entropy gives every training a new name, and no throughput."""
 
     def other(files) -> dict[str, str]:
         return {
-            file: "another" if file == "src/deit/learn/losses.py" else digest
+            file: "another" if file == "src/deit/learn/objectives/labels.py" else digest
             for file, digest in behaviours(files).items()
         }
 

@@ -216,7 +216,8 @@ class Plan:
         higher = run.resolution != self.study.resolutions.pretraining
         section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
         execution = self.study.watched(self.study.resources(self.settings.section(run), run.model), run.resolution)
-        self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
+        code = {*closure(COMMANDS["train"]), *closure(recipe.objective.module)}
+        self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution, code)
 
     def stored_views(self, views: Views, stream_seed: int) -> dict[str, list[str]]:
         """The flag by which a job is given the views of its stream, where the study stores them."""

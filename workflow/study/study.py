@@ -5,7 +5,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializeAsAny
 from pydantic_core import PydanticCustomError
 
 from deit.bounds import (
@@ -23,7 +23,8 @@ from deit.bounds import (
     Recipe,
     Size,
 )
-from deit.learn.recipes import Objective, Optimisation
+from deit.learn.objectives import Objective
+from deit.learn.recipes import Optimisation
 from deit.networks.recipes import Validation
 from deit.see.recipes import Augmentation, Channels, EvaluationSet, EvaluationView, Reader, Split
 from deit.store.job import Execution, Resources
@@ -442,7 +443,7 @@ class Study(Recipe):
     views: ViewParams
     """How an image becomes a view: augmentation, the same for teachers and students, as the paper has it (Table 9,
     section 5.1). A teacher sees exactly the view that its student sees."""
-    supervision: dict[Name, Objective]
+    supervision: dict[Name, SerializeAsAny[Objective]]
     """Name -> what a student learns from (paper, section 4). Names stand in tables and in names of runs,
     `token-from-regnety-16gf`; one with the loss `labels` is needed, as every teacher learns by it."""
     teachers: Phase

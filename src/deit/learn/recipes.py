@@ -1,45 +1,14 @@
-"""What is said of a training: objective, optimisation, and the runs of a pass."""
+"""What is said of a training beside its objective: optimisation, and the runs of a pass."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
-from deit.bounds import AsList, Epochs, NonNegative, Probability, Rate, Recipe, Size, Temperature
+from deit.bounds import AsList, Epochs, NonNegative, Probability, Rate, Recipe, Size
+from deit.learn.objectives import Objective
 from deit.networks.recipes import Model
 from deit.see.recipes import Stream
 from deit.store.job import JobRecipe
-
-
-class Objective(Recipe):
-    """A training objective (paper, section 4)."""
-
-    loss: Literal["labels", "soft", "hard", "token", "two-class-tokens"]
-    """`labels`: cross-entropy with the true labels, no teacher. `soft`: equation 2 of the paper, with the teacher's
-    logits. `hard`: equation 3, one head learns half from the true labels and half from the teacher's decisions.
-    `token`: each half has a token and a head of its own. `two-class-tokens` is the control of the token analysis: a
-    second class token with the true label too, without a teacher. Trap: Table 3 of the paper prints that soft and hard
-    have no true labels; they have (confirmed by the authors)."""
-    weight: Probability = 0.1
-    """soft: lambda, the weight of the distillation term; the paper's 0.1. Other losses ignore it, as hard and token
-    weigh both halves alike; yet a change renames their runs."""
-    temperature: Temperature = 3.0
-    """soft: tau, by which the logits of both are divided; the paper's 3.0. Other losses ignore it."""
-    reduction: Literal["batchmean", "mean"] = "batchmean"
-    """soft: KL summed over classes (`batchmean`, the equation), or averaged over them too (`mean`, what the original
-    runs did, which makes the teacher's weight some 1/1000 on ImageNet: it may be why the paper's usual distillation
-    equals no distillation)."""
-
-    @property
-    def tokens(self) -> int:
-        """Tokens with a head of their own that the student needs."""
-        return 2 if self.loss in ("token", "two-class-tokens") else 1
-
-    @property
-    def teacher_says(self) -> Literal["", "labels", "logits"]:
-        """What the objective asks of a teacher: nothing, its decision, or its logits."""
-        if self.loss == "soft":
-            return "logits"
-        return "labels" if self.loss in ("hard", "token") else ""
 
 
 class Optimisation(Recipe):
@@ -88,7 +57,7 @@ class Training(Stream, kind="train"):
     """One run."""
 
     model: Model
-    objective: Objective
+    objective: SerializeAsAny[Objective]
     seed: int
     """Seed of the initialisation, of stochastic depth and of dropout."""
     optimisation: Optimisation

@@ -17,7 +17,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from deit.learn.losses import objective_loss
+from deit.learn.objectives import objective_loss
 from deit.learn.recipes import Training
 from deit.learn.run_state import Diverged, Run, refuse_nonfinite, refuse_unlike_ranks
 from deit.learn.schedules import learning_rate

@@ -2,7 +2,7 @@
 
 A result is named after the code that makes it, so that a changed constant in a loss gives new results and a reworded
 comment does not. The tree is written out by ourselves because `ast.dump` differs between versions of Python.
-Files are named by their paths from the project's root, `src/deit/learn/losses.py`.
+Files are named by their paths from the project's root, `src/deit/learn/objectives/labels.py`.
 """
 
 import ast
