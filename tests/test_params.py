@@ -67,6 +67,11 @@ MISTAKES = [
     ),
     ("supervision.soft.temprature", 2.0, "supervision.soft.temprature", "did you mean 'temperature'"),
     ("supervision.hard.loss", "hrad", "supervision.hard.loss", "must be 'hard' or 'labels'"),
+    ("students.optimizer", "adamv", "students.optimizer", "did you mean 'adamw'"),
+    ("students.optimizer", "fusedlamb", "students.optimizer", "unknown"),
+    ("teachers.betas", [0.9, 0.99], "teachers.betas", "sgd takes no such option"),
+    ("students.betas", [0.9, 1.0], "students.betas", "must be less than 1"),
+    ("students.clip_gradients", 0, "students.clip_gradients", "must be more than 0"),
     ("supervision.soft.temperature", 0, "supervision.soft.temperature", "must be at least 0.01"),
 ]
 

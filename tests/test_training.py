@@ -312,7 +312,7 @@ def test_weights_that_overflow_at_a_finite_loss_are_not_saved(tmp_path, root, mo
 
 
 @pytest.mark.parametrize("model", [DEIT, REGNETY], ids=["deit", "regnety"])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lamb", "lion"])
 def test_a_step_that_may_be_skipped_changes_nothing(tmp_path, root, monkeypatch, model, optimizer):
     """Neither weights nor batch statistics, moments or momentum; also where it is the first step of all."""
     optimisation = {"optimizer": optimizer, "skip_nonfinite_steps": 2}
