@@ -42,8 +42,8 @@ from plan.studies import plan_study
 from smoke_study import copy_of_project, snakemake
 from torch.utils.flop_counter import FlopCounterMode
 
+from deit.learn.optimizers import optimizer_of
 from deit.learn.run_state import Run
-from deit.learn.training import optimizer_of
 from deit.networks import models
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.recipes import Model
@@ -155,7 +155,7 @@ def channels_last(bench: Bench, run: Run, name: str) -> Iterator[Row]:
     """The same network with its numbers laid out pixel by pixel; afterwards it is as it was."""
     group, heads = one_group(run), run.forward
     run.net.to(memory_format=torch.channels_last)
-    run.optimizer = optimizer_of(run.net, run.recipe)  # its moments lie as the weights do
+    run.optimizer = optimizer_of(run.net, run.recipe.optimisation)  # its moments lie as the weights do
     run.forward = lambda views: heads(views.contiguous(memory_format=torch.channels_last))
     run.step = 0
     trained = trained_images_a_second([run], itertools.repeat(group), bench.seconds)

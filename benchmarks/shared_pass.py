@@ -38,6 +38,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
+from deit.learn.losses import labels_loss, objective_loss
 from photographs import write_photographs
 from plan.plan import Plan
 from plan.studies import plan_study
@@ -46,11 +47,11 @@ from timm.data.auto_augment import posterize
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from deit.learn.losses import labels_loss, objective_loss
+from deit.learn.optimizers import optimizer_of
 from deit.learn.recipes import Training
 from deit.learn.run_state import Run
 from deit.learn.teacher import Teacher, cached_teacher
-from deit.learn.training import batches_of, optimizer_of, set_up, train_together
+from deit.learn.training import batches_of, set_up, train_together
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.models import create
 from deit.networks.throughput import device_name, wait_for
@@ -321,7 +322,7 @@ def views_alone(stream: TimedStream, place: Place, execution: Execution) -> floa
 def bare_steps(recipes: list[Training], stream: TimedStream, device: torch.device) -> Callable[[], float]:
     """A function that trains networks on synthetic views as often as a measured pass does, and gives the seconds."""
     nets = [create(recipe.model).to(device).train() for recipe in recipes]
-    optimizers = [optimizer_of(net, recipe) for net, recipe in zip(nets, recipes, strict=True)]
+    optimizers = [optimizer_of(net, recipe.optimisation) for net, recipe in zip(nets, recipes, strict=True)]
     batch, classes, pixels = stream.recipe.batch, stream.data.classes, stream.recipe.resolution
     views = torch.randn(batch, stream.data.channels, pixels, pixels, device=device)
     targets = torch.full((batch, classes), 1 / classes, device=device)

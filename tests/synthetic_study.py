@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deit.bounds import Recipe
-from deit.learn.recipes import Objective, Optimisation, Training
+from deit.learn.objectives import Objective
+from deit.learn.recipes import Optimisation, Training
 from deit.networks.recipes import ComparingTokens, MeasuringThroughput, Model, PredictedRun, Predicting
 from deit.see.recipes import EvaluationSet, EvaluationView, Split, TrainingData, Views
 from deit.store.job import Job
@@ -188,7 +189,7 @@ def tokens(root: Path, run: str, layers: list[float]) -> Path:
 def trained(root: Path, run: str) -> Path:
     """A run folder with a history of four epochs."""
     name, supervised, resolution, seed = run.split("/")
-    objective = Objective(loss=supervised.partition("-from-")[0])
+    objective = Objective.model_validate({"loss": supervised.partition("-from-")[0]})
     views = Views(
         resolution=int(resolution), batch=240, mix_group=60, repeats=3, scale=(0.1, 1), ratio=(0.7, 1.3), flip=0.5,
         randaugment="", erasing=0.2, mixup=0.8, cutmix=1, mix_probability=1, switch_probability=0.5,

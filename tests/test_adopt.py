@@ -84,12 +84,16 @@ def test_without_an_edit_there_is_nothing_to_adopt(before):
 
 
 def test_all_results_of_an_edited_file_can_be_adopted_and_then_only_tables_are_missing(before, edit_of):
-    edit_of("src/deit/learn/losses.py")
+    edit_of("src/deit/learn/objectives/labels.py")
     plan = study()
     missing = plan.unfinished()
     found = list(adopt.adoptions(plan, ["*"]))
     assert named(found) == {job.name for job in missing if job.kind not in ("table", "report")}
-    assert all(adoption.edited == ["src/deit/learn/losses.py"] for adoption in found if adoption.after.kind == "train")
+    assert all(
+        adoption.edited == ["src/deit/learn/objectives/labels.py"]
+        for adoption in found
+        if adoption.after.kind == "train"
+    )
     for adoption in found:
         adopt.adopt(adoption, "half is half")
     assert {job.kind for job in plan.unfinished()} == {"table", "report"}
@@ -105,7 +109,7 @@ def test_all_results_of_an_edited_file_can_be_adopted_and_then_only_tables_are_m
 
 
 def test_only_what_is_named_is_adopted_and_its_users_can_follow_later(before, edit_of):
-    edit_of("src/deit/learn/losses.py")
+    edit_of("src/deit/learn/objectives/labels.py")
     plan = study()
     (one,) = adopt.adoptions(plan, ["teachers/regnety-4gf/*"])
     adopt.adopt(one, "the same")
@@ -116,7 +120,7 @@ def test_only_what_is_named_is_adopted_and_its_users_can_follow_later(before, ed
 
 
 def test_another_recipe_or_other_inputs_are_never_adopted(before, edit_of):
-    edit_of("src/deit/learn/losses.py")
+    edit_of("src/deit/learn/objectives/labels.py")
     plan = study()
     student = next(job for job in before.jobs.values() if job.name.startswith("students/deit-s/labels"))
     path = Path(student.execution.output) / "recipe.json"
@@ -129,7 +133,7 @@ def test_another_recipe_or_other_inputs_are_never_adopted(before, edit_of):
 
 
 def test_an_adoption_stopped_half_way_goes_on(before, edit_of, monkeypatch):
-    edit_of("src/deit/learn/losses.py")
+    edit_of("src/deit/learn/objectives/labels.py")
     plan = study()
     (one,) = adopt.adoptions(plan, ["teachers/regnety-4gf/*"])
     with monkeypatch.context() as patch:
@@ -147,7 +151,7 @@ def stopped(self, target):
 
 
 def test_a_damaged_result_is_not_adopted(before, edit_of):
-    edit_of("src/deit/learn/losses.py")
+    edit_of("src/deit/learn/objectives/labels.py")
     (one,) = adopt.adoptions(study(), ["teachers/regnety-4gf/*"])
     (one.folder / "log.txt").write_text("trained?\n", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"log\.txt: damaged"):
@@ -156,7 +160,7 @@ def test_a_damaged_result_is_not_adopted(before, edit_of):
 
 
 def test_an_adopted_result_is_sealed_as_any(before, edit_of):
-    edit_of("src/deit/learn/losses.py")
+    edit_of("src/deit/learn/objectives/labels.py")
     (one,) = adopt.adoptions(study(), ["teachers/regnety-4gf/*"])
     adopt.adopt(one, "the same")
     for folder, job in ((one.folder, one.before), (Path(one.after.execution.output), one.after)):
@@ -170,7 +174,7 @@ def test_a_training_under_way_goes_on_from_its_state_and_its_result_tells(before
     Path(student.execution.output).rename("elsewhere")
     ResumeState(Path("results/smoke/resume") / student.digest, student.digest).save({"step": 3})
     for digest in ("another", "a third"):
-        edit_of("src/deit/learn/losses.py", digest)
+        edit_of("src/deit/learn/objectives/labels.py", digest)
         study().write({})
         (one,) = adopt.adoptions(study(), [student.name])
         assert not one.record and "under way" in "\n".join(adopt.listing([one]))
@@ -185,7 +189,7 @@ def test_a_state_of_todays_own_name_is_not_replaced(before, edit_of):
     student = next(job for job in before.jobs.values() if job.name.startswith("students/deit-s/labels"))
     Path(student.execution.output).rename("elsewhere")
     ResumeState(Path("results/smoke/resume") / student.digest, student.digest).save({"step": 50})
-    edit_of("src/deit/learn/losses.py")
+    edit_of("src/deit/learn/objectives/labels.py")
     (after,) = (job for job in study().jobs.values() if job.name == student.name)
     ResumeState(Path("results/smoke/resume") / after.digest, after.digest).save({"step": 2000})
     assert not list(adopt.adoptions(study(), [student.name]))
@@ -203,17 +207,17 @@ def test_results_of_a_version_that_wrote_other_recipes_are_passed_over(before, e
     folder.mkdir()
     (folder / "recipe.json").write_text('{"behaviour": "text"}', encoding="utf-8")
     (folder / "provenance.json").write_text("{}", encoding="utf-8")
-    edit_of("src/deit/learn/losses.py")
+    edit_of("src/deit/learn/objectives/labels.py")
     assert list(adopt.adoptions(study(), ["teachers/*"]))
 
 
 def test_the_command_lists_first_and_adopts_with_a_reason(before, edit_of, monkeypatch, capsys):
-    edit_of("src/deit/learn/losses.py")
+    edit_of("src/deit/learn/objectives/labels.py")
     monkeypatch.setattr(adopt, "chosen_plan", lambda name: study())
     monkeypatch.setattr(sys, "argv", ["adopt.py", "--only", "teachers/*"])
     adopt.main()
     text = capsys.readouterr().out
-    assert "git diff abc123 -- src/deit/learn/losses.py" in text and "Nothing was adopted yet" in text
+    assert "git diff abc123 -- src/deit/learn/objectives/labels.py" in text and "Nothing was adopted yet" in text
     assert not any(Path(job.execution.output).exists() for job in study().of_section("teachers"))
     monkeypatch.setattr(sys, "argv", ["adopt.py", "--only", "teachers/*", "--because", "the same"])
     Path(".snakemake/locks").mkdir(parents=True)

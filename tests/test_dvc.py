@@ -257,7 +257,7 @@ def test_an_edited_student_is_trained_alone_and_taking_it_back_trains_nothing(pu
 OTHER_EDITS = [
     ("params/fashion.yaml", "repeats: 30", "repeats: 31", []),  # smoke says otherwise
     ("params/smoke.yaml", "trainings of seconds", "trainings of a minute", []),  # a comment
-    ("src/deit/learn/losses.py", '"""', '"""Reworded. ', []),
+    ("src/deit/learn/objectives/labels.py", '"""', '"""Reworded. ', []),
     ("params/fashion.yaml", "minutes: 30}", "minutes: 40}", []),
     ("params/fashion.yaml", "decimals: 3}\n  table_5", "decimals: 2}\n  table_5", ["tables/table_4"]),
     (
@@ -510,7 +510,7 @@ def test_params_edited_during_a_run_reach_neither_its_results_nor_dvcs_record(pu
 
 @pytest.mark.dvc
 def test_adopted_results_are_recorded_and_told_of(pulled):
-    edit(pulled, "src/deit/learn/losses.py", "teacher_loss) / 2", "teacher_loss) * 0.5")
+    edit(pulled, "src/deit/learn/objectives/token.py", "decisions)) / 2", "decisions)) * 0.5")
     assert "rule distil_student" in snakemake(pulled, "-n", "all_tables")
     run(pulled, sys.executable, "workflow", "adopt", "--because", "half is half")
     planned = snakemake(pulled, "-n", "all_tables")
@@ -524,7 +524,7 @@ def test_adopted_results_are_recorded_and_told_of(pulled):
     )
     told = {entry["result"]: entry for entry in record["adopted"]}
     student = told[f"students/deit-s/hard-from-regnety-16gf/{LOW}/seed0"]
-    assert student["because"] == "half is half" and student["edited"] == ["src/deit/learn/losses.py"]
+    assert student["because"] == "half is half" and student["edited"] == ["src/deit/learn/objectives/token.py"]
     assert "half is half" in (pulled / "reports/smoke/index.html").read_text(encoding="utf-8")
 
 

@@ -4,18 +4,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from timm.loss import SoftTargetCrossEntropy
+from timm.task import TokenDistillationTask
 from torch.nn.functional import cross_entropy, kl_div, one_hot
 
-from deit.learn.losses import (
-    hard_distillation_loss,
-    labels_loss,
-    objective_loss,
-    soft_distillation_loss,
-    token_distillation_loss,
-    two_class_tokens_loss,
-)
-from deit.learn.recipes import Objective
+from deit.learn.objectives import Objective, names, objective_class, objective_loss
 
 LOGITS = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]).log()
 """Of the probabilities shown."""
@@ -31,6 +25,32 @@ def draw(seed, views=5, classes=7):
 
 
 seeds = st.integers(0, 2**31)
+
+
+def loss_of(loss, heads, targets, teacher=None, **params):
+    """The loss that params name."""
+    return objective_loss(Objective.model_validate({"loss": loss, **params}), heads, targets, teacher)
+
+
+def labels_loss(logits, targets):
+    return loss_of("labels", (logits,), targets)
+
+
+def hard_distillation_loss(logits, targets, decisions):
+    return loss_of("hard", (logits,), targets, decisions)
+
+
+def token_distillation_loss(first, second, targets, decisions):
+    return loss_of("token", (first, second), targets, decisions)
+
+
+def two_class_tokens_loss(first, second, targets):
+    return loss_of("two-class-tokens", (first, second), targets)
+
+
+def soft_distillation_loss(logits, targets, teacher, weight, temperature, reduction):
+    params = {"weight": weight, "temperature": temperature, "reduction": reduction}
+    return loss_of("soft", (logits,), targets, teacher, **params)
 
 
 def test_labels_by_hand():
@@ -129,27 +149,91 @@ def test_bf16_logits_are_computed_in_fp32():
     assert loss.dtype == torch.float32 and torch.equal(loss, expected)
 
 
-def test_objective_names_its_loss():
-    first, second, targets, teacher = draw(2)
-    labels = teacher.argmax(-1)
-    soft = Objective(loss="soft", weight=0.3, temperature=2.0, reduction="mean")
-    heads = (first, second)
-    cases = [
-        (Objective(loss="labels"), None, labels_loss(first, targets)),
-        (soft, teacher, soft_distillation_loss(first, targets, teacher, 0.3, 2.0, "mean")),
-        (Objective(loss="hard"), labels, hard_distillation_loss(first, targets, labels)),
-        (Objective(loss="token"), labels, token_distillation_loss(*heads, targets, labels)),
-        (Objective(loss="two-class-tokens"), None, two_class_tokens_loss(*heads, targets)),
-    ]
-    for objective, answer, expected in cases:
-        loss = objective_loss(objective, heads[: objective.tokens], targets, answer)
-        assert torch.equal(loss, expected), objective.loss
+@given(seeds, st.sampled_from([1.0, 3.0]))
+def test_the_soft_token_is_timms(seed, temperature):
+    """timm's TokenDistillationTask, on a student and a teacher whose logits are given."""
+    first, second, targets, teacher = draw(seed)
+    student = GivenLogits(torch.stack([first, second]))
+    task = TokenDistillationTask(
+        student, GivenLogits(teacher), SoftTargetCrossEntropy(), temperature=temperature, task_loss_weight=0.5,
+        distill_type="soft", verbose=False,
+    )  # fmt: skip
+    theirs = task(torch.zeros(len(first), 3, 8, 8), targets)["loss"]
+    ours = loss_of("soft-token", (first, second), targets, teacher, temperature=temperature)
+    torch.testing.assert_close(ours, theirs)
+
+
+class GivenLogits(torch.nn.Module):
+    """A network that says the same of every view, with two heads where it is given two rows of logits."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits, self.weight = logits, torch.nn.Parameter(torch.zeros(()))
+        self.in_chans, self.num_classes, self.pretrained_cfg = (
+            3,
+            logits.shape[-1],
+            {"mean": (0.0,) * 3, "std": (1.0,) * 3},
+        )
+
+    def set_distilled_training(self, enable=True):
+        self.distilled_training = enable
+
+    def forward(self, views):
+        return tuple(self.logits) if self.logits.ndim == 3 else self.logits
+
+
+def test_the_soft_token_in_plain_torch():
+    """Each head has a gradient from its own half alone."""
+    first, second, targets, teacher = draw(4)
+    first.requires_grad_()
+    second.requires_grad_()
+    loss = loss_of("soft-token", (first, second), targets, teacher, temperature=2.0, reduction="mean")
+    far = ((teacher / 2).softmax(1) * ((teacher / 2).log_softmax(1) - (second / 2).log_softmax(1))).sum(1).mean() / 7
+    torch.testing.assert_close(loss, 0.5 * cross_entropy(first, targets) + 0.5 * 4 * far)
+    loss.backward()
+    torch.testing.assert_close(first.grad, (first.detach().softmax(-1) - targets) / 10)
+    torch.testing.assert_close(second.grad, 2 * ((second.detach() / 2).softmax(1) - (teacher / 2).softmax(1)) / 70)
+
+
+@pytest.mark.parametrize("loss", names())
+def test_an_objective_says_what_planning_needs(loss):
+    objective = Objective.model_validate({"loss": loss})
+    assert type(objective) is objective_class(loss) and objective.loss == loss and objective.title
+    assert objective.module == f"deit.learn.objectives.{loss.replace('-', '_')}"
+    assert objective.tokens >= (2 if "distillation" in objective.heads else 1) and objective.heads[0] == "class"
+    said = {"": None, "labels": torch.tensor([0, 1]), "logits": LOGITS}[objective.teacher_says]
+    heads = tuple(LOGITS.clone().requires_grad_() for _ in range(objective.tokens))
+    objective_loss(objective, heads, TARGETS, said).backward()
+    assert all(head.grad is not None for head in heads)
 
 
 @pytest.mark.parametrize(
-    "loss, heads", [("labels", 2), ("soft", 2), ("hard", 2), ("token", 1), ("two-class-tokens", 1)]
+    ("content", "key", "words"),
+    [
+        (
+            {"loss": "hard", "temperature": 2.0},
+            "temperature",
+            "of the loss soft and soft-token, and hard has none",
+        ),
+        ({"loss": "soft-token", "weight": 0.5}, "weight", "a key of the loss soft, and soft-token has none"),
+        ({"loss": "soft", "temprature": 2.0}, "temprature", "did you mean 'temperature'"),
+        ({"loss": "token", "x": 2.0}, "x", "known here: loss"),
+        ({"loss": "sofd"}, "loss", "'hard' or 'labels' or 'soft'"),
+        ({"loss": "soft", "temperature": 0}, "temperature", "greater than or equal to 0.01"),
+        ({"temperature": 2.0}, "loss", "Field required"),
+    ],
+)
+def test_an_objective_has_its_own_keys_only(content, key, words):
+    with pytest.raises(ValidationError) as error:
+        Objective.model_validate(content)
+    (detail,) = error.value.errors()
+    assert detail["loc"] == (key,) and words in detail["msg"]
+
+
+@pytest.mark.parametrize(
+    "loss, heads", [("labels", 2), ("soft", 2), ("hard", 2), ("token", 1), ("two-class-tokens", 1), ("soft-token", 1)]
 )
 def test_objective_and_model_must_agree(loss, heads):
     first, second, targets, _ = draw(3)
     with pytest.raises(ValueError, match=f"'{loss}' trains {3 - heads}"):
-        objective_loss(Objective(loss=loss), (first, second)[:heads], targets, None)
+        loss_of(loss, (first, second)[:heads], targets)

@@ -59,6 +59,19 @@ MISTAKES = [
     ("views.randaugment", "original-m9", "views.randaugment", "by which timm configures RandAugment"),
     ("views.randaugment", "rand-x9", "views.randaugment", "found 'rand-x9'; correct the value."),
     ("views.randaugment", 9, "views.randaugment", "must be text"),
+    (
+        "supervision.hard.temperature",
+        2.0,
+        "supervision.hard.temperature",
+        "of the loss soft and soft-token, and hard has none",
+    ),
+    ("supervision.soft.temprature", 2.0, "supervision.soft.temprature", "did you mean 'temperature'"),
+    ("supervision.hard.loss", "hrad", "supervision.hard.loss", "must be 'hard' or 'labels'"),
+    ("students.optimizer", "adamv", "students.optimizer", "did you mean 'adamw'"),
+    ("students.optimizer", "fusedlamb", "students.optimizer", "unknown"),
+    ("teachers.betas", [0.9, 0.99], "teachers.betas", "sgd takes no such option"),
+    ("students.betas", [0.9, 1.0], "students.betas", "must be less than 1"),
+    ("students.clip_gradients", 0, "students.clip_gradients", "must be more than 0"),
     ("supervision.soft.temperature", 0, "supervision.soft.temperature", "must be at least 0.01"),
 ]
 

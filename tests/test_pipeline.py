@@ -101,11 +101,11 @@ def test_an_edited_student_is_trained_alone_and_an_older_report_comes_back_witho
 
 
 def test_comments_plan_nothing_and_constants_plan_the_trainings(project):
-    edit(project, "src/deit/learn/losses.py", '"""', '"""Reworded. ')
-    with (project / "src/deit/learn/losses.py").open("a", encoding="utf-8") as file:
+    edit(project, "src/deit/learn/objectives/labels.py", '"""', '"""Reworded. ')
+    with (project / "src/deit/learn/objectives/labels.py").open("a", encoding="utf-8") as file:
         file.write("\n# A comment.\n")
     assert not planned(project)
-    edit(project, "src/deit/learn/losses.py", "teacher_loss) / 2", "teacher_loss) / 3")
+    edit(project, "src/deit/learn/objectives/labels.py", "logits.float(), targets)", "logits.float(), targets) / 3")
     everything = planned(project)
     assert everything["distil_student"] and everything["train_teacher"] and everything["finetune"]
     assert "measure_throughput" not in everything

@@ -461,7 +461,7 @@ def test_params_edited_while_a_job_is_queued_do_not_reach_it(training, cluster, 
 def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, partitions, project):
     """The result would bear the name of other code."""
     one = training("short")
-    losses = project / "src/deit/learn/losses.py"
+    losses = project / "src/deit/learn/objectives/labels.py"
     code = losses.read_text(encoding="utf-8")
     partitions("down")
     with one.start("--retries", "0") as process:
@@ -472,7 +472,7 @@ def test_code_edited_while_a_job_is_queued_stops_it(training, cluster, partition
             assert process.wait(300) != 0
         finally:
             losses.write_text(code, encoding="utf-8")
-    assert "code that was edited after this job was planned: src/deit/learn/losses.py" in one.log(job)
+    assert "code that was edited after this job was planned: src/deit/learn/objectives/labels.py" in one.log(job)
     assert not one.output.exists()
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from itertools import zip_longest
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from deit.learn.run_state import Run
 from deit.learn.schedules import learning_rate
 from deit.networks import models
 from deit.networks.distributed import Place
+from deit.networks.ranks import ending_together
 from deit.see.datasets import manifest_of
 from deit.see.recipes import PreparingData
 from deit.store import checkpoints
@@ -310,7 +312,7 @@ def test_weights_that_overflow_at_a_finite_loss_are_not_saved(tmp_path, root, mo
 
 
 @pytest.mark.parametrize("model", [DEIT, REGNETY], ids=["deit", "regnety"])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lamb", "lion"])
 def test_a_step_that_may_be_skipped_changes_nothing(tmp_path, root, monkeypatch, model, optimizer):
     """Neither weights nor batch statistics, moments or momentum; also where it is the first step of all."""
     optimisation = {"optimizer": optimizer, "skip_nonfinite_steps": 2}
@@ -428,26 +430,46 @@ def test_two_ranks_learn_what_one_does(tmp_path, root):
 
 
 def on_two_ranks(tmp_path: Path, work) -> list[str]:
-    """Calls `work(place)` on two ranks, as processes of their own; how each ended: "" or what SystemExit said."""
-    context = multiprocessing.get_context("fork")
-    said = context.SimpleQueue()
-    store = tmp_path / f"store{time.monotonic_ns()}"
+    """Calls `work(place)` on two ranks, as processes of their own; how each ended: "" or what SystemExit said.
+
+    They join and leave as the ranks of a command do: none ends while the other one may still have to hear from it, and
+    an error of one is told, not its consequence for the other.
+    """
+    context = multiprocessing.get_context("fork")  # so that `work` may be any function, and see what was patched
+    path, said = str(tmp_path / f"store{time.monotonic_ns()}"), context.SimpleQueue()
 
     def rank(number: int) -> None:
-        torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=number, world_size=2)
+        ending = ""
         try:
-            work(Place(torch.device("cpu"), number, 2))
-            said.put((number, ""))
+            store = torch.distributed.FileStore(path, 2)
+            torch.distributed.init_process_group("gloo", store=store, rank=number, world_size=2)
+            with ending_together(store):
+                work(Place(torch.device("cpu"), number, 2))
+            torch.distributed.destroy_process_group()
         except SystemExit as ended:
-            said.put((number, str(ended)))
+            ending = str(ended)
+        except Exception:
+            ending = traceback.format_exc()
+        said.put((number, ending))
 
     processes = [context.Process(target=rank, args=(number,), daemon=True) for number in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
-        assert process.exitcode == 0
-    return [word for _, word in sorted(said.get() for _ in processes)]
+    endings = dict(said.get() for process in processes if process.exitcode == 0)
+    assert [process.exitcode for process in processes] == [0, 0], endings
+    return [endings[number] for number in range(2)]
+
+
+def test_an_error_of_one_rank_is_told_and_not_its_consequence(tmp_path):
+    def work(place: Place) -> None:
+        if place.rank:
+            raise ValueError("of rank 1")
+        place.largest_over_ranks(0)
+
+    first, second = on_two_ranks(tmp_path, work)
+    assert first == "1" and "ValueError: of rank 1" in second
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from deit.learn.objectives import objective_class
 from deit.learn.recipes import Training
 from deit.learn.training import train
 from deit.networks import models
@@ -96,9 +97,10 @@ def write_images(root: Path) -> dict:
 
 def training_job(root: Path, loss: str = "labels", execution: dict | None = None, **changes) -> Job:
     """A training on the images below `root`; `changes` replace parts of the recipe, dictionaries key by key."""
+    objective = objective_class(loss)
     recipe = {
         "data": write_images(root),
-        "model": DISTILLED if loss in ("token", "two-class-tokens") else DEIT,
+        "model": DISTILLED if objective.tokens == 2 else DEIT,
         "objective": {"loss": loss},
         "views": VIEWS,
         "stream_seed": 5,
@@ -108,7 +110,7 @@ def training_job(root: Path, loss: str = "labels", execution: dict | None = None
     for key, value in changes.items():
         recipe[key] = recipe.get(key, {}) | value if isinstance(value, dict) else value
     recipe = Training.model_validate(recipe).model_dump(mode="json")
-    inputs = {"data": "d" * 10} | ({"teacher": "t" * 10} if loss in ("soft", "hard", "token") else {})
+    inputs = {"data": "d" * 10} | ({"teacher": "t" * 10} if objective.teacher_says else {})
     execution = Execution(data_root=str(root), **(execution or {}))
     return Job(kind="train", name=loss, recipe=recipe, inputs=inputs, behaviour={}, execution=execution)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from deit.bounds import Name, Option, Probability, Recipe
-from deit.learn.recipes import Objective
+from deit.learn.objectives import Objective
 from deit.networks.recipes import unknown_to_digests
 from study.problem import Problem, listed, short, unknown
 from study.views import Resolutions

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+from pydantic import SerializeAsAny
+
 from deit.bounds import Name
-from deit.learn.recipes import Objective
+from deit.learn.objectives import Objective
 from study.problem import Problem, unknown
 
-Supervision = dict[Name, Objective]
+Supervision = dict[Name, SerializeAsAny[Objective]]
 
 
 def unknown_supervision(supervision: Supervision, key: str, name: str) -> Iterator[Problem]:

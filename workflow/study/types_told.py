@@ -77,6 +77,8 @@ def told(detail: ErrorDetails, location: list[str], kind: type[BaseModel]) -> tu
             known = sorted(known_keys(kind, location[:-1]))
             near = difflib.get_close_matches(location[-1], known, n=1)
             return "unknown key", "", f"did you mean '{near[0]}'?" if near else f"known here: {listed(known, 40)}."
+        case "remedy":
+            return detail["ctx"]["said"], "", detail["ctx"]["remedy"]
         case "missing" if location[-1].isdecimal():  # one number of two
             return "missing", "", "give two numbers, [least, most]."
         case "missing":

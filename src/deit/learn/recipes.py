@@ -1,53 +1,52 @@
-"""What is said of a training: objective, optimisation, and the runs of a pass."""
+"""What is said of a training beside its objective: optimisation, and the runs of a pass."""
 
-from typing import Annotated, Literal
+import difflib
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SerializeAsAny, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
-from deit.bounds import AsList, Epochs, NonNegative, Probability, Rate, Recipe, Size, Temperature
+from deit.bounds import AsList, Epochs, NonNegative, Positive, Probability, Rate, Recipe, Size
+from deit.learn.objectives import Objective
 from deit.networks.recipes import Model
 from deit.see.recipes import Stream
 from deit.store.job import JobRecipe
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+OPTIMIZERS: dict[str, tuple[str, ...]] = {
+    "adam": ("betas", "eps"),
+    "adamw": ("betas", "eps"),
+    "adan": ("eps",),  # its betas are three
+    "adopt": ("betas", "eps"),
+    "lamb": ("betas", "eps"),
+    "laprop": ("betas", "eps"),
+    "lars": ("eps",),
+    "lion": ("betas",),
+    "muon": ("betas", "eps"),
+    "nadamw": ("betas", "eps"),
+    "radam": ("betas", "eps"),
+    "rmsprop": ("eps",),
+    "sgd": (),
+}
+"""timm's name -> the options that it takes. Those of timm that were tried here: planning cannot ask timm, which takes
+seconds to import, and some of its names need other packages, or a loss that is computed again."""
 
-class Objective(Recipe):
-    """A training objective (paper, section 4)."""
 
-    loss: Literal["labels", "soft", "hard", "token", "two-class-tokens"]
-    """`labels`: cross-entropy with the true labels, no teacher. `soft`: equation 2 of the paper, with the teacher's
-    logits. `hard`: equation 3, one head learns half from the true labels and half from the teacher's decisions.
-    `token`: each half has a token and a head of its own. `two-class-tokens` is the control of the token analysis: a
-    second class token with the true label too, without a teacher. Trap: Table 3 of the paper prints that soft and hard
-    have no true labels; they have (confirmed by the authors)."""
-    weight: Probability = 0.1
-    """soft: lambda, the weight of the distillation term; the paper's 0.1. Other losses ignore it, as hard and token
-    weigh both halves alike; yet a change renames their runs."""
-    temperature: Temperature = 3.0
-    """soft: tau, by which the logits of both are divided; the paper's 3.0. Other losses ignore it."""
-    reduction: Literal["batchmean", "mean"] = "batchmean"
-    """soft: KL summed over classes (`batchmean`, the equation), or averaged over them too (`mean`, what the original
-    runs did, which makes the teacher's weight some 1/1000 on ImageNet: it may be why the paper's usual distillation
-    equals no distillation)."""
-
-    @property
-    def tokens(self) -> int:
-        """Tokens with a head of their own that the student needs."""
-        return 2 if self.loss in ("token", "two-class-tokens") else 1
-
-    @property
-    def teacher_says(self) -> Literal["", "labels", "logits"]:
-        """What the objective asks of a teacher: nothing, its decision, or its logits."""
-        if self.loss == "soft":
-            return "logits"
-        return "labels" if self.loss in ("hard", "token") else ""
+def known_optimizer(name: str) -> str:
+    if name not in OPTIMIZERS:
+        near = difflib.get_close_matches(name, OPTIMIZERS, n=1)
+        remedy = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(OPTIMIZERS)}."
+        raise PydanticCustomError("remedy", "{said}: {remedy}", {"said": f"'{name}' is unknown", "remedy": remedy})
+    return name
 
 
 class Optimisation(Recipe):
     """How the weights are learned."""
 
-    optimizer: Literal["adamw", "sgd"]
-    """`adamw`: betas 0.9 and 0.999, eps 1e-8 (paper; code: `--opt adamw`), for students. `sgd`: Nesterov momentum, for
-    teachers (paper, section 5.1). Gradients are never clipped."""
+    optimizer: Annotated[str, AfterValidator(known_optimizer)]
+    """timm's name. `adamw` (paper; code: `--opt adamw`) for students; `sgd`, with Nesterov momentum, for teachers
+    (paper, section 5.1). Others: adam, adan, adopt, lamb, laprop, lars, lion, muon, nadamw, radam, rmsprop. With these
+    but adam the host waits for a GPU at every step."""
     epochs: Epochs
     """Epochs of `epoch_views` views each; the paper's 300 for students, 25 for fine-tuning (the code's README: 30).
     Trap: with `views.repeats: 3` an epoch shows as many views as there are images, but a third of the images."""
@@ -70,7 +69,14 @@ class Optimisation(Recipe):
     distillation token). The paper's 0.05 for students (code: `--weight-decay`), 1e-8 for fine-tuning (the code's
     README); the teachers' is not published."""
     momentum: Probability = 0.9
-    """SGD: Nesterov momentum; code: `--momentum 0.9`. AdamW ignores it."""
+    """SGD: Nesterov momentum; code: `--momentum 0.9`. Also of lars, muon and rmsprop; others ignore it."""
+    betas: Annotated[tuple[Beta, Beta], AsList] | None = None
+    """Decay rates of the moments; null = timm's default for the optimiser: 0.9 and 0.999 of adamw (paper)."""
+    eps: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Added to the denominator of a step; null = timm's default for the optimiser: 1e-8 of adamw (paper)."""
+    clip_gradients: Positive | None = None
+    """Largest norm of a step's gradient, to which a longer one is scaled; null = never clipped (paper). Trap: timm's
+    lamb clips to 1.0 by itself."""
     train_mode: bool = True
     """False: the model stays in evaluation mode (no stochastic depth), as in the original fine-tunings, where batch
     norms of a convnet would keep their statistics, too."""
@@ -83,12 +89,22 @@ class Optimisation(Recipe):
     """Decay a step of an exponential moving average of the weights, which is then what is published and watched; 0 =
     none (the released code's --model-ema-decay: 0.99996)."""
 
+    @field_validator("betas", "eps")
+    @classmethod
+    def taken(cls, value: Any, field: ValidationInfo) -> Any:
+        """An option, where the optimiser takes it."""
+        name = field.data.get("optimizer")
+        if value is not None and name in OPTIMIZERS and field.field_name not in OPTIMIZERS[name]:
+            said = {"said": f"{name} takes no such option", "remedy": "remove it, or set it to null."}
+            raise PydanticCustomError("remedy", "{said}: {remedy}", said)
+        return value
+
 
 class Training(Stream, kind="train"):
     """One run."""
 
     model: Model
-    objective: Objective
+    objective: SerializeAsAny[Objective]
     seed: int
     """Seed of the initialisation, of stochastic depth and of dropout."""
     optimisation: Optimisation

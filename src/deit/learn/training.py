@@ -17,8 +17,8 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from deit.learn.losses import objective_loss
-from deit.learn.recipes import Training
+from deit.learn.objectives import objective_loss
+from deit.learn.optimizers import optimizer_of, step_if
 from deit.learn.run_state import Diverged, Run, refuse_nonfinite, refuse_unlike_ranks
 from deit.learn.schedules import learning_rate
 from deit.learn.teacher import Answers, Seen, Teacher
@@ -187,20 +187,8 @@ def set_up(
         models.load_weights(net, checkpoints.read_weights(initial))
     net.to(place.device).train(recipe.optimisation.train_mode)
     sums = torch.zeros(3, dtype=torch.float64, device=place.device)
-    return Run(job.name, recipe, job.execution, place, stream, teacher, net, optimizer_of(net, recipe), sums, resume)
-
-
-def optimizer_of(net: nn.Module, recipe: Training) -> torch.optim.Optimizer:
-    """AdamW as in the paper, or SGD with Nesterov momentum; the learning rate is set at every step."""
-    optimisation = recipe.optimisation
-    groups = models.parameter_groups(net, optimisation.weight_decay)
-    if optimisation.optimizer == "adamw":
-        return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
-    sgd = torch.optim.SGD(groups, momentum=optimisation.momentum, nesterov=optimisation.momentum > 0, fused=True)
-    if optimisation.momentum:  # made at the first step otherwise, which leaves it unset where it is skipped
-        for parameter in net.parameters():
-            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return sgd
+    optimizer = optimizer_of(net, recipe.optimisation)
+    return Run(job.name, recipe, job.execution, place, stream, teacher, net, optimizer, sums, resume)
 
 
 def take_step(run: Run, batch: list[Seen], answers: Answers) -> None:
@@ -292,11 +280,7 @@ def update(run: Run, rate: float, sums: Tensor, before: list[Tensor]) -> None:
     """
     gradients = [parameter.grad for parameter in run.net.parameters() if parameter.grad is not None]
     good = run.finite.judge(run.step, sums[0], gradients)
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
-    run.optimizer.found_inf = (~good).float()  # how torch's GradScaler lets a fused optimiser leave a step out
-    run.optimizer.step()
-    run.optimizer.zero_grad()
+    step_if(good, run.optimizer, rate, run.recipe.optimisation.clip_gradients)
     for buffer, old in zip(run.buffers, before, strict=True):
         buffer.copy_(torch.where(good, buffer, old))
     if run.average:

@@ -153,7 +153,8 @@ class Code:
         found = []
         for node in self.module(each.module).nodes.get(name, []):
             if isinstance(node, ast.ClassDef) and self.is_recipe(each.module, node):
-                found += [one for one in methods_of(node) if one.name == method or not method]
+                methods = [one for one in methods_of(node) if one.name == method or not method]
+                found += methods if method else [*methods, *constants_of(node)]
             else:
                 found.append(node)
         return found
@@ -314,6 +315,12 @@ def methods_of(recipe: ast.ClassDef) -> list[ast.FunctionDef]:
     """But for those that check or change what is given, before it becomes a value of the job."""
     methods = [node for node in recipe.body if isinstance(node, ast.FunctionDef)]
     return [node for node in methods if not VALIDATORS & {word for each in node.decorator_list for word in words(each)}]
+
+
+def constants_of(recipe: ast.ClassDef) -> list[ast.Assign]:
+    """What a recipe's class says of all its instances: no field, as that has a type."""
+    constants = [node for node in recipe.body if isinstance(node, ast.Assign)]
+    return [node for node in constants if words(node) & {"model_config", "title"} == set()]
 
 
 def words(node: ast.AST) -> set[str]:
