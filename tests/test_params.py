@@ -67,7 +67,7 @@ MISTAKES = [
     ),
     ("supervision.soft.temprature", 2.0, "supervision.soft.temprature", "did you mean 'temperature'"),
     ("supervision.hard.loss", "hrad", "supervision.hard.loss", "must be 'hard' or 'labels'"),
-    ("students.optimizer", "adamv", "students.optimizer", "did you mean 'adamw'"),
+    ("students.optimizer", "adamww", "students.optimizer", "did you mean 'adamw'"),
     ("students.optimizer", "fusedlamb", "students.optimizer", "unknown"),
     ("teachers.betas", [0.9, 0.99], "teachers.betas", "sgd takes no such option"),
     ("students.betas", [0.9, 1.0], "students.betas", "must be less than 1"),
