@@ -31,7 +31,8 @@ from deit.learn.run_state import Run, Teacher
 from deit.learn.training import Answers, batches_of, set_up, take_step
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.throughput import device_name, wait_for
-from deit.see.datasets import FolderImages, ImageSet, training_images
+from deit.see.datasets import ImageSet, training_images
+from deit.see.image_files import FolderImages
 from deit.see.loading import GROUPS_AT_A_TIME, Keys, mix_groups
 from deit.see.recipes import Split
 from deit.see.views import MixGroup, ViewStream

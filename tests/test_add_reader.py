@@ -101,6 +101,18 @@ def test_a_slip_in_a_readers_name_is_met_with_the_right_one(place):
         load_study("slip", place / "params")
 
 
+def test_no_reader_makes_planning_wait_for_what_it_reads_with():
+    code = (
+        "import sys\n"
+        "from deit.see.reader import known_readers, reader_named\n"
+        "print([reader_named(name) for name in known_readers()] and sorted(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", capture_output=True, encoding="utf-8")
+    assert run.returncode == 0, run.stderr
+    loaded = set(re.findall(r"'([^']+)'", run.stdout))
+    assert "deit.see.readers.timm" in loaded and not {"torch", "timm", "torchvision", "PIL", "datasets"} & loaded
+
+
 @pytest.mark.parametrize("name", known_readers())
 def test_every_reader_says_what_it_needs(name):
     reader = reader_named(name)

@@ -33,9 +33,9 @@ class DataParams(Data):
     primary: Name
     """The evaluation set of Tables 2-4, of the token analysis and of the figure, by its name."""
     decode: bool = True
-    """timm reader: `prepare_data` decodes every image once, by `threads` + `workers` of `execution.data`, and refuses
-    the data with the paths of all damaged ones before anything is trained. false skips that: a damaged image then ends
-    the first job that reads it. Changes no number and no name."""
+    """Readers of image files: `prepare_data` decodes every image once, by `threads` + `workers` of `execution.data`,
+    and refuses the data with the paths of all damaged ones before anything is trained. false skips that: a damaged
+    image then ends the first job that reads it. Changes no number and no name."""
 
 
 def data_problems(data: DataParams) -> Iterator[Problem]:

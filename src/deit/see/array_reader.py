@@ -57,9 +57,6 @@ class ArrayReader(Reader):
     def undeclared(self, split: Split) -> list[str]:
         return [part for part in sorted(split.files) if not split.md5.get(part)]
 
-    def names(self, split: Split) -> dict[str, str]:
-        return {f"files.{part}": file for part, file in split.files.items()}
-
     def arrays(self, split: Split, data: TrainingData, root: Path, key: str) -> Arrays:
         raise NotImplementedError
 

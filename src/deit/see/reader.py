@@ -30,6 +30,8 @@ class Mistake(NamedTuple):
 
 
 class Reader:
+    """One way in which images lie on disk. Its defaults are those of a reader that knows nothing but its files."""
+
     keys: tuple[str, ...] = ()
     """Of `split`, beside `images`; those of other readers are refused."""
     decodes = False
@@ -41,7 +43,8 @@ class Reader:
 
     def names(self, split: Split) -> dict[str, str]:
         """Dotted key below the split -> the file or folder below `data.root` that has to be there."""
-        raise NotImplementedError
+        files = {f"files.{part}": file for part, file in split.files.items()}
+        return files | ({"folder": split.folder} if split.folder else {})
 
     def class_folders(self, split: Split, root: Path) -> set[str] | None:
         """Names of the classes, where folders tell them without a look at any image."""

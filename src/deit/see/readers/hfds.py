@@ -29,9 +29,6 @@ class Hfds(Reader):
             text = "is read by the package datasets, which is not installed"
             yield Mistake("folder", text, "install it (pip install datasets), or choose another reader.")
 
-    def names(self, split: Split) -> dict[str, str]:
-        return {"folder": split.folder}
-
     def read(self, split: Split, data: TrainingData, root: Path, key: str) -> "HuggingFaceImages":
         from deit.see.hugging_face import HuggingFaceImages
 

@@ -20,9 +20,6 @@ class Timm(Reader):
         if not split.folder:
             yield Mistake("folder", "missing, as the timm reader needs", "name a folder or .tar of data.root.")
 
-    def names(self, split: Split) -> dict[str, str]:
-        return {"folder": split.folder}
-
     def class_folders(self, split: Split, root: Path) -> set[str] | None:
         """Hidden ones are none; of a tar they are not known."""
         folder = root / split.folder

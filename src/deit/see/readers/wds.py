@@ -27,9 +27,6 @@ class Wds(Reader):
             remedy = "name the shards, 'train-{0000..0146}.tar', or the only one."
             yield Mistake("part", "missing, or no .tar, as the wds reader needs", remedy)
 
-    def names(self, split: Split) -> dict[str, str]:
-        return {"folder": split.folder}
-
     def read(self, split: Split, data: TrainingData, root: Path, key: str) -> "ShardImages":
         from deit.see.web_shards import ShardImages
 
