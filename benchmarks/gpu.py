@@ -43,7 +43,7 @@ from smoke_study import copy_of_project, snakemake
 from torch.utils.flop_counter import FlopCounterMode
 
 from deit.learn.optimizers import optimizer_of
-from deit.learn.run_state import Run
+from deit.learn.run_state import TrainingRun
 from deit.networks import models
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.recipes import Model
@@ -143,7 +143,7 @@ def networks(bench: Bench) -> Iterator[Row]:
         yield from utilisation(bench, recipe.model, name, {"train": trained, "infer": answered})
 
 
-def loader_fed_images_a_second(bench: Bench, runs: list[Run]) -> float:
+def loader_fed_images_a_second(bench: Bench, runs: list[TrainingRun]) -> float:
     """Of steps on the views that the loader makes meanwhile, a batch for all of these runs, which are of one stream."""
     stream = runs[0].stream
     keys = Keys(0, runs[0].end, stream.steps_per_epoch, range(stream.groups_per_batch))
@@ -151,7 +151,7 @@ def loader_fed_images_a_second(bench: Bench, runs: list[Run]) -> float:
         return trained_images_a_second(runs, groups, 2 * bench.seconds)
 
 
-def channels_last(bench: Bench, run: Run, name: str) -> Iterator[Row]:
+def channels_last(bench: Bench, run: TrainingRun, name: str) -> Iterator[Row]:
     """The same network with its numbers laid out pixel by pixel; afterwards it is as it was."""
     group, heads = one_group(run), run.forward
     run.net.to(memory_format=torch.channels_last)
@@ -259,7 +259,7 @@ def students_of_one_stream(bench: Bench) -> Iterator[Row]:
     yield Row("one stream", what, "in a pass / separate", together / alone, "")
 
 
-def student(bench: Bench, job: Job, teacher: TeacherInTheLoop) -> Run:
+def student(bench: Bench, job: Job, teacher: TeacherInTheLoop) -> TrainingRun:
     """A run before its first step; it asks the teacher, where its objective needs one, about every view."""
     recipe = share_of_one_device(job, bench.place.device)
     return ready_run(recipe, bench.images, bench.place, bench.execution, teacher)

@@ -27,7 +27,8 @@ from plan.speeds import COLUMNS, UNITS, Speed, model_of
 from plan.studies import plan_study
 
 from deit.learn.recipes import Training
-from deit.learn.run_state import Run, Teacher
+from deit.learn.run_state import TrainingRun
+from deit.learn.teacher import Teacher
 from deit.learn.training import Answers, batches_of, set_up, take_step
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.throughput import device_name, wait_for
@@ -172,7 +173,7 @@ def share_of_one_device(job: Job, device: torch.device) -> Training:
 
 def ready_run(
     recipe: Training, images: ImageSet, place: Place, execution: Execution, teacher: Teacher | None = None
-) -> Run:
+) -> TrainingRun:
     """A run before its first step, whose epochs have ten steps, where the images suffice; without a GPU, one."""
     batch, shown = recipe.views.batch, len(images) * recipe.views.repeats
     steps = min(10, shown // batch) if place.device.type == "cuda" else 1
@@ -185,14 +186,14 @@ def ready_run(
     return set_up(job, stream, ResumeState(Path("unused"), job.digest), place, teacher, None)
 
 
-def one_group(run: Run) -> MixGroup:
+def one_group(run: TrainingRun) -> MixGroup:
     """A mix group of the run's stream, as its loader hands it over."""
     without_workers = run.execution.model_copy(update={"workers": 0})
     with mix_groups(run.stream, Keys(0, 1, 1, range(1)), without_workers) as groups:
         return next(groups)
 
 
-def trained_images_a_second(runs: list[Run], groups: Iterator[MixGroup], seconds: float) -> float:
+def trained_images_a_second(runs: list[TrainingRun], groups: Iterator[MixGroup], seconds: float) -> float:
     """Of optimiser steps of the project's own loop: images that each of these runs, of one stream, is trained on."""
     stream, place = runs[0].stream, runs[0].place
     batches = batches_of(groups, stream, place, stream.groups_per_batch)
@@ -206,14 +207,14 @@ def trained_images_a_second(runs: list[Run], groups: Iterator[MixGroup], seconds
     return a_second(epoch, stream.views_per_epoch, runs[0], seconds)
 
 
-def answered_images_a_second(run: Run, group: MixGroup, seconds: float) -> float:
+def answered_images_a_second(run: TrainingRun, group: MixGroup, seconds: float) -> float:
     """Of the network in evaluation mode, asked as a teacher is: one mix group a forward pass."""
     net, (views, _) = run.net.eval(), run.stream.finish(group, run.place.device)
     precision = run.recipe.optimisation.precision
     return a_second(lambda: logits_of(net, views, precision), len(views), run, seconds)
 
 
-def a_second(work: Callable[[], object], images: int, run: Run, seconds: float) -> float:
+def a_second(work: Callable[[], object], images: int, run: TrainingRun, seconds: float) -> float:
     """Images a second of `work`, which handles so many, after a warm-up."""
     work()
     wait_for(run.place.device)

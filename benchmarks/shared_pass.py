@@ -49,7 +49,7 @@ from torch import Tensor, nn
 
 from deit.learn.optimizers import optimizer_of
 from deit.learn.recipes import Training
-from deit.learn.run_state import Run
+from deit.learn.run_state import TrainingRun
 from deit.learn.teacher import Teacher, cached_teacher
 from deit.learn.training import batches_of, set_up, train_together
 from deit.networks.distributed import Place, set_up_torch
@@ -153,7 +153,7 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def passed(runs: list[Run], teacher: Teacher | None = None) -> float:
+def passed(runs: list[TrainingRun], teacher: Teacher | None = None) -> float:
     """Seconds of a pass over the stream's steps."""
     for run in runs:
         run.step, run.teacher = 0, teacher

@@ -12,7 +12,7 @@ from tiny_runs import CPU, DEIT, PIXELS, REGNETY, STEPS, images_of, run, same, s
 
 from deit.learn import training
 from deit.learn.recipes import Optimisation
-from deit.learn.run_state import Run
+from deit.learn.run_state import TrainingRun
 from deit.networks import models
 from deit.networks.evaluation import accuracy, predict
 from deit.networks.recipes import Validation
@@ -29,7 +29,7 @@ def root(tmp_path) -> Path:
     return tmp_path / "data"
 
 
-def last_run(monkeypatch) -> dict[str, Run]:
+def last_run(monkeypatch) -> dict[str, TrainingRun]:
     """Fills with the run that takes the latest step, as `run`."""
     seen, inner = {}, training.take_step
     monkeypatch.setattr(training, "take_step", lambda one, *rest: (seen.update(run=one), inner(one, *rest)))
@@ -134,13 +134,13 @@ def test_ranks_that_go_on_from_different_averages_are_refused(tmp_path, root, mo
         stop_at(patch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(SystemExit):
             run(job, tmp_path / "run")
-    inner = Run.restore
+    inner = TrainingRun.restore
 
     def restore(a_run, state):
         inner(a_run, state)
         a_run.average.module.head.bias.data.add_(1e-6 * a_run.place.rank)
 
-    monkeypatch.setattr(Run, "restore", restore)
+    monkeypatch.setattr(TrainingRun, "restore", restore)
     first, second = on_two_ranks(tmp_path, lambda place: run(job, tmp_path / "run", place=place))
     assert "from steps [2, 2] and different weights" in first and second == "1"
 

@@ -22,7 +22,7 @@ from tiny_runs import BATCH, CPU, DEIT, IMAGES, PIXELS, REGNETY, STEPS, run, sam
 from deit.commands.train import planned_input, teacher_of
 from deit.learn import training
 from deit.learn.finite import tensors_in
-from deit.learn.run_state import Run
+from deit.learn.run_state import TrainingRun
 from deit.learn.schedules import learning_rate
 from deit.networks import models
 from deit.networks.distributed import Place
@@ -502,14 +502,14 @@ def test_a_bad_read_on_one_rank_starts_no_rank_afresh(tmp_path, interrupted, mon
 
 @pytest.mark.parametrize("what", ["step", "weights"])
 def test_ranks_that_go_on_from_different_states_are_refused(tmp_path, interrupted, monkeypatch, what):
-    inner = Run.restore
+    inner = TrainingRun.restore
 
     def restore(a_run, state):
         inner(a_run, state)
         a_run.step -= what == "step" and a_run.place.rank
         a_run.net.head.bias.data.add_(1e-6 * a_run.place.rank)
 
-    monkeypatch.setattr(Run, "restore", restore)
+    monkeypatch.setattr(TrainingRun, "restore", restore)
     first, second = on_two_ranks(tmp_path, lambda place: run(interrupted, tmp_path / "run", place=place))
     steps = "[2, 1]" if what == "step" else "[2, 2]"
     assert f"from steps {steps} and different weights" in first and second == "1"

@@ -29,7 +29,7 @@ class Diverged(Exception):
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """One run on one rank; all ranks hold the same weights, sums and history."""
 
     name: str
@@ -135,7 +135,7 @@ class Run:
         return self.seconds + time.perf_counter() - self.started
 
 
-def refuse_unlike_ranks(run: Run) -> None:
+def refuse_unlike_ranks(run: TrainingRun) -> None:
     """Raises SystemExit where the ranks do not go on from the same step with the same numbers, bit for bit."""
     steps = run.place.numbers_of_all_ranks(run.step)
     if len(set(steps)) > 1 or len(set(run.place.numbers_of_all_ranks(fingerprint(run)))) > 1:
@@ -146,7 +146,7 @@ def refuse_unlike_ranks(run: Run) -> None:
         )
 
 
-def fingerprint(run: Run) -> int:
+def fingerprint(run: TrainingRun) -> int:
     """The first 63 bits of a sha256 over the run's numbers; 0 for a rank that is alone."""
     if run.place.world == 1:
         return 0
@@ -156,7 +156,7 @@ def fingerprint(run: Run) -> int:
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
-def refuse_nonfinite(run: Run) -> None:
+def refuse_nonfinite(run: TrainingRun) -> None:
     """Raises Diverged, on all ranks, where a step or the state has numbers that are not finite; waits for the GPU."""
     fatal, allowed = run.finite.fatal_step(), run.finite.allowed
     if fatal >= 0:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from deit.learn.objectives import objective_loss
 from deit.learn.optimizers import optimizer_of, step_if
-from deit.learn.run_state import Diverged, Run, refuse_nonfinite, refuse_unlike_ranks
+from deit.learn.run_state import Diverged, TrainingRun, refuse_nonfinite, refuse_unlike_ranks
 from deit.learn.schedules import learning_rate
 from deit.learn.teacher import Answers, Seen, Teacher
 from deit.networks import models
@@ -64,7 +64,7 @@ def train(
             write(run, folder)
 
 
-def write(run: Run, folder: Path | None) -> None:
+def write(run: TrainingRun, folder: Path | None) -> None:
     """Writes what a run has learned, and how, on rank 0."""
     if run.place.writes:
         write_rows(folder / "history.csv", HISTORY, run.history)
@@ -72,7 +72,9 @@ def write(run: Run, folder: Path | None) -> None:
         models.write_config(folder / models.CONFIG, run.recipe.model, run.recipe.data.mean, run.recipe.data.std)
 
 
-def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Generator[Run | Recorder, None, None]:
+def train_together(
+    runs: list[TrainingRun], recorders: Iterable[Recorder] = ()
+) -> Generator[TrainingRun | Recorder, None, None]:
     """Trains runs of one stream, each from where it is; yields each when it has ended, with its `failure` if it failed.
 
     The views of a step are made once for all runs, and a teacher that several of them share is asked once. Each run
@@ -106,7 +108,7 @@ def train_together(runs: list[Run], recorders: Iterable[Recorder] = ()) -> Gener
         yield from ended(runs, recorders)
 
 
-def begin(run: Run) -> None:
+def begin(run: TrainingRun) -> None:
     """Goes on from the saved state of a run, if it has one."""
     run.log.info("%s: %d parameters, %s", run.name, models.parameter_count(run.net), run.place)
     if saved := run.place.read_once(run.resume.read):
@@ -118,7 +120,7 @@ def begin(run: Run) -> None:
     show(run)
 
 
-def ended(runs: list[Run], recorders: list[Recorder]) -> Iterator[Run | Recorder]:
+def ended(runs: list[TrainingRun], recorders: list[Recorder]) -> Iterator[TrainingRun | Recorder]:
     """Takes away and yields those that are finished or given up."""
     for among in (runs, recorders):
         for one in [one for one in among if one.step == one.end or one.failure]:
@@ -126,7 +128,7 @@ def ended(runs: list[Run], recorders: list[Recorder]) -> Iterator[Run | Recorder
             yield one
 
 
-def save_where_due(runs: list[Run], recorders: list[Recorder], request: StopRequest, step: int) -> None:
+def save_where_due(runs: list[TrainingRun], recorders: list[Recorder], request: StopRequest, step: int) -> None:
     """Saves all states when their time has come; ends the process where it was told to stop, before this `step`.
 
     All ranks save and end at the same step. No state is saved that is not finite: its run is given up.
@@ -149,7 +151,7 @@ def save_where_due(runs: list[Run], recorders: list[Recorder], request: StopRequ
 
 
 @contextmanager
-def given_up_where_diverged(run: Run) -> Iterator[None]:
+def given_up_where_diverged(run: TrainingRun) -> Iterator[None]:
     """Notes why a run cannot go on, and lets others go on."""
     try:
         yield
@@ -173,7 +175,7 @@ def batches_of(groups: Iterator[MixGroup], stream: ViewStream, place: Place, sha
 
 def set_up(
     job: Job, stream: ViewStream, resume: ResumeState, place: Place, teacher: Teacher | None, initial: Path | None
-) -> Run:
+) -> TrainingRun:
     """The run before its first step: initialised from its seed, or with the weights in the file `initial`."""
     recipe = job.resolved()
     if stream.groups_per_batch % place.world:
@@ -188,10 +190,10 @@ def set_up(
     net.to(place.device).train(recipe.optimisation.train_mode)
     sums = torch.zeros(3, dtype=torch.float64, device=place.device)
     optimizer = optimizer_of(net, recipe.optimisation)
-    return Run(job.name, recipe, job.execution, place, stream, teacher, net, optimizer, sums, resume)
+    return TrainingRun(job.name, recipe, job.execution, place, stream, teacher, net, optimizer, sums, resume)
 
 
-def take_step(run: Run, batch: list[Seen], answers: Answers) -> None:
+def take_step(run: TrainingRun, batch: list[Seen], answers: Answers) -> None:
     """One optimiser step: the gradient of the mean loss over the whole batch, summed over forward passes and ranks."""
     recipe, place = run.recipe, run.place
     rate = learning_rate(recipe.optimisation, recipe.views.batch, run.step, run.steps_per_epoch)
@@ -214,7 +216,9 @@ def take_step(run: Run, batch: list[Seen], answers: Answers) -> None:
             finish_epoch(run, run.step // run.steps_per_epoch - 1)
 
 
-def forward_passes(run: Run, batch: list[Seen], answers: Answers) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+def forward_passes(
+    run: TrainingRun, batch: list[Seen], answers: Answers
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """Views (B, C, H, W), targets (B, K) and what the teacher says of these very views, of each forward pass of a step.
 
     What it says is labels (B,), logits (B, K) or nothing, as the objective asks.
@@ -230,7 +234,7 @@ def forward_passes(run: Run, batch: list[Seen], answers: Answers) -> Iterator[tu
         first += size
 
 
-def forward_sizes(run: Run) -> list[int]:
+def forward_sizes(run: TrainingRun) -> list[int]:
     """The number of mix groups in each forward pass of a step on this rank.
 
     A network with batch statistics always takes one mix group, as on each GPU of the original runs: else its result
@@ -246,7 +250,7 @@ def seed_stochastic_depth(seed: int, step: int, rank: int, part: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank, part)).generate_state(1, np.uint64)[0]))
 
 
-def share_batch_statistics(run: Run, part: int, parts: int) -> None:
+def share_batch_statistics(run: TrainingRun, part: int, parts: int) -> None:
     """Sets the momenta of batch norms so that a step moves their running statistics once, towards its groups' mean.
 
     With rate r = momentum / parts, pass i of n weighs r / (1 - (n - 1 - i) r): by the end each pass has the weight r
@@ -262,7 +266,7 @@ def found(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits.argmax(1) == targets.argmax(1)).sum()
 
 
-def sum_over_ranks(run: Run, sums: Tensor) -> None:
+def sum_over_ranks(run: TrainingRun, sums: Tensor) -> None:
     """Gradients and sums of the whole batch; running batch statistics become the mean of the ranks'."""
     if not run.reduction:
         return
@@ -273,7 +277,7 @@ def sum_over_ranks(run: Run, sums: Tensor) -> None:
         buffer /= run.place.world
 
 
-def update(run: Run, rate: float, sums: Tensor, before: list[Tensor]) -> None:
+def update(run: TrainingRun, rate: float, sums: Tensor, before: list[Tensor]) -> None:
     """One optimiser step, from the gradients and `sums` (loss, found) of the whole batch.
 
     Where they are not finite, weights and optimiser stay as they are, and the batch statistics as they were `before`.
@@ -298,7 +302,7 @@ def move_average(average: ModelEmaV3, net: nn.Module, good: Tensor) -> None:
         tensor.copy_(torch.where(good, tensor, old))
 
 
-def finish_epoch(run: Run, epoch: int) -> None:
+def finish_epoch(run: TrainingRun, epoch: int) -> None:
     """Adds the epoch's row to the history; here, once an epoch, the GPU is waited for."""
     refuse_nonfinite(run)
     recipe, steps = run.recipe, run.stream.steps_per_epoch
@@ -316,11 +320,11 @@ def finish_epoch(run: Run, epoch: int) -> None:
     run.started, run.seconds = time.perf_counter(), 0.0
 
 
-def tell_epoch(run: Run, epoch: int) -> None:
+def tell_epoch(run: TrainingRun, epoch: int) -> None:
     run.log.info(epoch_line(run.history, epoch, run.recipe.optimisation.epochs))
 
 
-def validate_where_due(run: Run, epoch: int) -> None:
+def validate_where_due(run: TrainingRun, epoch: int) -> None:
     """Every few epochs, and after the last, adds the accuracy on images that are not learnt from; on rank 0 alone."""
     epochs = run.recipe.optimisation.epochs
     if run.validator and ((epoch + 1) % run.execution.validate_epochs == 0 or epoch + 1 == epochs):
@@ -329,7 +333,7 @@ def validate_where_due(run: Run, epoch: int) -> None:
         run.log.info(validation_line(row, epochs))
 
 
-def show(run: Run) -> None:
+def show(run: TrainingRun) -> None:
     """Writes what is known so far into the folder of the result to be, for those who watch."""
     if run.folder:
         write_rows(run.folder / "history.csv", HISTORY, run.history)
