@@ -14,13 +14,15 @@ from deit.store.job import Job
 from deit.store.reach import Code, Definition, is_plumbing
 from deit.store.syntax import is_silent, written
 
-TRAININGS = {"train", "pass"}
+TRAININGS = {"labels", "soft", "hard", "token", "two-class-tokens", "pass"}
+"""Kinds of jobs; a training's is its objective, a table's its name."""
 CACHES = {"cache", "pass"}
-STREAMS = {"train", "pass", "cache", "views", "report"}
+STREAMS = TRAININGS | {"cache", "views", "report"}
 """Kinds whose commands make views, for the page's pictures too."""
-SEEN = STREAMS - {"report"} | {"data", "predict", "tokens"}
+SEEN = STREAMS | {"data", "predict", "tokens"}
 """Kinds whose commands read images."""
-
+ON_NETWORKS = TRAININGS | {"cache", "predict", "tokens", "throughput", "networks", "import", "report"}
+TABLES = {f"table_{number}" for number in range(1, 6)} | {"token_analysis", "accuracy_throughput"}
 
 OURS = Code()
 
@@ -33,8 +35,14 @@ def plan() -> Plan:
 @pytest.fixture(scope="module")
 def roots(plan) -> dict[str, tuple[str, ...]]:
     """Kind, and of a table its name -> from where its code is reached."""
-    found = {job.recipe["table"] if job.kind == "table" else job.kind: job.roots for job in plan.jobs.values()}
+    found = {kind_of(job): job.roots for job in plan.jobs.values()}
     return found | {"pass": ("deit.commands.train_pass",), "import": ("deit.commands.import_weights",)}
+
+
+def kind_of(job: Job) -> str:
+    if job.kind == "train":
+        return job.recipe["objective"]["loss"]
+    return job.recipe["table"] if job.kind == "table" else job.kind
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +82,8 @@ HARMLESS = {
     "plumbing": ("src/deit/store/shards.py", "import ", "import this\nimport "),
     "the help of a command": ("src/deit/commands/train.py", "asked about every view", "asked of each view"),
     "a docstring": ("src/deit/see/mixing.py", '"""', '"""In other words: '),
-    "a comment": ("src/deit/learn/losses.py", "\ndef ", "\n# why\ndef "),
-    "an annotation": ("src/deit/learn/losses.py", "Tensor) -> Tensor", "Tensor) -> object"),
+    "a comment": ("src/deit/learn/schedules.py", "\ndef ", "\n# why\ndef "),
+    "an annotation": ("src/deit/learn/objectives/labels.py", ') -> "Tensor"', ") -> object"),
     "a function that nobody calls": (
         "src/deit/see/views.py",
         "\n\n\ndef ",
@@ -83,15 +91,16 @@ HARMLESS = {
     ),
     "a bound": ("src/deit/bounds.py", "le=10**9", "le=10**8"),
     "a field's check": ("src/deit/see/recipes.py", "AUGMENTATION.fullmatch(", "AUGMENTATION.match("),
-    "an optimiser allowed": ("src/deit/learn/recipes.py", '"adamw", "sgd"', '"adamw", "sgd", "lamb"'),
+    "an optimiser allowed": ("src/deit/learn/recipes.py", '"sgd": (),', '"sgd": (), "sgdw": (),'),
     "a new option": (
         "src/deit/learn/recipes.py",
         "    train_mode: bool = True",
-        "    betas: tuple[float, float] | None = None\n    train_mode: bool = True",
+        "    cautious: bool | None = None\n    train_mode: bool = True",
     ),
-    "a reader allowed": ("src/deit/see/recipes.py", '"idx", "cifar", "timm"', '"idx", "cifar", "timm", "hfds"'),
+    "a reader that no job uses": ("src/deit/see/readers/cifar_binary.py", "-PIXELS - 1", "-PIXELS - 2"),
+    "an objective that no job uses": ("src/deit/learn/objectives/soft_token.py", ") / 2", ") / 3"),
+    "what a reader refuses": ("src/deit/see/array_reader.py", "yield Mistake(", "yield 1, Mistake("),
     "how resources are said": ("src/deit/store/job.py", "mem_mb: Count = 2000", "mem_mb: Count = 3000"),
-    "a type of its own": ("src/deit/learn/run_state.py", "Teacher = ", "Teacher = object or "),
 }
 
 
@@ -102,27 +111,28 @@ def test_an_edit_that_moves_no_number_renames_nothing(edit, roots, names):
 
 
 def test_a_function_that_moves_to_another_file_renames_nothing(roots, names):
-    losses, schedules = "src/deit/learn/losses.py", "src/deit/learn/schedules.py"
-    text, name = OURS.text_of(losses), "labels_loss"
+    token, schedules, name = "src/deit/learn/objectives/token.py", "src/deit/learn/schedules.py", "each_half"
+    text = OURS.text_of(token)
     function = next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == name)
     source = ast.get_source_segment(text, function)
-    imports = "from torch import Tensor\nfrom torch.nn.functional import cross_entropy\n"
     texts = {
-        losses: f"from deit.learn.schedules import {name}\n{text.replace(source, '')}",
-        schedules: f"{imports}{OURS.text_of(schedules)}\n\n{source}\n",
+        token: f"from deit.learn.schedules import {name}\n{text.replace(source, '')}",
+        schedules: f"from deit.learn.objectives.labels import labels_loss\n{OURS.text_of(schedules)}\n\n{source}\n",
     }
     assert changed(roots, names, texts) == set()
 
 
 HARMFUL = {
-    "half of a loss": ("src/deit/learn/losses.py", "teacher_loss) / 2", "teacher_loss) / 3", TRAININGS),
+    "half of a loss": ("src/deit/learn/objectives/token.py", "decisions)) / 2", "decisions)) / 3", {"token", "hard"}),
+    "one objective": ("src/deit/learn/objectives/soft.py", "self.temperature**2 * far", "far", {"soft"}),
+    "what all learn": ("src/deit/learn/objectives/labels.py", "logits.float()", "logits", TRAININGS - {"pass"}),
     "a library's function": (
-        "src/deit/learn/losses.py",
-        "import cross_entropy",
-        "import nll_loss as cross_entropy",
-        TRAININGS,
+        "src/deit/learn/objectives/soft.py",
+        "t kl_div",
+        "t l1_loss as kl_div",
+        {"soft"},
     ),
-    "the weight of the teacher": ("src/deit/learn/losses.py", "temperature**2", "temperature", TRAININGS),
+    "what an objective asks": ("src/deit/learn/objectives/soft.py", '"logits"', '"labels"', {"soft"}),
     "the warm-up": ("src/deit/learn/schedules.py", "step / warmup_steps", "(step + 1) / warmup_steps", TRAININGS),
     "the reference batch": (
         "src/deit/learn/schedules.py",
@@ -143,7 +153,7 @@ HARMFUL = {
         "= logits.argmin(1)",
         {"cache", "pass"},
     ),
-    "how a pixel is read": ("src/deit/see/cifar.py", "transpose(0, 2, 3, 1)", "transpose(0, 3, 2, 1)", SEEN),
+    "how a pixel is read": ("src/deit/see/readers/idx.py", "np.uint8", "np.int8", SEEN - {"pass", "report"}),
     "the steps of an epoch": ("src/deit/see/recipes.py", "// self.batch", "// self.batch + 1", STREAMS),
     "the confidence of an interval": ("src/deit/tables/statistics.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9", None),
     "a number of the paper's": ("src/deit/paper/table_3.csv", "81.8", "81.9", None),
@@ -223,6 +233,10 @@ def test_what_no_command_reaches_makes_no_result(roots):
     reached = {each for of_kind in roots.values() for each in code.reach(tuple(sorted(set(of_kind))))}
     rooms = ("see", "networks", "teach", "learn", "tables")
     modules = sorted({code_module(path) for room in rooms for path in code.root.glob(f"src/deit/{room}/*.py")})
+    chosen = [
+        path for folder in ("see/readers", "learn/objectives") for path in OURS.root.glob(f"src/deit/{folder}/*.py")
+    ]
+    reached |= {each for path in chosen for each in code.reach((code_module(path),))}
     called = {
         f"{name}.{word}"
         for name in modules
@@ -237,6 +251,7 @@ WORDS = {
     "deit.see.decode_check.told",
     "deit.see.decoding.damaged",
     "deit.see.recipes.known_augmentation",
+    "deit.see.recipes.known_reader",
     "deit.networks.check.said",
     "deit.networks.check.other_size",
     "deit.networks.check.another",
@@ -245,6 +260,7 @@ WORDS = {
     "deit.networks.ranks.was_told",
     "deit.networks.torchrun.run",
     "deit.networks.torchrun.status_of",
+    "deit.learn.recipes.known_optimizer",
 }
 """Functions that word a message, or check what is given; and torchrun's, which ends processes."""
 
@@ -286,9 +302,9 @@ class Holder(Recipe):
 
 
 def test_a_recipe_names_the_modules_that_it_chooses():
-    holder = Holder(sorts={"a": Sort(name="cifar")}, first=Sort(name="mixing"))
-    assert sorted(holder.chosen()) == ["deit.see.cifar", "deit.see.mixing"]
-    assert "src/deit/see/cifar.py" in OURS.made_by(["deit.commands.train", *holder.chosen()]).behaviour
+    holder = Holder(sorts={"a": Sort(name="views")}, first=Sort(name="mixing"))
+    assert sorted(holder.chosen()) == ["deit.see.mixing", "deit.see.views"]
+    assert "src/deit/see/mixing.py" in OURS.made_by(["deit.commands.train", *holder.chosen()]).behaviour
 
 
 def test_the_store_counts_for_nothing(roots):

@@ -15,6 +15,8 @@ SILENT = {"ctx", "kind", "type_comment", "type_ignores", "type_params", "annotat
 TELLERS = {"log", "logging", "logger", "warnings", "parser"}
 """Names whose methods, called as statements, tell a person something, or read the words of a command."""
 REFUSALS = {"SystemExit", "ValueError", "TypeError"}
+COMPLAINTS = {"Mistake", "Problem"}
+"""What functions return that tell what is wrong in params."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -52,7 +54,7 @@ def written(node: ast.AST) -> str:
 
 
 def is_silent(statement: ast.AST) -> bool:
-    """Whether a statement computes nothing: a text, something that is told, or a guard that only refuses."""
+    """Whether a statement computes nothing: a text, something that is told, a guard that only refuses, a check."""
     if isinstance(statement, ast.Expr):
         value = statement.value
         return (isinstance(value, ast.Constant) and isinstance(value.value, str)) or _tells(value)
@@ -60,10 +62,16 @@ def is_silent(statement: ast.AST) -> bool:
         return not _binds(statement)
     if isinstance(statement, ast.If):
         return not statement.orelse and all(map(_refuses, statement.body)) and not _binds(statement.test)
+    if isinstance(statement, FUNCTIONS):
+        return statement.returns is not None and bool(_words(statement.returns) & COMPLAINTS)
     if isinstance(statement, ast.Assign):
         targets = [target.id for target in statement.targets if isinstance(target, ast.Name)]
         return targets == ["parser"]
     return False
+
+
+def _words(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
 
 
 def _refuses(statement: ast.AST) -> bool:
