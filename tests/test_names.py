@@ -20,9 +20,7 @@ CACHES = {"cache", "pass"}
 STREAMS = TRAININGS | {"cache", "views", "report"}
 """Kinds whose commands make views, for the page's pictures too."""
 SEEN = STREAMS | {"data", "predict", "tokens"}
-"""Kinds whose commands read images."""
-ON_NETWORKS = TRAININGS | {"cache", "predict", "tokens", "throughput", "networks", "import", "report"}
-TABLES = {f"table_{number}" for number in range(1, 6)} | {"token_analysis", "accuracy_throughput"}
+"""Kinds whose commands read images, the page of a report too."""
 
 OURS = Code()
 
@@ -169,6 +167,22 @@ def test_an_edit_that_may_move_a_number_renames_what_it_makes(edit, roots, names
     assert found and (kinds is None or found == kinds)
 
 
+def test_imports_that_swap_their_names_count(roots, names):
+    names_of = "log_softmax, softmax", "log_softmax as softmax, softmax as log_softmax"
+    assert renamed(roots, names, {"src/deit/learn/losses.py": names_of}) == TRAININGS
+
+
+def test_a_constant_that_its_module_makes_under_a_condition_counts(roots, names):
+    losses, elsewhere = "src/deit/learn/losses.py", "src/deit/networks/torchrun.py"
+    text = OURS.text_of(losses).replace("temperature**2", "temperature**POWER")
+    texts = {losses: text.replace("from torch import", "from deit.networks.torchrun import POWER\nfrom torch import")}
+    one, other = (
+        Code(texts=texts | {elsewhere: f"{OURS.text_of(elsewhere)}\nif True:\n    POWER = {power}\n"})
+        for power in (2, 3)
+    )
+    assert one.made_by(roots["train"]).code != other.made_by(roots["train"]).code
+
+
 # Every operator and number --------------------------------------------------------------------------------------------
 
 OPERATORS = {
@@ -257,7 +271,6 @@ WORDS = {
     "deit.networks.check.another",
     "deit.networks.models.listed",
     "deit.networks.released.is_entry",
-    "deit.networks.ranks.was_told",
     "deit.networks.torchrun.run",
     "deit.networks.torchrun.status_of",
     "deit.learn.recipes.known_optimizer",

@@ -98,6 +98,27 @@ def test_an_error_that_may_be_caught_is_part_of_the_way():
     assert behaviour_of_source(one) == behaviour_of_source(one.replace("LookupError(x)", "LookupError(x, x)"))
 
 
+STEERS = {
+    "a draw in a guard": ("if torch.rand(1) > 2:\n        raise ValueError(x)", "pass"),
+    "a change in place in a guard": ("if x.mul_(2).isnan():\n        raise ValueError(x)", "pass"),
+    "a change in place in an assertion": ("assert x.mul_(2) is not None", "pass"),
+    "a change in place in what is logged": ("log.info('%s', x.mul_(2))", "pass"),
+    "a step of an iterator in what is logged": ("log.info('%s', next(x))", "pass"),
+    "what is printed to a file": ("print(x, file=result)", "pass"),
+    "by what a raised error is caught": ("raise KeyError(x)", "raise IndexError(x)"),
+    "a refusal that is caught": tuple(
+        f"try:\n        if x > {least}:\n            raise ValueError(x)\n    except ValueError:\n        x = 2"
+        for least in (1, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STEERS)
+def test_what_steers_is_not_silent(case):
+    one, other = (behaviour_of_source(f"def f(x):\n    {each}\n    return x\n") for each in STEERS[case])
+    assert one != other
+
+
 def other_pythons() -> list[str]:
     found = {shutil.which(f"python3.{minor}") for minor in range(10, 16)} - {None}
     roots = Path(sys.base_prefix).parent.glob("3.1[0-9]*/bin/python3")  # where several versions lie side by side

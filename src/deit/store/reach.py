@@ -63,7 +63,7 @@ class Code:
         self.root, self.texts = root, texts or {}
         self.modules: dict[str, Module] = {}
         self.reached: dict[tuple[str, ...], list[Definition]] = {}
-        self.meant: dict[Definition, tuple[set[Definition], set[str]]] = {}
+        self.meant: dict[Definition, dict[str, set[Definition] | str]] = {}
         self.trees: dict[Definition, str] = {}
         self.made: dict[tuple[str, ...], Made] = {}
 
@@ -111,7 +111,8 @@ class Code:
                 each = waiting.pop()
                 if each not in found:
                     found.add(each)
-                    waiting += self.references(each)[0]
+                    for meant in self.references(each).values():
+                        waiting += meant if isinstance(meant, set) else []
                     attributes |= attributes_in(self.statements(each))
                 if not waiting:
                     waiting = [method for method in self.methods if method.name.split(".")[1] in attributes - {""}]
@@ -138,8 +139,11 @@ class Code:
 
     def digest(self, each: Definition) -> str:
         """Of a definition's tree, and of what its names mean: those of libraries by name, ours by their own trees."""
-        ours, others = self.references(each)
-        return digest_of(self.tree(each) + "".join([*sorted(others), *sorted(map(self.tree, ours))]))
+        said = [
+            f"{word}={meant if isinstance(meant, str) else sorted(map(self.tree, meant))}\n"
+            for word, meant in sorted(self.references(each).items())
+        ]
+        return digest_of(self.tree(each) + "".join(said))
 
     def tree(self, each: Definition) -> str:
         """Digest of a definition's own statements."""
@@ -174,25 +178,25 @@ class Code:
                 return True
         return False
 
-    def references(self, each: Definition) -> tuple[set[Definition], set[str]]:
-        """What a definition's names mean: definitions of ours, and dotted names of other libraries."""
+    def references(self, each: Definition) -> dict[str, set[Definition] | str]:
+        """What each name in a definition means: definitions of ours, or another library's dotted name."""
         if each not in self.meant:
             self.meant[each] = self.find_references(each)
         return self.meant[each]
 
-    def find_references(self, each: Definition) -> tuple[set[Definition], set[str]]:
+    def find_references(self, each: Definition) -> dict[str, set[Definition] | str]:
         module = self.module(each.module)
-        ours, others = set(), set()
+        found: dict[str, set[Definition] | str] = {}
         if each.name != LOOSE and LOOSE in module.nodes:
-            ours.add(Definition(module.name, LOOSE))
+            found[LOOSE] = {Definition(module.name, LOOSE)}
         for statement in self.statements(each):
-            for dotted in names_in(statement, module):
+            for word, dotted in names_in(statement, module):
                 if meant := self.resolved(dotted):
-                    whole = [Definition(meant.module, name) for name in self.module(meant.module).nodes]
-                    ours |= set(whole) if meant.name == WHOLE else {meant}
+                    whole = {Definition(meant.module, name) for name in self.module(meant.module).nodes}
+                    found[word] = (whole if meant.name == WHOLE else {meant}) - {each}
                 elif not dotted.startswith(f"{PACKAGE}."):
-                    others.add(dotted)
-        return ours - {each}, others
+                    found[word] = dotted
+        return found
 
     def resolved(self, dotted: str, plumbing: bool = False) -> Definition | None:
         """The definition of ours that a dotted name means, by way of what its module imports; None where it is none.
@@ -214,6 +218,8 @@ class Code:
                 return Definition(name, wanted)
             if wanted in module.imports:
                 return self.resolved(module.imports[wanted], plumbing)
+            if LOOSE in module.nodes:  # where it may be made under an `if` or `try`
+                return Definition(name, LOOSE)
         return None
 
     # Modules ----------------------------------------------------------------------------------------------------------
@@ -266,13 +272,13 @@ def edited(then: Made) -> list[str]:
 
 
 def is_plumbing(module: str) -> bool:
-    """Whether a module is of the store, or what all commands have in common."""
-    room = module.split(".")[1:2]
-    return room == ["store"] or module == f"{PACKAGE}.commands"
+    """Whether a module is of the store, or what all commands have in common. Frames are what tables are read from."""
+    in_store = module.split(".")[1:2] == ["store"] and module != f"{PACKAGE}.store.frames"
+    return in_store or module == f"{PACKAGE}.commands"
 
 
-def names_in(statement: ast.stmt, module: Module) -> Iterator[str]:
-    """Dotted names of all that a statement's names may mean outside of it, also where a variable has such a name."""
+def names_in(statement: ast.stmt, module: Module) -> Iterator[tuple[str, str]]:
+    """A statement's names, and the dotted names that they may mean outside of it, also where a variable has them."""
     imports = dict(module.imports)
     for node in ast.walk(statement):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -280,9 +286,9 @@ def names_in(statement: ast.stmt, module: Module) -> Iterator[str]:
     for node in meaningful(statement):
         first, *rest = chain_of(node)
         if first in imports:
-            yield ".".join([imports[first], *rest])
+            yield ".".join([first, *rest]), ".".join([imports[first], *rest])
         elif first in module.nodes:
-            yield f"{module.name}.{first}"
+            yield first, f"{module.name}.{first}"
 
 
 def attributes_in(statements: list[ast.stmt]) -> set[str]:

@@ -18,6 +18,14 @@ REFUSALS = {"SystemExit", "ValueError", "TypeError"}
 COMPLAINTS = {"Mistake", "Problem"}
 """What functions return that tell what is wrong in params."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+LOOKING = {
+    "abs", "all", "any", "bool", "callable", "endswith", "equal", "exists", "float", "fullmatch", "get", "hasattr",
+    "int", "is_dir", "is_file", "isinstance", "issubclass", "items", "keys", "len", "map", "match", "max", "min",
+    "prod", "range", "set", "sorted", "startswith", "str", "sum", "tuple", "type", "values", "zip",
+}  # fmt: skip
+"""Last words of calls that change nothing and draw nothing."""
+CHANGING = {"append", "backward", "clear", "extend", "insert", "next", "pop", "popitem", "remove", "step", "update"}
+"""Last words of calls that change something; torch's that end in `_` do, too."""
 
 
 def behaviour_of_source(source: str) -> str:
@@ -59,9 +67,9 @@ def is_silent(statement: ast.AST) -> bool:
         value = statement.value
         return (isinstance(value, ast.Constant) and isinstance(value.value, str)) or _tells(value)
     if isinstance(statement, ast.Assert):
-        return not _binds(statement)
+        return not _acts(statement.test)
     if isinstance(statement, ast.If):
-        return not statement.orelse and all(map(_refuses, statement.body)) and not _binds(statement.test)
+        return not statement.orelse and all(map(_refuses, statement.body)) and not _acts(statement.test)
     if isinstance(statement, FUNCTIONS):
         return statement.returns is not None and bool(_words(statement.returns) & COMPLAINTS)
     if isinstance(statement, ast.Assign):
@@ -87,12 +95,32 @@ def _tells(value: ast.AST) -> bool:
     while isinstance(called, ast.Attribute):
         called = called.value
         words.add(called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", ""))
-    return bool(words & TELLERS) or (isinstance(value.func, ast.Name) and value.func.id == "print")
+    if any(word in CHANGING or word.endswith("_") for word in _called(value)):
+        return False
+    prints = isinstance(value.func, ast.Name) and value.func.id == "print"
+    return bool(words & TELLERS) or (prints and all(ast.unparse(each.value) == "sys.stderr" for each in value.keywords))
+
+
+def _acts(test: ast.AST) -> bool:
+    """Whether asking may change something, as a draw or a change in place does, so that what follows is another."""
+    return _binds(test) or not _called(test) <= LOOKING
+
+
+def _called(node: ast.AST) -> set[str]:
+    """The last words of all that is called in an expression: `x.y.f()` is `f`."""
+    calls = [inner.func for inner in ast.walk(node) if isinstance(inner, ast.Call)]
+    return {getattr(call, "attr", getattr(call, "id", "")) for call in calls}
 
 
 def _binds(node: ast.AST) -> bool:
     """Whether an expression gives a name to something on the way."""
     return any(isinstance(inner, ast.NamedExpr) for inner in ast.walk(node))
+
+
+def _error(raised: ast.AST | None) -> str:
+    while isinstance(raised, ast.Call | ast.Attribute):
+        raised = raised.func if isinstance(raised, ast.Call) else raised.value
+    return getattr(raised, "id", "again")
 
 
 def locals_of(function: ast.AST) -> set[str]:
@@ -130,8 +158,12 @@ def _write_tree(node: ast.AST, names: dict[str, str], pieces: list[str]) -> None
     if isinstance(node, FUNCTIONS) and not names:
         names = dict.fromkeys(locals_of(node), "")
     if isinstance(node, ast.Raise):
-        pieces.append("(Raise)" if node.exc else "(Raise again)")
+        pieces.append(f"(Raise {_error(node.exc)})")  # its type, by which it may be caught; not its words
         return
+    if isinstance(node, ast.Try) and not all(isinstance(each.body[-1], ast.Raise) for each in node.handlers):
+        for inner in ast.walk(node):  # a refusal that is caught here steers what is done
+            if isinstance(inner, ast.If) and is_silent(inner):
+                _write(inner.test, names, pieces)
     if isinstance(node, ast.AnnAssign) and node.value:
         node = ast.Assign(targets=[node.target], value=node.value)
     pieces.append(f"({type(node).__name__}")
