@@ -8,6 +8,7 @@ import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 
 from study.study import Study
@@ -63,6 +64,8 @@ class Plan:
     """Run -> digest."""
     epochs: dict[tuple[str, int], int] = field(default_factory=dict)
     """Stream (views as JSON, seed) -> the epochs of the run that sees most of it."""
+    caches: dict[tuple, list[str]] = field(default_factory=dict)
+    """Teacher and stream (`cache_key`) -> digests of the caching jobs, in the order of their epochs."""
     networks: str = ""
     """Digest of the check of all networks."""
 
@@ -89,15 +92,15 @@ class Plan:
             inputs=inputs,
             **our_code().made_by([*(roots or [COMMANDS[kind]]), *recipe.chosen()])._asdict(),
         )
-        folder = f"results/{self.name}/{name}-{job.digest}"
+        digest = job.digest  # computed anew whenever it is asked for
         place = {
-            "output": folder,
+            "output": f"results/{self.name}/{name}-{digest}",
             "folders": {flag: list(map(self.output_of, digests)) for flag, digests in reads.items() if digests},
             "data_root": execution.data_root or self.study.data.root,
             "after": [self.output_of(self.networks)] if kind in CHECKED and self.networks else [],
         }
-        self.jobs[job.digest] = job.model_copy(update={"execution": execution.model_copy(update=place)})
-        return job.digest
+        self.jobs[digest] = job.model_copy(update={"execution": execution.model_copy(update=place)})
+        return digest
 
     def output_of(self, digest: str) -> str:
         return self.jobs[digest].execution.output
@@ -231,12 +234,19 @@ class Plan:
 
     def plan_cache(self, run: Run, teacher: Run, learners: list[Run], epochs: int) -> list[str]:
         """Caching jobs for the first `epochs` epochs of a run's stream, in chunks; digests."""
+        key, chunk = self.cache_key(run), self.study.teacher_logits.chunk_epochs
+        if key not in self.caches:
+            self.caches[key] = self.plan_chunks(run, teacher, learners)
+        return self.caches[key][: ceil(epochs / chunk)]
+
+    def plan_chunks(self, run: Run, teacher: Run, learners: list[Run]) -> list[str]:
+        """Caching jobs for all who learn from the teacher on the run's stream, as many as the longest of them needs."""
         logits = self.study.teacher_logits
         views, stream_seed = self.settings.stream(run)
         asked = {self.study.supervision[learner.supervision].teacher_says for learner in learners}
         longest = max(self.settings.phase(learner).epochs for learner in learners)
         digests = []
-        for first in range(0, epochs, logits.chunk_epochs):
+        for first in range(0, longest, logits.chunk_epochs):
             last = min(first + logits.chunk_epochs, longest) - 1
             recipe = Caching(
                 data=self.training_data,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from study.phases import Phase
 from study.seeds import TEACHERS_STREAM
@@ -101,6 +101,7 @@ class RunSettings:
         phase = self.study.phase(section, run.model, run.supervision)
         return changed(phase, getattr(self.variant(run), section, {}))
 
+    @cache  # noqa: B019 (as long as the process: a study is planned once)
     def stream(self, run: Run) -> tuple[Views, int]:
         """The views of a run and the seed of their stream.
 
@@ -120,6 +121,7 @@ class RunSettings:
             return views, TEACHERS_STREAM
         return views, run.seed if self.study.seeds.streams == "per-seed" else 0
 
+    @cache  # noqa: B019
     def stream_key(self, run: Run) -> tuple[str, int]:
         """What tells the stream of a run from others."""
         views, seed = self.stream(run)
@@ -131,6 +133,7 @@ class RunSettings:
         variant = f"+{run.variant}" if run.variant else ""
         return f"{run.model}{token}{variant}/{run.resolution}"
 
+    @cache  # noqa: B019
     def model(self, run: Run) -> Model:
         params = self.study.models[run.model].changed(self.variant(run).model)
         two_tokens = self.study.supervision[run.supervision].tokens == 2

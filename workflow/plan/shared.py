@@ -22,13 +22,11 @@ def plan_copies(plan: Plan) -> int:
     others = [folder for folder in Path("results").glob("*") if folder.name != plan.name]
     if not others or computes_again():
         return 0
-    copied = 0
     for job in reversed(plan.unfinished()):  # users before makers
         if source := finished_elsewhere(job, others):
             copy = {"copy_of": source, "folders": {}, "after": []}
             plan.jobs[job.digest] = job.model_copy(update={"execution": job.execution.model_copy(update=copy)})
-            copied += 1
-    return copied
+    return sum(bool(job.execution.copy_of) for job in plan.unfinished())
 
 
 def finished_elsewhere(job: Job, others: list[Path]) -> str:
