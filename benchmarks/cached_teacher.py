@@ -80,7 +80,7 @@ def written_teacher(plan: Plan, hard: Job, stream: ViewStream, folder: Path, pla
     views = hard.resolved().views
     caches = [job.resolved() for job in plan.of_section("teacher_logits") if TEACHER in job.name]
     planned = next(caching for caching in caches if caching.views.resolution == views.resolution)
-    changed = {"views": views, "first_epoch": 0, "last_epoch": 0, "keep": "labels", "k": 0}
+    changed = {"views": views, "first_epoch": 0, "last_epoch": 0, "keep": "labels"}
     caching = planned.model_copy(update=changed)
     torch.manual_seed(0)
     save_weights(folder / WEIGHTS, create(caching.model).state_dict())
