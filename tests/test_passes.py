@@ -333,7 +333,7 @@ def test_a_run_that_needs_another_of_the_pass_is_trained_later(params):
     [
         ('small: {runs: ["deit-x/*"]}', "execution.passes.small.runs: 'deit-x/*' matches no run"),
         ('small: {runs: ["deit-ti/*"]}\n    more: {runs: ["*/hard-*"]}', "is in the pass 'small', too"),
-        ("small: {runs: []}", "execution.passes.small.runs: must have at least one entry"),
+        ("small: {runs: []}", "execution.passes.small.runs: must have at least one entry, found []"),
         ('small: {runs: ["deit-ti/*"], resources: {gpu: 1}}', "did you mean 'gpus'?"),
     ],
 )

@@ -378,6 +378,13 @@ def node_of(one: Training, job: str) -> str:
     return one.jobs()[job]["NodeList"]
 
 
+def requeue(one: Training, job: str) -> None:
+    """Slurm lets a job that it has queued again wait for two minutes; a person would not."""
+    answer(one.cluster, "scontrol", "requeue", job)
+    until(lambda: state(one.cluster, job) == "PENDING")
+    answer(one.cluster, "scontrol", "update", f"jobid={job}", "starttime=now")
+
+
 def take_the_node_down(one: Training, job: str) -> None:
     name = node_of(one, job)
     answer(one.cluster, "scontrol", "update", f"nodename={name}", "state=down", "reason=test")
@@ -389,7 +396,7 @@ def take_the_node_down(one: Training, job: str) -> None:
 DISTURBANCES = {
     "told to end": lambda one, job: answer(one.cluster, "scancel", "--signal=TERM", job),
     "cancelled": lambda one, job: answer(one.cluster, "scancel", job),
-    "requeued": lambda one, job: answer(one.cluster, "scontrol", "requeue", job),
+    "requeued": requeue,
     "node down": take_the_node_down,
 }
 

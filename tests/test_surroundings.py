@@ -92,10 +92,12 @@ def test_a_command_speaks_in_every_locale(tmp_path):
     published, fresh = tmp_path / "reports/published/fashion", tmp_path / "reports/fashion"
     shutil.copytree(ROOT / "reports/published/fashion", published)
     shutil.copytree(published, fresh)
+    (tmp_path / "params").mkdir()
+    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
     table = read_frame(fresh / "table_3.csv", text=("row", "column"))
     table.assign(ours=table["ours"] + 0.01).to_csv(fresh / "table_3.csv", index=False)
     environment = ENVIRONMENT | ascii_locale() | {"PYTHONOPTIMIZE": "2"}
-    words = [sys.executable, ROOT / "workflow", "replicate", "fashion"]
+    words = [sys.executable, "workflow", "replicate", "fashion"]
     run = subprocess.run(words, cwd=tmp_path, capture_output=True, env=environment)
     text = (run.stdout + run.stderr).decode("ascii")
     assert "\\xb1" in text and "within the interval" in text and run.returncode == 0, text
