@@ -38,7 +38,6 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from deit.learn.losses import labels_loss, objective_loss
 from photographs import write_photographs
 from plan.plan import Plan
 from plan.studies import plan_study
@@ -47,6 +46,8 @@ from timm.data.auto_augment import posterize
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
+from deit.learn.objectives import objective_loss
+from deit.learn.objectives.labels import labels_loss
 from deit.learn.optimizers import optimizer_of
 from deit.learn.recipes import Training
 from deit.learn.run_state import TrainingRun

@@ -36,12 +36,13 @@ def data_jobs() -> list:
     return plan_study("smoke", ROOT / "params").of_section("data")
 
 
-def test_a_notebook_is_executed_in_a_folder_of_any_name(tmp_path):
+def test_a_notebook_is_executed_in_a_folder_of_any_name(tmp_path, monkeypatch):
     folder = tmp_path / NAME
     folder.mkdir()
+    monkeypatch.chdir(folder)
     cells = [nbformat.v4.new_code_cell("a = 1", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell("a + 1")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=PYTHON), folder / "it.ipynb")
-    executed = render.execute(folder / "it.ipynb", tmp_path / "executed.ipynb", {"a": 41})
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=PYTHON)
+    executed = render.execute(notebook, Path("executed.ipynb"), {"a": 41})
     assert executed.cells[-1].outputs[0]["data"]["text/plain"] == "42"
 
 

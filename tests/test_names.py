@@ -169,18 +169,18 @@ def test_an_edit_that_may_move_a_number_renames_what_it_makes(edit, roots, names
 
 def test_imports_that_swap_their_names_count(roots, names):
     names_of = "log_softmax, softmax", "log_softmax as softmax, softmax as log_softmax"
-    assert renamed(roots, names, {"src/deit/learn/losses.py": names_of}) == TRAININGS
+    assert renamed(roots, names, {"src/deit/learn/objectives/soft.py": names_of}) == {"soft"}
 
 
 def test_a_constant_that_its_module_makes_under_a_condition_counts(roots, names):
-    losses, elsewhere = "src/deit/learn/losses.py", "src/deit/networks/torchrun.py"
-    text = OURS.text_of(losses).replace("temperature**2", "temperature**POWER")
-    texts = {losses: text.replace("from torch import", "from deit.networks.torchrun import POWER\nfrom torch import")}
+    soft, elsewhere = "src/deit/learn/objectives/soft.py", "src/deit/networks/torchrun.py"
+    text = OURS.text_of(soft).replace("temperature**2", "temperature**POWER")
+    texts = {soft: text.replace("from deit.bounds", "from deit.networks.torchrun import POWER\nfrom deit.bounds")}
     one, other = (
         Code(texts=texts | {elsewhere: f"{OURS.text_of(elsewhere)}\nif True:\n    POWER = {power}\n"})
         for power in (2, 3)
     )
-    assert one.made_by(roots["train"]).code != other.made_by(roots["train"]).code
+    assert one.made_by(roots["soft"]).code != other.made_by(roots["soft"]).code
 
 
 # Every operator and number --------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ ORDERED = {
     "src/deit/store/finished.py:files_below": "a set is made of them",
     "src/deit/see/folders.py:refuse_nested": "names one of them in a message",
     "src/deit/store/results.py:publish": "waits for each",
+    "src/deit/store/copies.py:copy_result": "waits for each",
     "workflow/commands/keep.py:refuse_beside_jobs": "any of them stops it",
     "workflow/commands/keep.py:remove_locks": "removes them",
     "workflow/jobs/launch.py:set_back_what_is_to_come": "changes the time of each",

@@ -19,7 +19,7 @@ def plan_copies(plan: Plan) -> int:
 
     Such a job reads nothing, so what only it needed is not made. With the switch COMPUTE_AGAIN nothing is copied.
     """
-    others = [folder for folder in Path("results").glob("*") if folder.name != plan.name]
+    others = [folder for folder in sorted(Path("results").glob("*")) if folder.name != plan.name]
     if not others or computes_again():
         return 0
     for job in reversed(plan.unfinished()):  # users before makers

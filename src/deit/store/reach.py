@@ -128,10 +128,11 @@ class Code:
     @cached_property
     def methods(self) -> list[Definition]:
         """Those of all recipes: they are read from files, so nothing that makes them says their class's name."""
-        names = [f"{PACKAGE}.{path.parent.name}.recipes" for path in self.root.glob(f"src/{PACKAGE}/*/recipes.py")]
+        files = sorted(self.root.glob(f"src/{PACKAGE}/*/recipes.py"))
+        names = [f"{PACKAGE}.{file.parent.name}.recipes" for file in files]
         return [
             Definition(module, f"{node.name}.{method.name}")
-            for module in sorted(names)
+            for module in names
             for (node, *_) in self.module(module).nodes.values()
             if isinstance(node, ast.ClassDef) and self.is_recipe(module, node)
             for method in methods_of(node)
