@@ -15,7 +15,7 @@ SILENT = {"ctx", "kind", "type_comment", "type_ignores", "type_params", "annotat
 TELLERS = {"log", "logging", "logger", "warnings", "parser"}
 """Names whose methods, called as statements, tell a person something, or read the words of a command."""
 REFUSALS = {"SystemExit", "ValueError", "TypeError"}
-COMPLAINTS = {"Mistake", "Problem"}
+COMPLAINTS = {"Checked", "Mistake", "Problem"}
 """What functions return that tell what is wrong in params."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LOOKING = {
