@@ -167,6 +167,24 @@ def test_an_edit_that_may_move_a_number_renames_what_it_makes(edit, roots, names
     assert found and (kinds is None or found == kinds)
 
 
+def test_a_method_that_a_recipe_inherits_counts(roots, names):
+    """As of a class between `Objective` and two objectives."""
+    token, labels = "src/deit/learn/objectives/token.py", "src/deit/learn/objectives/labels.py"
+    texts = {
+        token: OURS.text_of(token)
+        .replace("Token(Objective)", "Token(Labels)")
+        .replace("labels_loss", "Labels, labels_loss", 1)
+    }
+    one, other = (
+        Code(
+            texts=texts
+            | {labels: OURS.text_of(labels).replace("return labels_loss(only", f"return {weight} * labels_loss(only")}
+        )
+        for weight in (1, 2)
+    )
+    assert one.made_by(roots["token"]).code != other.made_by(roots["token"]).code
+
+
 def test_imports_that_swap_their_names_count(roots, names):
     names_of = "log_softmax, softmax", "log_softmax as softmax, softmax as log_softmax"
     assert renamed(roots, names, {"src/deit/learn/objectives/soft.py": names_of}) == {"soft"}
@@ -274,6 +292,7 @@ WORDS = {
     "deit.networks.torchrun.run",
     "deit.networks.torchrun.status_of",
     "deit.learn.recipes.known_optimizer",
+    "deit.tables.checks.token_variants",
 }
 """Functions that word a message, or check what is given; and torchrun's, which ends processes."""
 

@@ -190,14 +190,22 @@ class Code:
         found: dict[str, set[Definition] | str] = {}
         if each.name != LOOSE and LOOSE in module.nodes:
             found[LOOSE] = {Definition(module.name, LOOSE)}
-        for statement in self.statements(each):
-            for word, dotted in names_in(statement, module):
-                if meant := self.resolved(dotted):
-                    whole = {Definition(meant.module, name) for name in self.module(meant.module).nodes}
-                    found[word] = (whole if meant.name == WHOLE else {meant}) - {each}
-                elif not dotted.startswith(f"{PACKAGE}."):
-                    found[word] = dotted
+        names = [pair for statement in self.statements(each) for pair in names_in(statement, module)]
+        for word, dotted in [*names, *self.bases(each, module)]:
+            if meant := self.resolved(dotted):
+                whole = {Definition(meant.module, name) for name in self.module(meant.module).nodes}
+                found[word] = (whole if meant.name == WHOLE else {meant}) - {each}
+            elif not dotted.startswith(f"{PACKAGE}."):
+                found[word] = dotted
         return found
+
+    def bases(self, each: Definition, module: Module) -> Iterator[tuple[str, str]]:
+        """What a recipe's class inherits methods from, which is left out with its fields: names, plain and dotted."""
+        for node in module.nodes.get(each.name, []):
+            if isinstance(node, ast.ClassDef) and self.is_recipe(each.module, node):
+                bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                dotted = [module.imports.get(base, f"{module.name}.{base}") for base in bases]
+                yield from ((base, name) for base, name in zip(bases, dotted, strict=True) if name != RECIPE)
 
     def resolved(self, dotted: str, plumbing: bool = False) -> Definition | None:
         """The definition of ours that a dotted name means, by way of what its module imports; None where it is none.
