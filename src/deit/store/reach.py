@@ -8,11 +8,11 @@ store counts: it keeps results, and finds damage, but computes none.
 """
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from deit.store.syntax import FUNCTIONS, behaviour_of_notebook, digest_of, is_silent, source_of_notebook, written
 
@@ -65,6 +65,11 @@ class Code:
         self.reached: dict[tuple[str, ...], list[Definition]] = {}
         self.meant: dict[Definition, dict[str, set[Definition] | str]] = {}
         self.trees: dict[Definition, str] = {}
+        self.digests: dict[Definition, str] = {}
+        self.attributes: dict[Definition, set[str]] = {}
+        """Of all that is asked of something, by definitions whose names were followed."""
+        self.files: dict[str, str] = {}
+        self.there: dict[str, bool] = {}
         self.made: dict[tuple[str, ...], Made] = {}
 
     def made_by(self, roots: Iterable[str]) -> Made:
@@ -78,7 +83,7 @@ class Code:
             texts = [root for root in roots if "/" in root and not root.endswith(".py")]
             files: dict[str, list[str]] = {file: [self.digest_of_text(file)] for file in texts}
             alone = [f"{file} {digest}" for file, (digest,) in files.items()]
-            definitions = [(each, self.digest(each)) for each in self.reach(roots)]
+            definitions = [(each, kept(self.digests, each, self.digest)) for each in self.reach(roots)]
             for each, digest in definitions:
                 files.setdefault(self.file_of(each.module), []).append(digest)
             everything = [*alone, *sorted({digest for _, digest in definitions})]
@@ -113,7 +118,7 @@ class Code:
                     found.add(each)
                     for meant in self.references(each).values():
                         waiting += meant if isinstance(meant, set) else []
-                    attributes |= attributes_in(self.statements(each))
+                    attributes |= self.attributes[each]
                 if not waiting:
                     waiting = [method for method in self.methods if method.name.split(".")[1] in attributes - {""}]
                     waiting = [method for method in waiting if method not in found]
@@ -148,9 +153,7 @@ class Code:
 
     def tree(self, each: Definition) -> str:
         """Digest of a definition's own statements."""
-        if each not in self.trees:
-            self.trees[each] = digest_of("".join(map(written, self.statements(each))))
-        return self.trees[each]
+        return kept(self.trees, each, lambda each: digest_of("".join(map(written, self.statements(each)))))
 
     def statements(self, each: Definition) -> list[ast.stmt]:
         """What computes of a definition: of a recipe no fields, as their values stand in the job."""
@@ -190,7 +193,14 @@ class Code:
         found: dict[str, set[Definition] | str] = {}
         if each.name != LOOSE and LOOSE in module.nodes:
             found[LOOSE] = {Definition(module.name, LOOSE)}
-        names = [pair for statement in self.statements(each) for pair in names_in(statement, module)]
+        statements = self.statements(each)
+        nodes = [node for statement in statements for node in ast.walk(statement)]
+        self.attributes[each] = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        imports = dict(module.imports)
+        for node in nodes:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                imports |= imported(node, module.package)
+        names = [pair for statement in statements for pair in names_in(statement, module, imports)]
         for word, dotted in [*names, *self.bases(each, module)]:
             if meant := self.resolved(dotted):
                 whole = {Definition(meant.module, name) for name in self.module(meant.module).nodes}
@@ -234,19 +244,21 @@ class Code:
     # Modules ----------------------------------------------------------------------------------------------------------
 
     def is_module(self, name: str) -> bool:
-        return name.partition(".")[0] == PACKAGE and (self.root / self.file_of(name)).exists()
+        return name.partition(".")[0] == PACKAGE and kept(self.there, name, self.has)
+
+    def has(self, module: str) -> bool:
+        return (self.root / self.file_of(module)).exists()
 
     def file_of(self, module: str) -> str:
         """That of a module of ours; files outside of the package are called by their own paths."""
-        if "/" in module:
-            return module
+        return module if "/" in module else kept(self.files, module, self.find_file)
+
+    def find_file(self, module: str) -> str:
         path = Path("src", *module.split("."))
         return (path / "__init__.py" if (self.root / path).is_dir() else path.with_suffix(".py")).as_posix()
 
     def module(self, name: str) -> Module:
-        if name not in self.modules:
-            self.modules[name] = self.read(name)
-        return self.modules[name]
+        return kept(self.modules, name, self.read)
 
     def read(self, name: str) -> Module:
         file = self.file_of(name)
@@ -260,6 +272,13 @@ class Code:
                 for word in defined(statement):
                     module.nodes.setdefault(word, []).append(statement)
         return module
+
+
+def kept(table: dict, key: Any, make: Callable) -> Any:
+    """What a table has of a key; made where it has none yet."""
+    if key not in table:
+        table[key] = make(key)
+    return table[key]
 
 
 @cache
@@ -286,22 +305,14 @@ def is_plumbing(module: str) -> bool:
     return in_store or module == f"{PACKAGE}.commands"
 
 
-def names_in(statement: ast.stmt, module: Module) -> Iterator[tuple[str, str]]:
+def names_in(statement: ast.stmt, module: Module, imports: dict[str, str]) -> Iterator[tuple[str, str]]:
     """A statement's names, and the dotted names that they may mean outside of it, also where a variable has them."""
-    imports = dict(module.imports)
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            imports |= imported(node, module.package)
     for node in meaningful(statement):
         first, *rest = chain_of(node)
         if first in imports:
             yield ".".join([first, *rest]), ".".join([imports[first], *rest])
         elif first in module.nodes:
             yield first, f"{module.name}.{first}"
-
-
-def attributes_in(statements: list[ast.stmt]) -> set[str]:
-    return {node.attr for each in statements for node in ast.walk(each) if isinstance(node, ast.Attribute)}
 
 
 def meaningful(node: ast.AST) -> Iterator[ast.AST]:
