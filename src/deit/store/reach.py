@@ -83,10 +83,10 @@ class Code:
             texts = [root for root in roots if "/" in root and not root.endswith(".py")]
             files: dict[str, list[str]] = {file: [self.digest_of_text(file)] for file in texts}
             alone = [f"{file} {digest}" for file, (digest,) in files.items()]
-            definitions = [(each, kept(self.digests, each, self.digest)) for each in self.reach(roots)]
-            for each, digest in definitions:
-                files.setdefault(self.file_of(each.module), []).append(digest)
-            everything = [*alone, *sorted({digest for _, digest in definitions})]
+            definitions = self.reach(roots)
+            for each in definitions:
+                files.setdefault(self.file_of(each.module), []).append(self.said_in_its_file(each))
+            everything = [*alone, *sorted({kept(self.digests, each, self.digest) for each in definitions})]
             behaviour = {file: digest_of("".join(digests)) for file, digests in sorted(files.items())}
             self.made[roots] = Made(roots, digest_of("\n".join(everything)), behaviour)
         return self.made[roots]
@@ -150,6 +150,14 @@ class Code:
             for word, meant in sorted(self.references(each).items())
         ]
         return digest_of(self.tree(each) + "".join(said))
+
+    def said_in_its_file(self, each: Definition) -> str:
+        """Its tree, and what its names mean by name alone: an edit of what they mean is one of another file."""
+        meanings = sorted(self.references(each).items())
+        names = [
+            (word, meant if isinstance(meant, str) else sorted(one.name for one in meant)) for word, meant in meanings
+        ]
+        return f"{self.tree(each)} {names}\n"
 
     def tree(self, each: Definition) -> str:
         """Digest of a definition's own statements."""
