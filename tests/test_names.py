@@ -163,7 +163,6 @@ HARMFUL = {
 def test_an_edit_that_may_move_a_number_renames_what_it_makes(edit, roots, names):
     file, old, new, kinds = HARMFUL[edit]
     found = renamed(roots, names, {file: (old, new)})
-    print(edit, sorted(found))
     assert found and (kinds is None or found == kinds)
 
 
@@ -292,7 +291,6 @@ WORDS = {
     "deit.networks.torchrun.run",
     "deit.networks.torchrun.status_of",
     "deit.learn.recipes.known_optimizer",
-    "deit.tables.checks.token_variants",
 }
 """Functions that word a message, or check what is given; and torchrun's, which ends processes."""
 

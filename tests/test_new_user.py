@@ -148,7 +148,7 @@ def test_a_missing_class_is_named(place):
 
 # All messages of the rules --------------------------------------------------------------------------------------------
 
-WRONG = {"Problem", "Wrong", "Mistake"}
+WRONG = {"Problem", "Mistake"}
 """What says of params that something is wrong, in the workflow, a table and a reader: key, text, remedy."""
 
 

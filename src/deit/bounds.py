@@ -1,7 +1,7 @@
 """Numbers, each with the least and the most that somebody could mean, names, and what all recipes are made of."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -76,3 +76,16 @@ def chosen_in(value: object) -> Iterator[str]:
         yield from value.chosen()
     for each in inner:
         yield from chosen_in(each)
+
+
+class Mistake(NamedTuple):
+    """What is wrong in params, as a section, a table or a reader tells it."""
+
+    key: str
+    """Dotted: where it stands, in the params or below what was asked about."""
+    text: str
+    """What is wrong, as said after the key."""
+    remedy: str
+    """What to do, a sentence."""
+    others: tuple[str, ...] = ()
+    """Further keys that have a part in it."""

@@ -82,8 +82,8 @@ class Plan:
         """Plan one job; returns its digest.
 
         `inputs` (role -> digest) determine the result. `reads` (flag -> digests) are the folders that the command is
-        given: the same, or a teacher's cache in place of the teacher. `roots` is the modules
-        and files of what runs; without, the kind's command.
+        given: the same, or a teacher's cache in place of the teacher. `roots` is the modules and files
+        of what runs; without, the kind's command.
         """
         job = Job(
             kind=kind,

@@ -6,6 +6,7 @@ from typing import Literal
 from deit.bounds import Name, Option, Probability, Recipe
 from deit.learn.objectives import Objective
 from deit.networks.recipes import unknown_to_digests
+from deit.tables.checks import without_token
 from study.problem import Problem, listed, short, unknown
 from study.views import Resolutions
 
@@ -100,8 +101,5 @@ def patch_problems(models: Models, resolutions: Resolutions) -> Iterator[Problem
 
 def token_problems(models: Models, names: Iterable[str], objective: Objective, what: str) -> Iterator[Problem]:
     """Models of these names without a variant for an objective of two tokens."""
-    for name in names:
-        if objective.tokens == 2 and name in models and not models[name].timm_distilled:
-            text = f"missing, and {what} needs a distillation token"
-            remedy = "give timm's name of the variant that has one, as deit_tiny_distilled_patch16_224."
-            yield Problem(f"models.{name}.timm_distilled", text, remedy)
+    if objective.tokens == 2:
+        yield from (Problem(*mistake) for mistake in without_token(models, names, what))

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from deit.bounds import Mistake
 from deit.see.declared import refuse
-from deit.see.reader import Mistake, Reader
+from deit.see.reader import Reader
 from deit.see.recipes import Split, TrainingData
 
 if TYPE_CHECKING:

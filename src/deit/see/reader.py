@@ -7,26 +7,14 @@ stand at its top.
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from deit.bounds import Mistake
 from deit.see.readers import known_readers, module_of
 from deit.see.recipes import Split, TrainingData
 
 if TYPE_CHECKING:
     from deit.see.image_set import StoredImages
-
-
-class Mistake(NamedTuple):
-    """What is wrong with the declaration of a split."""
-
-    key: str
-    """Dotted, below the split."""
-    text: str
-    """What is wrong, as said after the key."""
-    remedy: str
-    """What to do, a sentence."""
-    others: tuple[str, ...] = ()
-    """Further keys below the split that have a part in it."""
 
 
 class Reader:

@@ -14,7 +14,15 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deit.store.syntax import FUNCTIONS, behaviour_of_notebook, digest_of, is_silent, source_of_notebook, written
+from deit.store.syntax import (
+    FUNCTIONS,
+    behaviour_of_notebook,
+    digest_of,
+    is_silent,
+    source_of_notebook,
+    words_in,
+    written,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "deit"
@@ -120,7 +128,7 @@ class Code:
                         waiting += meant if isinstance(meant, set) else []
                     attributes |= self.attributes[each]
                 if not waiting:
-                    waiting = [method for method in self.methods if method.name.split(".")[1] in attributes - {""}]
+                    waiting = [method for method in self.methods if method.name.split(".")[1] in attributes]
                     waiting = [method for method in waiting if method not in found]
             self.reached[roots] = sorted(found)
         return self.reached[roots]
@@ -177,10 +185,7 @@ class Code:
 
     def is_recipe(self, module: str, node: ast.ClassDef) -> bool:
         """Whether a class is made of deit.bounds.Recipe."""
-        for base in node.bases:
-            if not isinstance(base, ast.Name):
-                continue
-            dotted = self.module(module).imports.get(base.id, f"{module}.{base.id}")
+        for _, dotted in self.bases(module, node):
             if dotted == RECIPE:
                 return True
             if (meant := self.resolved(dotted, plumbing=True)) and any(
@@ -190,11 +195,14 @@ class Code:
                 return True
         return False
 
+    def bases(self, module: str, node: ast.ClassDef) -> list[tuple[str, str]]:
+        """Names, plain and dotted, of what a class is made of."""
+        names = [base.id for base in node.bases if isinstance(base, ast.Name)]
+        return [(name, self.module(module).imports.get(name, f"{module}.{name}")) for name in names]
+
     def references(self, each: Definition) -> dict[str, set[Definition] | str]:
         """What each name in a definition means: definitions of ours, or another library's dotted name."""
-        if each not in self.meant:
-            self.meant[each] = self.find_references(each)
-        return self.meant[each]
+        return kept(self.meant, each, self.find_references)
 
     def find_references(self, each: Definition) -> dict[str, set[Definition] | str]:
         module = self.module(each.module)
@@ -209,7 +217,7 @@ class Code:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 imports |= imported(node, module.package)
         names = [pair for statement in statements for pair in names_in(statement, module, imports)]
-        for word, dotted in [*names, *self.bases(each, module)]:
+        for word, dotted in [*names, *self.inherited(each)]:
             if meant := self.resolved(dotted):
                 whole = {Definition(meant.module, name) for name in self.module(meant.module).nodes}
                 found[word] = (whole if meant.name == WHOLE else {meant}) - {each}
@@ -217,13 +225,11 @@ class Code:
                 found[word] = dotted
         return found
 
-    def bases(self, each: Definition, module: Module) -> Iterator[tuple[str, str]]:
+    def inherited(self, each: Definition) -> list[tuple[str, str]]:
         """What a recipe's class inherits methods from, which is left out with its fields: names, plain and dotted."""
-        for node in module.nodes.get(each.name, []):
-            if isinstance(node, ast.ClassDef) and self.is_recipe(each.module, node):
-                bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-                dotted = [module.imports.get(base, f"{module.name}.{base}") for base in bases]
-                yield from ((base, name) for base, name in zip(bases, dotted, strict=True) if name != RECIPE)
+        nodes = [node for node in self.module(each.module).nodes.get(each.name, []) if isinstance(node, ast.ClassDef)]
+        bases = [base for node in nodes if self.is_recipe(each.module, node) for base in self.bases(each.module, node)]
+        return [(name, dotted) for name, dotted in bases if dotted != RECIPE]
 
     def resolved(self, dotted: str, plumbing: bool = False) -> Definition | None:
         """The definition of ours that a dotted name means, by way of what its module imports; None where it is none.
@@ -348,22 +354,18 @@ def chain_of(node: ast.AST) -> list[str]:
 def methods_of(recipe: ast.ClassDef) -> list[ast.FunctionDef]:
     """But for those that check or change what is given, before it becomes a value of the job."""
     methods = [node for node in recipe.body if isinstance(node, ast.FunctionDef)]
-    return [node for node in methods if not VALIDATORS & {word for each in node.decorator_list for word in words(each)}]
+    return [node for node in methods if not any(VALIDATORS & words_in(each) for each in node.decorator_list)]
 
 
 def constants_of(recipe: ast.ClassDef) -> list[ast.Assign]:
     """What a recipe's class says of all its instances: no field, as that has a type."""
     constants = [node for node in recipe.body if isinstance(node, ast.Assign)]
-    return [node for node in constants if words(node) & {"model_config", "title"} == set()]
-
-
-def words(node: ast.AST) -> set[str]:
-    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+    return [node for node in constants if words_in(node) & {"model_config", "title"} == set()]
 
 
 def is_for_types_or_a_start(statement: ast.stmt) -> bool:
     """`if TYPE_CHECKING:` and `if __name__ == "__main__":`"""
-    return isinstance(statement, ast.If) and bool(words(statement.test) & {"TYPE_CHECKING", "__name__"})
+    return isinstance(statement, ast.If) and bool(words_in(statement.test) & {"TYPE_CHECKING", "__name__"})
 
 
 def defined(statement: ast.stmt) -> list[str]:
@@ -373,7 +375,7 @@ def defined(statement: ast.stmt) -> list[str]:
     targets = statement.targets if isinstance(statement, ast.Assign) else []
     targets = [statement.target] if isinstance(statement, ast.AnnAssign) else targets
     if targets and all(isinstance(target, ast.Name | ast.Tuple) for target in targets):
-        return [word for target in targets for word in sorted(words(target))]
+        return [word for target in targets for word in sorted(words_in(target))]
     return [LOOSE]
 
 

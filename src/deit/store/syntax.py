@@ -71,14 +71,15 @@ def is_silent(statement: ast.AST) -> bool:
     if isinstance(statement, ast.If):
         return not statement.orelse and all(map(_refuses, statement.body)) and not _acts(statement.test)
     if isinstance(statement, FUNCTIONS):
-        return statement.returns is not None and bool(_words(statement.returns) & COMPLAINTS)
+        return statement.returns is not None and bool(words_in(statement.returns) & COMPLAINTS)
     if isinstance(statement, ast.Assign):
         targets = [target.id for target in statement.targets if isinstance(target, ast.Name)]
         return targets == ["parser"]
     return False
 
 
-def _words(node: ast.AST) -> set[str]:
+def words_in(node: ast.AST) -> set[str]:
+    """All plain names in a piece of code."""
     return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
 
 

@@ -3,18 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-
-class Wrong(NamedTuple):
-    """A broken rule."""
-
-    key: str
-    """Dotted: where it stands in the params."""
-    text: str
-    """What is wrong, as said after the key."""
-    remedy: str
-    """What to do, a sentence."""
-    others: tuple[str, ...] = ()
-    """Further keys that the rule is about."""
+from deit.bounds import Mistake
 
 
 class Reference(NamedTuple):
@@ -25,7 +14,7 @@ class Reference(NamedTuple):
     what: Literal["model", "supervision", "variant"]
 
 
-Checked = Iterator[Wrong | Reference]
+Checked = Iterator[Mistake | Reference]
 
 
 def known_models(study: Any, key: str, names: Iterable[str], kind: str = "") -> Checked:
@@ -34,7 +23,7 @@ def known_models(study: Any, key: str, names: Iterable[str], kind: str = "") -> 
         yield Reference(key, name, "model")
         if kind and name in study.models and study.models[name].kind != kind:
             text = f"'{name}' is a {study.models[name].kind}"
-            yield Wrong(key, text, f"name a {kind}.", (f"models.{name}.kind",))
+            yield Mistake(key, text, f"name a {kind}.", (f"models.{name}.kind",))
 
 
 def known_supervision(study: Any, key: str, name: str, loss: str = "") -> Checked:
@@ -42,18 +31,22 @@ def known_supervision(study: Any, key: str, name: str, loss: str = "") -> Checke
     yield Reference(key, name, "supervision")
     if loss and name in study.supervision and (own := study.supervision[name].loss) != loss:
         text = f"'{name}' has the loss {own}, not {loss}"
-        yield Wrong(key, text, f"name a supervision of the loss {loss}.", (f"supervision.{name}.loss",))
+        yield Mistake(key, text, f"name a supervision of the loss {loss}.", (f"supervision.{name}.loss",))
 
 
-def token_variants(study: Any, names: Iterable[str], supervision: str, what: str) -> Iterator[Wrong]:
+def token_variants(study: Any, names: Iterable[str], supervision: str, what: str) -> Iterator[Mistake]:
     """Models that need a variant with two tokens, if the supervision is of two."""
-    if supervision not in study.supervision or study.supervision[supervision].tokens != 2:
-        return
+    if supervision in study.supervision and study.supervision[supervision].tokens == 2:
+        yield from without_token(study.models, names, what)
+
+
+def without_token(models: Any, names: Iterable[str], what: str) -> Iterator[Mistake]:
+    """Models of these names without a variant that has a distillation token."""
     for name in names:
-        if name in study.models and not study.models[name].timm_distilled:
+        if name in models and not models[name].timm_distilled:
             text = f"missing, and {what} needs a distillation token"
             remedy = "give timm's name of the variant that has one, as deit_tiny_distilled_patch16_224."
-            yield Wrong(f"models.{name}.timm_distilled", text, remedy)
+            yield Mistake(f"models.{name}.timm_distilled", text, remedy)
 
 
 def reads_table_3(study: Any, table: str, students: Iterable[str] = (), what: str = "") -> Checked:
@@ -62,4 +55,4 @@ def reads_table_3(study: Any, table: str, students: Iterable[str] = (), what: st
         yield from token_variants(study, students, third.rows.get("token", ""), what)
     else:
         remedy = f"add tables.table_3, or set tables.{table} to null."
-        yield Wrong(f"tables.{table}", "reads the runs of table_3", remedy, ("tables.table_3",))
+        yield Mistake(f"tables.{table}", "reads the runs of table_3", remedy, ("tables.table_3",))

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deit.see.reader import Mistake, Reader
+from deit.bounds import Mistake
+from deit.see.reader import Reader
 from deit.see.recipes import Split, TrainingData
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deit.see.reader import Mistake, Reader
+from deit.bounds import Mistake
+from deit.see.reader import Reader
 from deit.see.recipes import Split, TrainingData
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from deit.bounds import Name
+from deit.bounds import Mistake, Name
 from deit.tables.asked import Runs, TableParams, Wanted
-from deit.tables.checks import Checked, Reference, Wrong, known_models, known_supervision, token_variants
+from deit.tables.checks import Checked, Reference, known_models, known_supervision, token_variants
 from deit.tables.definition import Definition
 from deit.tables.paper_findings import MARGIN, Claim, Layout, Pair, bounds, phases
 
@@ -50,17 +50,17 @@ def checks(params: Ablation, study: Any) -> Checked:
     yield from known_supervision(study, f"{key}.supervision", name)
     if name in study.supervision and study.supervision[name].teacher_says:
         text, others = f"'{name}' takes a teacher", (f"supervision.{name}.loss",)
-        yield Wrong(f"{key}.supervision", text, "name one that learns from labels alone.", others)
+        yield Mistake(f"{key}.supervision", text, "name one that learns from labels alone.", others)
     yield from token_variants(study, [params.student], name, "the ablation's student")
     for row, variant in params.rows.items():
         yield Reference(f"{key}.rows.{row}", variant, "variant")
         if row == "baseline":
-            yield Wrong(
+            yield Mistake(
                 f"{key}.rows.baseline", "is the study's own recipe, and stands there already", "rename the row."
             )
         if variant in study.variants and not params.finetuned and not study.variants[variant].changes_pretraining:
             text, others = f"'{variant}' changes fine-tuning alone", (f"{key}.finetuned", f"variants.{variant}")
-            yield Wrong(f"{key}.rows.{row}", text, "set tables.ablation.finetuned: true.", others)
+            yield Mistake(f"{key}.rows.{row}", text, "set tables.ablation.finetuned: true.", others)
 
 
 def cells(params: Ablation, runs: Runs) -> Wanted:

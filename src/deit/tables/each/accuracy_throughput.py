@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from deit.bounds import Mistake
 from deit.tables.asked import Runs, TableParams, Wanted, family
-from deit.tables.checks import Checked, Wrong, reads_table_3
+from deit.tables.checks import Checked, reads_table_3
 from deit.tables.definition import Definition, titles_of
 from deit.tables.recipes import Table
 
@@ -23,7 +24,7 @@ def checks(params: TableParams, study: Any) -> Checked:
     yield from reads_table_3(study, "accuracy_throughput")
     if not study.tables.table_5:
         remedy = "add tables.table_5, or set tables.accuracy_throughput to null."
-        yield Wrong("tables.accuracy_throughput", "draws the networks of table_5", remedy, ("tables.table_5",))
+        yield Mistake("tables.accuracy_throughput", "draws the networks of table_5", remedy, ("tables.table_5",))
 
 
 def cells(params: TableParams, runs: Runs) -> Wanted:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from deit.bounds import Name, SomeNames
+from deit.bounds import Mistake, Name, SomeNames
 from deit.tables.asked import Runs, TableParams, Wanted
-from deit.tables.checks import Checked, Reference, Wrong, known_models, known_supervision, token_variants
+from deit.tables.checks import Checked, Reference, known_models, known_supervision, token_variants
 from deit.tables.definition import Definition
 from deit.tables.paper_findings import Claim, Layout, Pair
 from deit.tables.recipes import Table
@@ -51,7 +51,7 @@ def length_checks(params: Epochs, study: Any, supervision: str) -> Checked:
     if own != study.students.epochs:
         key = f"students.runs.{params.student}"
         text = f"gives runs of tables.epochs {own} epochs in place of {study.students.epochs}"
-        yield Wrong(key, text, "take that away.", ("students.epochs", "tables.epochs"))
+        yield Mistake(key, text, "take that away.", ("students.epochs", "tables.epochs"))
     lengths = {own: "the study itself"}
     for name in params.variants:
         if name in study.variants:
@@ -59,7 +59,7 @@ def length_checks(params: Epochs, study: Any, supervision: str) -> Checked:
             if length in lengths:
                 text = f"'{name}' trains for {length} epochs, as {lengths[length]} does"
                 others = (f"variants.{name}.students.epochs", "students.epochs")
-                yield Wrong("tables.epochs.variants", text, "change one.", others)
+                yield Mistake("tables.epochs.variants", text, "change one.", others)
             lengths[length] = f"'{name}'"
 
 

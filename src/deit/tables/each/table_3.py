@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from deit.bounds import Name, Names, SomeNames
+from deit.bounds import Mistake, Name, Names, SomeNames
 from deit.tables.asked import FINETUNED, TOKEN_ROWS, Runs, TableParams, Wanted
-from deit.tables.checks import Checked, Wrong, known_models, known_supervision, token_variants
+from deit.tables.checks import Checked, known_models, known_supervision, token_variants
 from deit.tables.definition import Definition
 from deit.tables.paper_findings import MARGIN, Claim, Layout, Pair, bounds
 
@@ -36,11 +36,11 @@ def checks(params: Table3, study: Any) -> Checked:
     for row in ("labels", "token"):
         if row not in params.rows:
             text = "missing, and Tables 4 and 5 read these runs"
-            yield Wrong(f"tables.table_3.rows.{row}", text, f"add {row}: NAME of a supervision.")
+            yield Mistake(f"tables.table_3.rows.{row}", text, f"add {row}: NAME of a supervision.")
     for name in params.finetuned:
         if name not in params.students:
             text = f"'{name}' is not among tables.table_3.students"
-            yield Wrong("tables.table_3.finetuned", text, "add it there, or remove it.", ("tables.table_3.students",))
+            yield Mistake("tables.table_3.finetuned", text, "add it there, or remove it.", ("tables.table_3.students",))
     students = [*params.students, *params.finetuned]
     yield from token_variants(study, students, params.rows.get("token", ""), "the token row of Table 3")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deit.bounds import Count, Names, SomeNames
+from deit.bounds import Count, Mistake, Names, SomeNames
 from deit.tables.asked import Runs, TableParams, Wanted
-from deit.tables.checks import Checked, Wrong, known_models, reads_table_3
+from deit.tables.checks import Checked, known_models, reads_table_3
 from deit.tables.definition import Definition, titles_of
 from deit.tables.paper_findings import Claim, Layout, Pair, bounds
 from deit.tables.recipes import Table
@@ -45,7 +45,7 @@ def checks(params: TokenAnalysis, study: Any) -> Checked:
     for loss, (reason, keys) in needed.items():
         if loss not in {objective.loss for objective in study.supervision.values()}:
             text = f"none has the loss {loss}, and {reason}"
-            yield Wrong("supervision", text, f"add {loss}: {{loss: {loss}}}.", keys)
+            yield Mistake("supervision", text, f"add {loss}: {{loss: {loss}}}.", keys)
 
 
 def cells(params: TokenAnalysis, runs: Runs) -> Wanted:
