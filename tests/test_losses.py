@@ -195,6 +195,45 @@ def test_the_soft_token_in_plain_torch():
     torch.testing.assert_close(second.grad, 2 * ((second.detach() / 2).softmax(1) - (teacher / 2).softmax(1)) / 70)
 
 
+def z_scores(logits):
+    """As the paper of Sun et al. writes them: the standard deviation is that of K values, not of K - 1."""
+    centred = logits - logits.mean(1, keepdim=True)
+    return centred / centred.square().mean(1, keepdim=True).sqrt()
+
+
+@given(seeds, st.floats(0.5, 4), st.floats(0, 10), st.floats(0, 1))
+def test_standardised_logits_in_plain_torch(seed, temperature, kl_weight, labels_weight):
+    first, _, targets, teacher = draw(seed)
+    ours = (z_scores(first) / temperature).log_softmax(1)
+    theirs = (z_scores(teacher) / temperature).softmax(1)
+    far = kl_div(ours, theirs, reduction="batchmean")
+    expected = labels_weight * cross_entropy(first, targets) + kl_weight * temperature**2 * far
+    params = {"temperature": temperature, "kl_weight": kl_weight, "labels_weight": labels_weight}
+    loss = loss_of("standardised", (first,), targets, teacher, **params)
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
+
+
+@given(seeds, st.floats(0.5, 20), st.floats(-5, 5))
+def test_standardised_logits_have_no_range(seed, range_, shift):
+    """A student that says the same in another range, from another zero, has nothing left to learn of its teacher."""
+    first, _, targets, teacher = draw(seed)
+    params = {"labels_weight": 0.0}
+    agreeing = loss_of("standardised", (range_ * teacher + shift,), targets, teacher, **params)
+    torch.testing.assert_close(agreeing, torch.zeros(()), rtol=0, atol=1e-3)
+    other = loss_of("standardised", (range_ * first + shift,), targets, teacher, **params)
+    torch.testing.assert_close(
+        other, loss_of("standardised", (first,), targets, teacher, **params), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_equal_logits_have_a_gradient_of_a_usual_size():
+    """A head of zeros, as timm's `weight_init: jax` makes it, says the same of all classes."""
+    _, _, targets, teacher = draw(2)
+    equal = torch.zeros_like(teacher).requires_grad_()
+    loss_of("standardised", (equal,), targets, teacher).backward()
+    assert equal.grad.isfinite().all() and 0.1 < equal.grad.norm() < 1e4
+
+
 @pytest.mark.parametrize("loss", names())
 def test_an_objective_says_what_planning_needs(loss):
     objective = Objective.model_validate({"loss": loss})
@@ -213,7 +252,7 @@ def test_an_objective_says_what_planning_needs(loss):
         (
             {"loss": "hard", "temperature": 2.0},
             "temperature",
-            "of the loss soft and soft-token, and hard has none",
+            "of the loss soft and soft-token and standardised, and hard has none",
         ),
         ({"loss": "soft-token", "weight": 0.5}, "weight", "a key of the loss soft, and soft-token has none"),
         ({"loss": "soft", "temprature": 2.0}, "temprature", "did you mean 'temperature'"),
@@ -231,7 +270,16 @@ def test_an_objective_has_its_own_keys_only(content, key, words):
 
 
 @pytest.mark.parametrize(
-    "loss, heads", [("labels", 2), ("soft", 2), ("hard", 2), ("token", 1), ("two-class-tokens", 1), ("soft-token", 1)]
+    "loss, heads",
+    [
+        ("labels", 2),
+        ("soft", 2),
+        ("hard", 2),
+        ("token", 1),
+        ("two-class-tokens", 1),
+        ("soft-token", 1),
+        ("standardised", 2),
+    ],
 )
 def test_objective_and_model_must_agree(loss, heads):
     first, second, targets, _ = draw(3)

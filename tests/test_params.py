@@ -62,7 +62,7 @@ MISTAKES = [
         "supervision.hard.temperature",
         2.0,
         "supervision.hard.temperature",
-        "of the loss soft and soft-token, and hard has none",
+        "of the loss soft and soft-token and standardised, and hard has none",
     ),
     ("supervision.soft.temprature", 2.0, "supervision.soft.temprature", "did you mean 'temperature'"),
     ("supervision.hard.loss", "hrad", "supervision.hard.loss", "must be 'hard' or 'labels'"),

@@ -57,6 +57,7 @@ def cache(job, folder: Path, keep: str, epochs=(0, 1), net=None, **execution) ->
         ("token", "dense", "fp32"),
         ("soft-token", "dense", "fp32"),
         ("soft-token", "dense", "bf16"),
+        ("standardised", "dense", "fp32"),
     ],
 )
 def test_a_student_of_the_cache_is_the_student_of_the_teacher(tmp_path, loss, keep, precision):
