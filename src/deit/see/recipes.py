@@ -74,11 +74,13 @@ class Split(Recipe):
     folder: str = ""
     """timm reader: folder (one sub-folder a class) or .tar below the root. Classes are numbered by their names in small
     letters, with numbers as numbers (2 before 10), and ties by the characters. A folder and its tar hold the same
-    images, but are two recipes: choose before the first training. hfds and wds readers: the folder of the data set."""
+    images, but are two recipes: choose before the first training. hfds and wds readers: the folder of the data set. csv
+    reader: the .csv file, whose columns `path`, from the folder of the file, and `label` name images and classes."""
     part: str = ""
-    """hfds reader: the data set's part, `train`. wds reader: the shards in the folder, `train-{0000..0146}.tar`."""
+    """hfds reader: the data set's part, `train`. wds reader: the shards in the folder, `train-{0000..0146}.tar`. csv
+    reader: the lines with this in the column `split`; empty = all."""
     listing: str = ""
-    """timm, hfds and wds readers: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
+    """timm, csv, hfds and wds readers: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
 
 
 class Data(Recipe):
@@ -90,7 +92,8 @@ class Data(Recipe):
     """How the files are read: `idx`, gzip-compressed files in MNIST's format; `cifar`, CIFAR's official batches in the
     "python version", `cifar_binary` in the "binary version"; `timm`, a folder or tar with a sub-folder a class, in
     timm's order: .jpg, .jpeg, .png, .bmp, .gif, .pgm, .ppm, .tif, .tiff, .webp; `hfds`, a data set of the Hugging Face
-    hub in a folder, by the package datasets; `wds`, WebDataset's shards. Evaluation sets name their own."""
+    hub in a folder, by the package datasets; `wds`, WebDataset's shards; `csv`, a file of paths and labels. Evaluation
+    sets name their own."""
     classes: Annotated[int, Field(ge=2, le=65536)]
     """Number of classes; another number found ends the first job. Labels are cached in 16 bits."""
     channels: Channels
