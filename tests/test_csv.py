@@ -39,9 +39,7 @@ def split_of(part: str = "", images: int = 9) -> Split:
 
 
 def data_of(split: Split) -> TrainingData:
-    return TrainingData(
-        name="pets", reader="csv", classes=3, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3, split=split
-    )
+    return TrainingData(name="pets", reader="csv", classes=3, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3, split=split)
 
 
 def refusal(data: TrainingData, root: Path) -> str:

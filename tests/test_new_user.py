@@ -1,12 +1,14 @@
 """Mistakes of somebody with 180 images of three classes, who writes params for them: file, key, remedy each time."""
 
 import ast
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from plan.lookup import Lookup
 from ruamel.yaml import YAML
-from study.files_here import image_problems
+from study.files_here import count_problems, counted_images, image_problems
 from study.params import load_study, read_layers
 from study.problem import ParamsError, Problem, refusal
 
@@ -55,6 +57,11 @@ MISTAKES = {
         "choose 15 or 20, or another patch_size.",
     ),
     "data: {classes: 10}": ("data.classes", "10 is not the number of folders in", "there are bird, cat, dog."),
+    "data: {training: {images: 119}}": (
+        "data.training.images",
+        "119 is not the number of images in train, 120",
+        "correct it, or the folder.",
+    ),
     "data: {root: nowhere}": ("data.root", "/nowhere, is missing", "or correct data.root."),
     "data: {training: {folder: trian}}": ("data.training.folder", "trian is missing", "correct the name or data.root."),
     "data: {training: {folder: null}}": (
@@ -111,7 +118,7 @@ def said(place: Path, edit: str = "{}") -> list[str]:
         study = load_study("mine", place / "params")
     except ParamsError as error:
         return str(error).split("\n")
-    missing = list(image_problems(study))
+    missing = list(image_problems(study)) or list(count_problems(study, counted_images(study)))
     return str(refusal(missing, read_layers("mine", place / "params"))).split("\n") if missing else []
 
 
@@ -144,6 +151,34 @@ def test_a_missing_class_is_named(place):
     (place / "images/val/hound").rename(place / "images/val/dog")
     assert [line.split(": ")[1] for line in lines] == 2 * ["data.evaluation.test.split.folder"]
     assert "images/val has no folder of the class dog, and " in lines[0] and "has a folder hound" in lines[1]
+
+
+def test_a_plan_refuses_another_number_of_images_where_its_jobs_run(place, monkeypatch, capsys):
+    """Where jobs run elsewhere, their images may be others than those here."""
+    said(place)
+    monkeypatch.chdir(place)
+    Lookup("mine", main_process=True)
+    extra = place / "images/val/cat/one more.PNG"
+    extra.touch()
+    expected = "params/mine.yaml: data.evaluation.test.split.images: 60 is not the number of images in val, 61"
+    with pytest.raises(SystemExit) as refused:
+        Lookup("mine", main_process=True)
+    assert expected in f"{refused.value}{capsys.readouterr().err}"
+    Lookup("mine", main_process=True, elsewhere=True)
+    assert expected in capsys.readouterr().err
+    monkeypatch.setattr("plan.lookup.counted_images", lambda study: counted_images(study, seconds=-1))
+    Lookup("mine", main_process=True)
+    told = "The images of data.training, data.evaluation.test.split were not counted: prepare_data does"
+    assert told in capsys.readouterr().err
+    extra.unlink()
+
+
+def test_a_folder_that_several_sets_read_is_counted_once(place, monkeypatch):
+    said(place, "data: {evaluation: {again: {title: A, reader: timm, split: {images: 60, folder: val}}}}")
+    listed = []
+    monkeypatch.setattr("os.listdir", lambda path, real=os.listdir: listed.append(path) or real(path))
+    counts = counted_images(load_study("mine", place / "params"))
+    assert sorted(counts.values()) == [60, 60, 120] and len(listed) == len(set(listed)) == 6
 
 
 # All messages of the rules --------------------------------------------------------------------------------------------

@@ -17,9 +17,9 @@ from typing import NoReturn
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
-from study.files_here import expanded, image_problems
+from study.files_here import count_problems, counted_images, expanded, image_problems
 from study.params import read_layers
-from study.problem import ParamsError, refusal
+from study.problem import ParamsError, Problem, refusal
 
 from deit.learn.recipes import Pass
 from deit.store.finished import is_complete, seal_at
@@ -144,11 +144,25 @@ class Lookup:
         """ParamsError where jobs of this machine would miss the images; elsewhere they may have copies of their own."""
         if not any(job.kind in READS_IMAGES and not job.execution.copy_of for job in plan.unfinished()):
             return
-        if missing := list(image_problems(plan.study)):
+        if "$" in (root := expanded(plan.study.data.root)):
+            what = "that variable is not set here, so no image was looked for, and each job must have it"
+            print(f"data.root is {root}: {what}.", file=sys.stderr)
+        missing = list(image_problems(plan.study)) or self._count_images(plan)
+        if missing:
             error = refusal(missing, read_layers(self.study, Path("params")))
             if not self.elsewhere:
                 raise error
             print(f"Not on this machine, so each job's must have it:\n{error}", file=sys.stderr)
+
+    def _count_images(self, plan: Plan) -> list[Problem]:
+        """What is wrong with their numbers, as long as `prepare_data` has not counted them."""
+        if all(plan.is_finished(job) for job in plan.of_section("data")):
+            return []
+        counts = counted_images(plan.study)
+        if unknown := [key for key, count in counts.items() if count is None]:
+            what = "prepare_data does, as it would take some seconds here"
+            print(f"The images of {', '.join(unknown)} were not counted: {what}.", file=sys.stderr)
+        return list(count_problems(plan.study, counts))
 
     def start(self, jobs: Iterable) -> None:
         """Put every recipe where the jobs will look for it; `jobs` are those of Snakemake that are about to run.
@@ -158,10 +172,8 @@ class Lookup:
         """
         if not self.plan:
             return
-        if "$" in (root := expanded(self.plan.study.data.root)):
-            if not self.elsewhere:
-                raise WorkflowError(f"data.root is {root}, and that variable is not set: export it first.")
-            print(f"data.root is {root}: that variable is not set here, so each job must have it.", file=sys.stderr)
+        if "$" in (root := expanded(self.plan.study.data.root)) and not self.elsewhere:
+            raise WorkflowError(f"data.root is {root}, and that variable is not set: export it first.")
         try:
             to_make = [job for job in self.plan.unfinished() if not job.execution.copy_of]
             refuse_to_compute_again(self.study, to_make)

@@ -2,14 +2,18 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from deit.see.folders import ENDINGS, ending
 from deit.see.reader import Reader, reader_named
 from deit.see.recipes import Split
 from study.problem import Problem, listed
 from study.study import Study
 
+SECONDS = 3.0
+"""For which a plan counts images, at most."""
 RESTORE = "restore it (git checkout, dvc pull, its archive), or correct the name or data.root."
 
 
@@ -100,6 +104,41 @@ def class_problems(study: Study, root: Path) -> Iterator[Problem]:
         text = f"{study.data.classes} is not the number of folders in {folders[first]}, {len(classes[first])}"
         remedy = f"correct it, or the folders; there are {listed(sorted(classes[first]))}."
         yield Problem("data.classes", text, remedy, (first, "data.root"))
+
+
+def counted_images(study: Study, seconds: float = SECONDS) -> dict[str, int | None]:
+    """Key of a split in class folders -> how many images they hold, by their names; None where time was up before."""
+    root, end = image_root(study), time.monotonic() + seconds
+    found: dict[Path, int | None] = {}
+    counts = {}
+    for key, (reader, split) in splits_of(study).items():
+        if root and (classes := reader.class_folders(split, root)):
+            folder = root / split.folder
+            if folder not in found:
+                found[folder] = images_in((folder / name for name in classes), end)
+            counts[key] = found[folder]
+    return counts
+
+
+def images_in(folders: Iterable[Path], end: float) -> int | None:
+    """Files with the endings of images; None where a folder cannot be read, as a job will say, or `end` has come."""
+    total = 0
+    for folder in folders:
+        if time.monotonic() > end:
+            return None
+        try:
+            total += sum(ending(name) in ENDINGS for name in os.listdir(folder))
+        except OSError:
+            return None
+    return total
+
+
+def count_problems(study: Study, counts: dict[str, int | None]) -> Iterator[Problem]:
+    """Splits that hold another number of images than the params declare."""
+    for key, (_, split) in splits_of(study).items():
+        if (found := counts.get(key)) is not None and found != split.images:
+            text = f"{split.images} is not the number of images in {split.folder}, {found}"
+            yield Problem(f"{key}.images", text, "correct it, or the folder.", (f"{key}.folder", "data.root"))
 
 
 # Published weights ----------------------------------------------------------------------------------------------------

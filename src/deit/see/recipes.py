@@ -80,7 +80,7 @@ class Split(Recipe):
     """hfds reader: the data set's part, `train`. wds reader: the shards in the folder, `train-{0000..0146}.tar`. csv
     reader: the lines with this in the column `split`; empty = all."""
     listing: str = ""
-    """timm, csv, hfds and wds readers: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
+    """timm, csv, hfds, wds readers: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
 
 
 class Data(Recipe):
