@@ -148,7 +148,7 @@ def test_the_command_names_all_that_are_unfit_and_writes_what_are_fit(tmp_path):
 # The plan -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("study", ["fashion-full", "imagenet", "imagenet-ablation", "released"])
+@pytest.mark.parametrize("study", ["fashion-full", "imagenet", "imagenet-ablation", "deit3", "released"])
 def test_every_training_and_import_waits_for_the_check_of_its_network(study):
     plan = plan_study(study)
     checked = plan.jobs[plan.networks]

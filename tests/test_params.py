@@ -12,7 +12,7 @@ from study.schema import schema
 MISTAKES = [
     ("students.learnig_rate", 1e-3, "students.learnig_rate", "did you mean 'learning_rate'?"),
     ("studnets", {}, "studnets", "did you mean 'students'?"),
-    ("views.zzz", 1, "views.zzz", "known here: cutmix"),
+    ("views.zzz", 1, "views.zzz", "known here: color_jitter"),
     ("students.epochs", "many", "students.epochs", "whole number, found 'many'"),
     ("students.epochs", 0, "students.epochs", "must be at least 1"),
     ("students.learning_rate", -1, "students.learning_rate", "more than 0"),

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import pickle
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
 from pydantic import ValidationError
 from timm.data import create_transform
 from timm.data.auto_augment import AugmentOp
@@ -296,6 +297,14 @@ def test_a_position_shows_its_image_with_its_label():
         assert np.array_equal(targets.argmax(1).numpy(), numbers % 10)
 
 
+class Square(Numbers):
+    """Images in colour, 60 x 60 pixels of 8 x 8 random colours."""
+
+    def image(self, index: int) -> Image.Image:
+        colours = np.random.RandomState(index).randint(0, 256, (8, 8, 3)).astype(np.uint8)
+        return Image.fromarray(colours).resize((60, 60), Image.Resampling.BICUBIC)
+
+
 # The transforms ------------------------------------------------------------------------------------------------------
 
 
@@ -307,7 +316,7 @@ def stock(views: Views, data: TrainingData):
         scale=views.scale,
         ratio=views.ratio,
         hflip=views.flip,
-        color_jitter=0,
+        color_jitter=views.color_jitter or 0,
         auto_augment=views.randaugment or None,
         interpolation="bicubic",
         mean=data.mean,
@@ -326,6 +335,8 @@ def stock(views: Views, data: TrainingData):
         {"randaugment": "", "erasing": 0, "flip": 0},
         {"randaugment": "original-mstd0.5", "resolution": 40},
         {"randaugment": "original", "erasing": 1},
+        {"randaugment": "3a", "color_jitter": 0.3, "erasing": 0},
+        {"randaugment": "", "color_jitter": 0.3},
     ],
 )
 def test_views_are_timms_own_bit_for_bit(fashion, data, changes):
@@ -339,6 +350,48 @@ def test_views_are_timms_own_bit_for_bit(fashion, data, changes):
     for view, number, (python, numpy, pytorch) in zip(seen, order[positions // 3], seeds, strict=True):
         random.seed(python), np.random.seed(numpy >> 32), torch.manual_seed(pytorch)
         assert torch.equal(view, transform(images.image(number)))
+
+
+def test_three_augment_greys_solarises_or_blurs_each_view(fashion):
+    """The three of DeiT III's augment.py, by plain Pillow; without the jitter that follows them."""
+    bare = {"randaugment": "3a", "erasing": 0, "flip": 0, "scale": (1.0, 1.0), "ratio": (1.0, 1.0), "resolution": 60}
+    subject = stream(Square(90), UNMIXED.model_copy(update=bare), data=colour())
+    found = Counter()
+    for group in range(4):
+        shown = subject[0, 0, group]
+        numbers = module.epoch_order(subject.seed, 0, 90)[shown.positions.numpy() // 3]
+        for pixels, number in zip(shown.pixels, numbers, strict=True):
+            image, view = Square(90).image(int(number)), pixels.permute(1, 2, 0).numpy()
+            if np.array_equal(view, np.asarray(image.convert("L").convert("RGB"))):
+                found["grey"] += 1
+            elif np.array_equal(view, np.asarray(ImageOps.solarize(image))):
+                found["solarised"] += 1
+            else:
+                radii = [radius / 20 for radius in range(2, 41)]
+                blurred = [np.asarray(image.filter(ImageFilter.GaussianBlur(radius))) for radius in radii]
+                assert min(np.abs(view.astype(int) - one).mean() for one in blurred) < 1
+                found["blurred"] += 1
+    assert found.keys() == {"grey", "solarised", "blurred"} and min(found.values()) >= 4
+
+
+def test_a_simple_crop_is_cut_from_the_whole_image_with_a_border_of_four_reflected_pixels(fashion):
+    bare = {"randaugment": "", "erasing": 0, "flip": 0, "crop": "simple", "resolution": 60}
+    subject = stream(Square(90), UNMIXED.model_copy(update=bare), data=colour())
+    shown, places = subject[0, 0, 0], set()
+    numbers = module.epoch_order(subject.seed, 0, 90)[shown.positions.numpy() // 3]
+    for pixels, number in zip(shown.pixels, numbers, strict=True):
+        padded = np.pad(np.asarray(Square(90).image(int(number))), ((4, 4), (4, 4), (0, 0)), mode="reflect")
+        corners = [(y, x) for y in range(9) for x in range(9)]
+        view = pixels.permute(1, 2, 0).numpy()
+        (place,) = [(y, x) for y, x in corners if np.array_equal(padded[y : y + 60, x : x + 60], view)]
+        places.add(place)
+    assert len(places) > 2
+
+
+def test_options_that_are_not_used_leave_the_digest_of_a_stream():
+    before = VIEWS.model_dump(exclude={"crop", "color_jitter"})
+    assert stream_digest(DATA, Views.model_validate(before), 0) == stream_digest(DATA, VIEWS, 0)
+    assert stream_digest(DATA, VIEWS, 0) == "57dab3e9ca"
 
 
 def test_thousands_of_views_raise_nothing_though_some_are_posterized_to_no_bits(fashion):

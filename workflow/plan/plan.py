@@ -202,7 +202,7 @@ class Plan:
         recipe = Training(
             data=self.training_data,
             model=self.settings.model(run),
-            objective=self.study.supervision[run.supervision],
+            objective=self.settings.objective(run),
             views=views,
             stream_seed=stream_seed,
             seed=run.seed,
@@ -243,7 +243,7 @@ class Plan:
         """Caching jobs for all who learn from the teacher on the run's stream, as many as the longest of them needs."""
         logits = self.study.teacher_logits
         views, stream_seed = self.settings.stream(run)
-        asked = {self.study.supervision[learner.supervision].teacher_says for learner in learners}
+        asked = {self.settings.objective(learner).teacher_says for learner in learners}
         longest = max(self.settings.phase(learner).epochs for learner in learners)
         digests = []
         for first in range(0, longest, logits.chunk_epochs):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+from study.changes import changed
 from study.phases import Phase
 from study.seeds import TEACHERS_STREAM
 from study.study import Study
-from study.variants import Variant, changed
+from study.variants import Variant
 
+from deit.learn.objectives import Objective
 from deit.networks.recipes import Model
 from deit.see.recipes import Views
 
@@ -72,7 +74,7 @@ class RunSettings:
 
     def teacher_of(self, run: Run) -> Run | None:
         """The teacher at the run's own resolution; all students of a model share one, of its first seed."""
-        if not run.teacher:
+        if not run.teacher or not self.objective(run).teacher_says:
             return None
         return Run(run.teacher, self.labels, "", run.resolution, self.seeds(run.teacher)[0])
 
@@ -101,6 +103,11 @@ class RunSettings:
         phase = self.study.phase(section, run.model, run.supervision)
         return changed(phase, getattr(self.variant(run), section, {}))
 
+    def objective(self, run: Run) -> Objective:
+        """What a run learns from: its supervision, or what its phase has in place of that."""
+        instead = self.study.phases()[self.section(run)].supervision
+        return self.study.supervision[instead.get(run.supervision, run.supervision)]
+
     @cache  # noqa: B019 (as long as the process: a study is planned once)
     def stream(self, run: Run) -> tuple[Views, int]:
         """The views of a run and the seed of their stream.
@@ -109,7 +116,7 @@ class RunSettings:
         from labels is a student of Table 3 too, and stays on the students' stream.
         """
         phase = self.phase(run)
-        params = changed(self.study.views, self.variant(run).views)
+        params = changed(phase.sees(self.study.views), self.variant(run).views)
         views = Views(
             resolution=run.resolution,
             batch=phase.batch,

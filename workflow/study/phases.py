@@ -1,18 +1,19 @@
 """The sections `teachers`, `students`, `adaptation`, `finetuning` of a params file, and what can be wrong in them."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from deit.bounds import Count, Option, Size
+from deit.bounds import Count, Name, Option, Size
 from deit.learn.recipes import Optimisation
+from study.changes import change_problems, changed
 from study.data import DataParams
 from study.models import ModelParams, Models, unknown_model
 from study.problem import Problem, unknown
-from study.supervision import Supervision, unknown_supervision
+from study.supervision import Supervision, is_binary, unknown_supervision
 from study.types_told import explained
-from study.views import ViewParams
+from study.views import ViewParams, view_problems
 
 TRAINING_PHASES = ("teachers", "students", "adaptation", "finetuning")
 Pattern = Annotated[str, Field(min_length=1, max_length=400)]
@@ -35,15 +36,30 @@ class Phase(Optimisation):
     runs: dict[Pattern, dict[str, Option]] = {}
     """What single runs do differently: `model` or `model/supervision` -> keys of this phase, but `batch`, `mix_group`,
     `epoch_views`; the latter wins. Batch and views stay the phase's, as all runs of a stream share them."""
+    views: dict[str, Any] = {}
+    """Keys of `views` that are others in this phase, as DeiT III fine-tunes with other augmentation than it trains."""
+    supervision: dict[Name, Name] = {}
+    """Supervision of a run -> another one, from which it learns in this phase: DeiT III fine-tunes with cross-entropy
+    what it trained with binary cross-entropy. Of as many tokens, and with a teacher only where the first has one."""
 
     def of(self, model: str, supervision: str) -> "Phase":
         """The settings for one run: the phase's, the model's, the run's; the last one wins. Raises ValidationError."""
         keys = self.runs.get(model, {}) | self.runs.get(f"{model}/{supervision}", {})
         return Phase.model_validate(self.model_dump(exclude={"runs"}) | keys)
 
+    def sees(self, views: ViewParams) -> ViewParams:
+        """The study's views as this phase has them. Raises ValidationError."""
+        return changed(views, self.views)
+
 
 def phase_problems(name: str, phase: Phase, data: DataParams, views: ViewParams) -> Iterator[Problem]:
     """What a phase, its runs left aside, may not say of these data and views."""
+    if broken := list(change_problems(f"{name}.views", phase.views, "views", views)):
+        yield from broken
+        return
+    views = phase.sees(views)
+    if phase.views:
+        yield from view_problems(views, f"{name}.views")
     batch, group = f"{name}.batch", f"{name}.mix_group"
     if phase.batch % phase.mix_group:
         text = f"{phase.batch} is not divisible by mix_group {phase.mix_group}"
@@ -70,6 +86,32 @@ def length_of_epoch_problems(name: str, phase: Phase, images: int, repeats: int)
         text = f"{phase.batch} is larger than the {there} views of an epoch"
         others = (views,) if phase.epoch_views else (*counted, views)
         yield Problem(batch, text, f"set {batch} to {there} or less.", others)
+
+
+def objective_problems(name: str, phase: Phase, supervisions: Supervision, views: ViewParams) -> Iterator[Problem]:
+    """What the runs of a phase cannot learn from, on views that are as the params demand."""
+    for before, after in phase.supervision.items():
+        key = f"{name}.supervision.{before}"
+        yield from unknown_supervision(supervisions, key, before)
+        yield from unknown_supervision(supervisions, key, after)
+        if before in supervisions and after in supervisions:
+            yield from replacement_problems(key, before, after, supervisions)
+    smooths = phase.views.get("label_smoothing", views.label_smoothing)
+    for one in dict.fromkeys(phase.supervision.get(each, each) for each in supervisions):
+        if smooths and one in supervisions and is_binary(supervisions[one]):
+            text = f"counts every class with a share in a target as there, and in {name} smoothing gives all a share"
+            others = ("views.label_smoothing", f"{name}.views.label_smoothing", f"{name}.supervision")
+            yield Problem(f"supervision.{one}.binary", text, "set label_smoothing to 0.0.", others)
+
+
+def replacement_problems(key: str, before: str, after: str, supervisions: Supervision) -> Iterator[Problem]:
+    first, second = supervisions[before], supervisions[after]
+    if first.tokens != second.tokens:
+        text = f"'{after}' is for {second.tokens} token(s), and '{before}' for {first.tokens}"
+        yield Problem(key, text, "name a supervision of as many tokens.", (f"supervision.{after}.loss",))
+    if second.teacher_says and not first.teacher_says:
+        text = f"'{after}' needs a teacher, and runs of '{before}' have none"
+        yield Problem(key, text, "name one without a teacher.", (f"supervision.{after}.loss",))
 
 
 def run_problems(name: str, phase: Phase, models: Models, supervision: Supervision) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from study.data import DataParams, data_problems
 from study.evaluation import EvaluationRecipe, ThroughputParams
 from study.execution import ExecutionParams, execution_problems
 from study.models import ModelParams, model_problems, patch_problems
-from study.phases import TRAINING_PHASES, Phase, phase_problems, run_problems
+from study.phases import TRAINING_PHASES, Phase, objective_problems, phase_problems, run_problems
 from study.problem import Problem
 from study.released import Released, released_problems
 from study.seeds import Seeds, seed_problems
@@ -110,6 +110,7 @@ def problems(study: Study) -> Iterator[Problem]:
     for name, phase in phases.items():
         yield from phase_problems(name, phase, study.data, study.views)
         yield from run_problems(name, phase, models, study.supervision)
+        yield from objective_problems(name, phase, study.supervision, study.views)
     yield from supervision_problems(study.supervision)
     yield from seed_problems(study.seeds, models)
     yield from execution_problems(study.execution, phases, models)
@@ -125,6 +126,7 @@ def problems(study: Study) -> Iterator[Problem]:
 def varied(study: Study) -> Varied:
     """What variants change of a study: its sections, and the students of the tables that name variants."""
     named = [table.student for table in (study.tables.ablation, study.tables.epochs) if table]
+    named += study.tables.deit3.models if study.tables.deit3 else []
     parts = {name: getattr(study, name) for name in ("data", "resolutions", "models", "supervision", "views")}
     return Varied(
         students=study.students,

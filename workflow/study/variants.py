@@ -2,28 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from deit.bounds import Recipe
+from study.changes import change_problems, changed
 from study.data import DataParams
-from study.models import ModelParams, Models, model_problems, patch_problems
-from study.phases import Phase, phase_problems, run_problems
-from study.problem import Problem, unknown
+from study.models import Models, model_problems, patch_problems
+from study.phases import Phase, objective_problems, phase_problems, run_problems
+from study.problem import Problem
 from study.supervision import Supervision
-from study.types_told import explained
-from study.views import Resolutions, ViewParams
+from study.views import Resolutions, ViewParams, view_problems
 
-PARTS: dict[str, type[Recipe]] = {
-    "views": ViewParams,
-    "model": ModelParams,
-    "students": Phase,
-    "finetuning": Phase,
-}
-FIXED = ("kind", "timm", "timm_distilled", "runs")
+PARTS = ("views", "model", "students", "finetuning")
+FIXED = ("kind", "timm", "timm_distilled", "runs", "views", "supervision")
 """What makes a network another one, or a phase another's: no variant changes them."""
-Section = TypeVar("Section", bound=Recipe)
 
 
 class Variant(Recipe):
@@ -73,18 +65,15 @@ class Varied:
         )
 
     def problems(self) -> Iterator[Problem]:
+        yield from view_problems(self.views)
         for name, phase in (("students", self.students), ("finetuning", self.finetuning)):
             yield from phase_problems(name, phase, self.data, self.views)
             yield from run_problems(name, phase, self.models, self.supervision)
+            yield from objective_problems(name, phase, self.supervision, self.views)
         varied = {name: self.models[name] for name in sorted(self.students_of_tables)}
         for name, model in varied.items():
             yield from model_problems(name, model)
         yield from patch_problems(varied, self.resolutions)
-
-
-def changed(section: Section, changes: dict) -> Section:
-    """A section with a variant's changes. Raises ValidationError."""
-    return section.model_validate(section.model_dump() | changes)
 
 
 def variant_problems(name: str, variant: Variant, varied: Varied) -> Iterator[Problem]:
@@ -99,19 +88,8 @@ def variant_problems(name: str, variant: Variant, varied: Varied) -> Iterator[Pr
 
 
 def value_problems(name: str, variant: Variant, varied: Varied) -> Iterator[Problem]:
-    """Keys that a section does not have, and values that it cannot take."""
-    for part, kind in PARTS.items():
-        changes = getattr(variant, part)
-        key, known = f"variants.{name}.{part}", [field for field in kind.model_fields if field not in FIXED]
-        foreign = [
-            problem for field in changes for problem in unknown(f"{key}.{field}", field, known, f"key of {part}")
-        ]
-        yield from foreign
-        if foreign:
-            continue
-        for base in varied.bases(part):
-            try:
-                base.changed(changes) if isinstance(base, ModelParams) else changed(base, changes)
-            except ValidationError as error:
-                yield from explained(error, changes, key, kind)
-                break
+    """Keys that a section does not have, and values that it cannot take; of the models, the first that cannot."""
+    for part in PARTS:
+        changes, key = getattr(variant, part), f"variants.{name}.{part}"
+        found = (list(change_problems(key, changes, part, base, FIXED)) for base in varied.bases(part))
+        yield from next(filter(None, found), [])

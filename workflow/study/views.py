@@ -24,8 +24,12 @@ def resolution_problems(resolutions: Resolutions) -> Iterator[Problem]:
         yield Problem("resolutions.finetuning", text, "correct one of them.", ("resolutions.pretraining",))
 
 
-def view_problems(views: ViewParams) -> Iterator[Problem]:
+def view_problems(views: ViewParams, where: str = "views") -> Iterator[Problem]:
+    """`where`: the key below which they, or what is changed of them, stand."""
     for key in ("scale", "ratio"):
         smallest, largest = getattr(views, key)
         if smallest > largest:
-            yield Problem(f"views.{key}", f"runs from {smallest} to {largest}", "give the smaller number first.")
+            yield Problem(f"{where}.{key}", f"runs from {smallest} to {largest}", "give the smaller number first.")
+    if views.color_jitter and views.randaugment and "3a" not in views.randaugment:
+        text = f"is left out by timm beside the policy {views.randaugment}"
+        yield Problem(f"{where}.color_jitter", text, "set it to null, or randaugment to 3a.", (f"{where}.randaugment",))

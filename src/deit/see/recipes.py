@@ -176,6 +176,14 @@ class Augmentation(Recipe):
     """timm's configuration string, of RandAugment or of AutoAugment (`original-mstd0.5`); empty = none. The paper's
     9/0.5 is `rand-m9-mstd0.5-inc1` (code: `--aa`). Trap: it posterizes some views to no bits, which Pillow 13 refuses;
     here they become black, as in the paper's runs."""
+    color_jitter: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Most by which brightness, contrast and saturation of a view are changed, after the policy of `randaugment`; null
+    = not at all. DeiT III's 0.3 (code: `--color-jitter`), which with `randaugment: 3a` is its 3-Augment; no other
+    policy goes with it."""
+    crop: Literal["simple"] | None = None
+    """`simple`: the short side is resized to the view, which is cut out of the image and 4 reflected pixels around it
+    (code: `--src`, for DeiT III's trainings on ImageNet-21k); `scale` and `ratio` are not looked at. null = random
+    resized crop."""
     erasing: Probability
     """Probability of random erasing, filled with noise a pixel; the paper's 0.25 (code: `--reprob 0.25 --remode
     pixel`). Without it the paper's DeiT-B diverged."""

@@ -27,12 +27,12 @@ from timm.data.random_erasing import RandomErasing
 from timm.data.transforms import MaybeToTensor
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms import Compose
+from torchvision.transforms import Compose, InterpolationMode, RandomCrop, Resize
 
 from deit.see.datasets import ImageSet
 from deit.see.mixing import Mixing, draw_mixing, mix_, mixed_targets
 from deit.see.recipes import EvaluationView, TrainingData, Views
-from deit.store.job import canonical_digest
+from deit.store.job import canonical_digest, without_none
 
 SCHEME = 1
 """Of the stream: raise it when equal parameters give other views than before, so that older caches are refused."""
@@ -229,7 +229,7 @@ def training_transform(data: TrainingData, views: Views) -> Compose:
         scale=views.scale,
         ratio=views.ratio,
         hflip=views.flip,
-        color_jitter=None,
+        color_jitter=views.color_jitter,
         auto_augment=views.randaugment or None,
         interpolation="bicubic",
         mean=data.mean,
@@ -240,7 +240,15 @@ def training_transform(data: TrainingData, views: Views) -> Compose:
     for operation in augment_operations(transform):
         if operation.aug_fn is posterize:
             operation.aug_fn = posterize_to_black
+    if views.crop == "simple":
+        transform.transforms[:1] = simple_crop(views.resolution)
     return transform
+
+
+def simple_crop(resolution: int) -> list[Callable]:
+    """What stands in place of the random resized crop: DeiT III's simple random crop, with the code's padding."""
+    whole = Resize(resolution, InterpolationMode.BICUBIC)
+    return [whole, RandomCrop(resolution, padding=4, padding_mode="reflect")]
 
 
 def augment_operations(transform: Compose) -> Iterator[AugmentOp]:
@@ -313,7 +321,7 @@ def stream_digest(data: TrainingData, views: Views, stream_seed: int) -> str:
     return canonical_digest(
         {
             "data": images,
-            "views": views.model_dump(mode="json"),
+            "views": without_none(views.model_dump(mode="json")),
             "seed": stream_seed,
             "versions": transform_versions(),
             "scheme": SCHEME,

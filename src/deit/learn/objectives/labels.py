@@ -1,4 +1,4 @@
-"""Cross-entropy with the true labels."""
+"""Cross-entropy with the true labels, of all classes together or of each by itself."""
 
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,14 @@ class Labels(Objective):
 
     title = "no distillation"
 
+    binary: bool | None = None
+    """true: binary cross-entropy, the mean over the classes, to which each class that has a share in a mixed target
+    counts as there, however small (DeiT III; code: `--bce-loss`). null = cross-entropy (paper)."""
+
     def mean_loss(self, logits: "tuple[Tensor, ...]", targets: "Tensor", teacher: "Tensor | None") -> "Tensor":
         (only,) = logits
+        if self.binary:
+            return binary_loss(only, targets)
         return labels_loss(only, targets)
 
 
@@ -23,3 +29,10 @@ def labels_loss(logits: "Tensor", targets: "Tensor") -> "Tensor":
     from torch.nn.functional import cross_entropy
 
     return cross_entropy(logits.float(), targets)
+
+
+def binary_loss(logits: "Tensor", targets: "Tensor") -> "Tensor":
+    """Mean over views and classes of -log sigma(Z) where a class is in the target, else of -log (1 - sigma(Z))."""
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    return binary_cross_entropy_with_logits(logits.float(), (targets > 0).float())
