@@ -65,7 +65,7 @@ def test_every_key_of_a_params_file_is_in_the_page(study):
     assert keys and [".".join(path) for path in sorted(keys) if not described(path)] == []
 
 
-@pytest.mark.parametrize("path", ["views.erase", "students.views", "execution.teachers.gpu", "models.deit-ti.tim", "x"])
+@pytest.mark.parametrize("path", ["views.erase", "students.view", "execution.teachers.gpu", "models.deit-ti.tim", "x"])
 def test_a_key_that_no_file_may_have_is_not_in_the_page(path):
     assert not described(tuple(path.split(".")))
 
