@@ -49,7 +49,7 @@ rule all_tables:
 
 
 include: "workflow/rules/data.smk"
-include: "workflow/rules/released.smk"
+include: "workflow/rules/given.smk"
 include: "workflow/rules/teachers.smk"
 include: "workflow/rules/teacher_logits.smk"
 include: "workflow/rules/students.smk"

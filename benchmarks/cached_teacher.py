@@ -25,14 +25,14 @@ from deit.learn.recipes import Training
 from deit.learn.teacher import Teacher, cached_teacher
 from deit.learn.training import set_up, train_together
 from deit.networks.distributed import Place, set_up_torch
-from deit.networks.models import create
+from deit.networks.models import create, load_weights
 from deit.see.datasets import training_images
 from deit.see.views import ViewStream, epoch_order, training_transform
-from deit.store.checkpoints import WEIGHTS, ResumeState, save_weights
+from deit.store.checkpoints import WEIGHTS, ResumeState, read_weights, save_weights
 from deit.store.job import Execution, Job
 from deit.store.results import file_digest
 from deit.teach.recipes import Caching
-from deit.teach.teacher_logits import TeacherInTheLoop, load_teacher, write_epochs
+from deit.teach.teacher_logits import TeacherInTheLoop, write_epochs
 
 STUDENT, TEACHER = "deit-ti", "regnety-16gf"
 EXECUTION = Execution(threads=1)
@@ -84,13 +84,19 @@ def written_teacher(plan: Plan, hard: Job, stream: ViewStream, folder: Path, pla
     caching = planned.model_copy(update=changed)
     torch.manual_seed(0)
     save_weights(folder / WEIGHTS, create(caching.model).state_dict())
-    net = load_teacher(folder / WEIGHTS, caching.model, place.device)
+    net = teacher_of(folder / WEIGHTS, caching, place)
     write_epochs(folder, caching, net, file_digest(folder / WEIGHTS), stream, EXECUTION)
     return caching, folder
 
 
+def teacher_of(weights: Path, caching: Caching, place: Place) -> torch.nn.Module:
+    net = create(caching.model)
+    load_weights(net, read_weights(weights))
+    return net.to(place.device).eval().requires_grad_(False)
+
+
 def asked(weights: Path, caching: Caching, place: Place) -> TeacherInTheLoop:
-    return TeacherInTheLoop(load_teacher(weights, caching.model, place.device), caching.precision)
+    return TeacherInTheLoop(teacher_of(weights, caching, place), caching.precision)
 
 
 def trained(job: Job, stream: ViewStream, place: Place, teacher: Teacher | None) -> Callable[[], None]:

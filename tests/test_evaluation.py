@@ -18,7 +18,7 @@ from deit.networks.recipes import Model
 from deit.see.recipes import EvaluationView, Split, TrainingData
 from deit.store.checkpoints import save_weights
 from deit.store.job import Job
-from deit.store.results import new_folder
+from deit.store.results import new_folder, read_result
 
 CPU = torch.device("cpu")
 SIZES = {"embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 7}
@@ -205,7 +205,7 @@ def test_a_foreign_or_missing_run_is_refused(finished, tmp_path):
 def test_tokens_are_compared_on_the_first_images(finished, tmp_path):
     folders, _, tokens, inputs = finished
     job = Job(kind="tokens", name="tokens", recipe=tokens, inputs=inputs, behaviour={})
-    tokens_command.compare_tokens(job, folders[1] / "weights.safetensors", tmp_path / "tokens")
+    tokens_command.compare_tokens(job, read_result(folders[1]), tmp_path / "tokens")
     said = json.loads((tmp_path / "tokens" / "tokens.json").read_text(encoding="utf-8"))
     net = network(DISTILLED, 1)
     expected = torch.cosine_similarity(net.cls_token[0, 0], net.dist_token[0, 0], dim=0).item()

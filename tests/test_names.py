@@ -287,7 +287,7 @@ WORDS = {
     "deit.networks.check.other_size",
     "deit.networks.check.another",
     "deit.networks.models.listed",
-    "deit.networks.released.is_entry",
+    "deit.networks.given.is_entry",
     "deit.networks.torchrun.run",
     "deit.networks.torchrun.status_of",
     "deit.learn.recipes.known_optimizer",

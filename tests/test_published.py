@@ -13,8 +13,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from deit.commands.import_weights import import_weights
-from deit.networks import models
-from deit.networks import released as published
+from deit.networks import given, models
 from deit.networks.recipes import Importing, Model
 from deit.store.checkpoints import read_weights
 from deit.store.job import Execution, Job
@@ -29,6 +28,7 @@ def model(name: str, **changes) -> Model:
     return Model.model_validate({"timm": name} | sizes | changes)
 
 
+TAG = "deit_tiny_patch16_224.fb_in1k"
 SMALL = {"embed_dim": 16, "depth": 2, "num_heads": 1}
 NARROW = SMALL | {"embed_dim": 8}
 TOKEN = model("deit_tiny_distilled_patch16_224", arguments=SMALL)
@@ -42,9 +42,9 @@ def random_weights(wanted: Model, seed: int = 1) -> dict[str, torch.Tensor]:
 
 
 def imported(folder: Path, wanted: Model, **source) -> Path:
-    """The folder of an import; `source` is of the recipe."""
-    recipe = Importing(model=wanted, mean=MEAN, std=STD, **source).model_dump(mode="json")
-    job = Job(kind="import", name="released/x", recipe=recipe, behaviour={}, execution=Execution(data_root=str(folder)))
+    """The folder of an import."""
+    recipe = Importing(model=wanted, mean=MEAN, std=STD, source=source).model_dump(mode="json")
+    job = Job(kind="import", name="given/x", recipe=recipe, behaviour={}, execution=Execution(data_root=str(folder)))
     import_weights(job, folder / "imported")
     return folder / "imported"
 
@@ -74,7 +74,9 @@ def test_a_published_file_becomes_a_run(tmp_path, wanted, file):
     result = read_result(imported(tmp_path, wanted, file=file, sha256=sha256[:8]))
     found = read_weights(result.file("weights.safetensors"))
     assert found.keys() == weights.keys() and all(torch.equal(found[name], weights[name]) for name in weights)
-    assert result.json("source.json") == {"run": "released/x", "hub": "", "file": file, "sha256": sha256}
+    conventions = wanted.model_dump(include={"classes", "channels", "resolution"}) | {"mean": [*MEAN], "std": [*STD]}
+    source = {"name": "given/x", "file": file, "sha256": sha256, "differs": []}
+    assert result.json("source.json") == source | {"conventions": conventions | {"meaning": None}}
     by_name = timm.create_model(f"local-dir:{result.folder}", pretrained=True)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in by_name.state_dict().items())
 
@@ -129,7 +131,7 @@ def another(**changes) -> dict[str, torch.Tensor]:
         (lambda good: change(good, cls_token=None), "Missing key(s) in state_dict: \"cls_token\""),
         (lambda good: change(good, dist_token=good["cls_token"]), "Unexpected key(s) in state_dict: \"dist_token\""),
         (lambda good: random_weights(model("regnety_002")), "Missing key(s)"),
-        (lambda good: another(classes=10), "head.bias (10,) for (12,)"),
+        (lambda good: another(classes=10), "says 10 classes, and the study has 12"),
         (lambda good: another(resolution=48), "pos_embed (1, 10, 16) for (1, 5, 16)"),
         (lambda good: another(arguments=NARROW), "blocks.0.attn"),
         (lambda good: [1, 2], "holds no state dict"),
@@ -219,14 +221,18 @@ def test_a_damaged_missing_or_other_file_is_named(tmp_path):
 def test_the_hub_is_asked_by_name(tmp_path, monkeypatch):
     save_file(random_weights(LABELS), tmp_path / "model.safetensors")
     asked = []
-    monkeypatch.setattr(published, "download_from_hf", lambda *names: asked.append(names) or tmp_path / names[1])
-    source = json.loads((imported(tmp_path, LABELS, hub="timm/x@main") / "source.json").read_text(encoding="utf-8"))
-    assert asked == [("timm/x@main", "model.safetensors")]
-    assert source["hub"] == "timm/x@main" and len(source["sha256"]) == 64
+    monkeypatch.setattr(given, "download_from_hf", lambda *names: asked.append(names) or tmp_path / names[1])
+    told = {"classes": CLASSES, "channels": 3, "resolution": 32, "mean": MEAN, "std": STD}
+    monkeypatch.setattr(given, "told_by_timm", lambda model, name: (model, told))
+    source = json.loads((imported(tmp_path, LABELS, timm=TAG) / "source.json").read_text(encoding="utf-8"))
+    assert asked == [(f"timm/{TAG}", "model.safetensors")]
+    assert source["timm"] == TAG and len(source["sha256"]) == 64
 
 
 def test_no_network_is_one_message(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(SystemExit, match=r"^timm/x: no model.safetensors could be had.*released.source: files"):
-        imported(tmp_path, LABELS, hub="timm/x")
+    with pytest.raises(SystemExit, match=rf"^{TAG}: no model.safetensors could be had.*name it by `file`"):
+        imported(tmp_path, LABELS, timm=TAG)
+    with pytest.raises(SystemExit, match=r"^deit_tiny_patch16_224.fb_in2k: .*Invalid pretrained tag"):
+        imported(tmp_path, LABELS, timm="deit_tiny_patch16_224.fb_in2k")

@@ -186,7 +186,7 @@ def test_the_report_refuses_a_table_of_another_plan(published):
     assert done.returncode and f"{stranger}: report was not planned with this result, tokens/" in done.stderr
 
 
-@pytest.mark.parametrize("flag", ["runs", "released", "data", "predictions", "throughput", "tokens"])
+@pytest.mark.parametrize("flag", ["runs", "given", "data", "predictions", "throughput", "tokens"])
 def test_the_report_refuses_whatever_is_not_of_its_plan(published, tmp_path, flag):
     stranger = study.trained(tmp_path, "deit-ti/soft/16/seed9")
     words = ["--tables", *published.tables, f"--{flag}", stranger, "--output", published.output]

@@ -26,6 +26,7 @@ from tiny_runs import (
 from deit.learn.teacher import cached_teacher
 from deit.see import views
 from deit.store.job import Execution
+from deit.store.results import read_result
 from deit.teach import teacher_logits
 from deit.teach.teacher_logits import (
     TeacherInTheLoop,
@@ -273,6 +274,8 @@ def test_a_foreign_digest_of_the_same_parameters_is_refused(copied, tmp_path):
 def test_a_run_folder_is_a_teacher(tmp_path):
     job = training_job(tmp_path / "data", model=REGNETY)
     weights = run(job, tmp_path / "run")
-    net = teacher_logits.load_teacher(tmp_path / "run/weights.safetensors", job.resolved().model, torch.device("cpu"))
+    net = teacher_logits.load_teacher(
+        read_result(tmp_path / "run"), job.resolved().model, job.resolved().data, torch.device("cpu")
+    )
     assert same(net.state_dict(), weights) and not net.training
     assert not any(parameter.requires_grad for parameter in net.parameters())

@@ -121,7 +121,8 @@ def test_what_would_fail_or_mislead_late_is_said_first(params, edit, message):
 
 def test_published_weights_of_a_run_are_not_those_of_its_variants(params):
     (params / "edited.yaml").write_text(
-        "extends: varied\nreleased: {source: hub, weights: {deit-s/labels/15: {hub: some/one}}}\n"
+        "extends: varied\n"
+        "released: {source: hub, weights: {deit-s/labels/15: {timm: deit_small_patch16_224.fb_in1k}}}\n"
         "tables: {table_1: null, table_2: null, table_3: null, table_4: null, table_5: null, token_analysis: null, "
         "accuracy_throughput: null, epochs: null}\n",
         encoding="utf-8",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import jinja2
 
+from deit.networks.given import HUB_FILE
 from deit.networks.models import CONFIG, write_config
-from deit.networks.released import HUB_FILE
 from deit.store.checkpoints import WEIGHTS
 from deit.store.results import Result, read_result
 from deit.tables.predictions import Inputs

@@ -1,6 +1,6 @@
 """The page of a study: what was run, findings, tables beside the paper's, plots, cost and provenance.
 
-    report.py --recipe R --tables DIR ... [--runs DIR ...] [--released DIR ...] [--data DIR ...]
+    report.py --recipe R --tables DIR ... [--runs DIR ...] [--given DIR ...] [--data DIR ...]
         [--predictions DIR ...] [--throughput DIR ...] [--networks DIR ...] [--tokens DIR ...]
         --output reports/<study>
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, required=True)
     parser.add_argument("--tables", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--runs", type=Path, nargs="+", default=[], metavar="DIR", help="trained here")
-    parser.add_argument("--released", type=Path, nargs="+", default=[], metavar="DIR", help="published by others")
+    parser.add_argument("--given", type=Path, nargs="+", default=[], metavar="DIR", help="weights that were given")
     parser.add_argument("--data", type=Path, nargs="+", default=[], metavar="DIR", help="of the images that are shown")
     for section in READ:
         parser.add_argument(f"--{section}", type=Path, nargs="+", default=[], metavar="DIR", help="behind the tables")
@@ -57,11 +57,11 @@ def main() -> None:
     for table in check_planned(arguments.tables, job.inputs.values(), job.name):
         table.verify()
     behind = [folder for section in READ for folder in getattr(arguments, section)]
-    others = [*arguments.runs, *arguments.released, *arguments.data, *behind]
+    others = [*arguments.runs, *arguments.given, *arguments.data, *behind]
     check_planned(others, set(plan["digest"]), job.name)
     read = Inputs(behind)
     images = Images(job.execution.data_root, arguments.data)
-    publish(job, plan, arguments.tables, arguments.runs, arguments.released, images, read, arguments.output)
+    publish(job, plan, arguments.tables, arguments.runs, arguments.given, images, read, arguments.output)
 
 
 def publish(
@@ -69,18 +69,18 @@ def publish(
     plan: pd.DataFrame,
     table_folders: list[Path],
     run_folders: list[Path],
-    released_folders: list[Path],
+    given_folders: list[Path],
     images: Images,
     read: Inputs,
     output: Path,
 ) -> None:
-    """Fills `output`, a folder of nothing but reports; `released` are weights that others published."""
+    """Fills `output`, a folder of nothing but reports."""
     shown = sorted(
         (computed.load(folder) for folder in table_folders), key=lambda table: list(definitions()).index(table.name)
     )
-    networks = {result.job.digest: result for result in map(read_result, [*run_folders, *released_folders])}
-    released = [result.json("source.json") for result in networks.values() if result.job.kind == "import"]
-    made = made_from(plan, job, run_folders) | {"released": released}
+    networks = {result.job.digest: result for result in map(read_result, [*run_folders, *given_folders])}
+    given = [result.json("source.json") for result in networks.values() if result.job.kind == "import"]
+    made = made_from(plan, job, run_folders) | {"given": given}
     found = findings(shown)
     seen, runs = pictures(images, networks, shown, read), results_shown(plan, job.resolved().study, networks)
     cells = {table.name: cells_shown(table, read, plan) for table in shown if table.name != "accuracy_throughput"}

@@ -23,7 +23,7 @@ PHASES = {
     "data": "data checked",
     "networks": "networks checked",
     "views": "views stored",
-    "released": "published weights fetched",
+    "given": "given weights fetched",
     "teachers": "teachers trained",
     "adapted": "teachers adapted to the higher resolution",
     "teacher_logits": "teachers’ answers cached",

@@ -25,6 +25,7 @@ from deit.learn.recipes import Pass
 from deit.store.finished import is_complete, seal_at
 from deit.store.job import Execution, Job
 from deit.store.reach import ROOT
+from plan.given import refuse_unfinished
 from plan.memory import asked_memory
 from plan.passes import plan_passes
 from plan.plan import PRUNABLE, Plan
@@ -43,7 +44,7 @@ PRODUCT = {
     "data": "manifest.json",
     "networks": "networks.csv",
     "views": "manifest.json",
-    "released": "weights.safetensors",
+    "given": "weights.safetensors",
     "teachers": "weights.safetensors",
     "adapted": "weights.safetensors",
     "teacher_logits": "manifest.json",
@@ -118,6 +119,7 @@ class Lookup:
                 told = f"{copies} results of {self.study} are there in other studies: they are copied, not made again."
                 print(told, file=sys.stderr)
             self._look_for_images(plan)
+            refuse_unfinished(self.study, plan.givers, plan.unfinished())
             self._look_for_room(plan)
             self._tell_of_networks(plan)
             return plan

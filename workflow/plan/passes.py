@@ -72,7 +72,8 @@ def ancestors(plan: Plan, job: Job) -> set[str]:
     """Digests of all that a result is made from."""
     digests: set[str] = set()
     for digest in job.inputs.values():
-        digests |= {digest} | ancestors(plan, plan.jobs[digest])
+        if digest in plan.jobs:  # a run of another study, whose weights are given, is not
+            digests |= {digest} | ancestors(plan, plan.jobs[digest])
     return digests
 
 

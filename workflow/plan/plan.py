@@ -5,11 +5,13 @@ from and the behaviour of its code, so the whole plan is known before anything r
 """
 
 import csv
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 from study.study import Study
 
@@ -19,10 +21,13 @@ from deit.networks.recipes import (
     CheckedNetwork,
     CheckingNetworks,
     ComparingTokens,
+    Importing,
     MeasuringThroughput,
     Model,
     PredictedRun,
     Predicting,
+    Source,
+    Weights,
 )
 from deit.see.recipes import Data, EvaluationSet, EvaluationView, PreparingData, StoringViews, TrainingData, Views
 from deit.store.finished import is_complete
@@ -30,6 +35,7 @@ from deit.store.job import Execution, Job
 from deit.store.reach import ROOT, our_code
 from deit.tables.recipes import Report, Table
 from deit.teach.recipes import Caching
+from plan.given import Givers
 from plan.runs import Run, RunSettings
 
 COMMANDS = {
@@ -68,6 +74,8 @@ class Plan:
     """Teacher and stream (`cache_key`) -> digests of the caching jobs, in the order of their epochs."""
     networks: str = ""
     """Digest of the check of all networks."""
+    givers: Givers = field(default_factory=dict)
+    """Runs of other studies whose weights are given to models of this one."""
 
     def add(
         self,
@@ -145,11 +153,13 @@ class Plan:
 
         Trainings wait for it, and are not named after it: another network of the study changes none of theirs.
         """
-        trains = not self.study.released
+        trains, given = not self.study.released, self.settings.is_given
         runs = dict.fromkeys(measured, False) | dict.fromkeys(self.needed(wanted) if trains else wanted, trains)
+        runs = {run: trained for run, trained in runs.items() if not trained or not given(run)}
         networks = {}
         for run, trained in runs.items():
             initial = self.settings.initial_of(run) if trained else None
+            initial = None if initial and given(initial) else initial
             networks[self.settings.network_name(run)] = CheckedNetwork(
                 model=self.settings.model(run),
                 heads=self.study.supervision[run.supervision].tokens,
@@ -168,6 +178,11 @@ class Plan:
         """
         needed = self.needed(wanted)
         for run in needed:
+            if self.settings.is_given(run):
+                self.runs[run] = self.plan_import(
+                    run.name, self.settings.model(run), self.study.models[run.model].weights
+                )
+                continue
             key = self.settings.stream_key(run)
             self.epochs[key] = max(self.epochs.get(key, 0), self.settings.phase(run).epochs)
         teachers = {teacher for run in needed if (teacher := self.settings.teacher_of(run))}
@@ -176,7 +191,8 @@ class Plan:
         for run in needed:
             learners.setdefault(self.cache_key(run), []).append(run)
         for run in needed:
-            self.plan_run(run, run in teachers, learners[self.cache_key(run)])
+            if run not in self.runs:
+                self.plan_run(run, run in teachers, learners[self.cache_key(run)])
 
     def cache_key(self, run: Run) -> tuple:
         """What the runs that read one cache have in common: teacher and stream."""
@@ -212,6 +228,8 @@ class Plan:
         inputs = {"data": self.training_digest}
         if initial := self.settings.initial_of(run):
             inputs["initial"] = self.runs[initial]
+        elif self.study.models[run.model].initial:
+            inputs["initial"] = self.plan_initial(run.model)
         reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(views, stream_seed)
         if teacher := self.settings.teacher_of(run):
             inputs["teacher"] = self.runs[teacher]
@@ -220,6 +238,29 @@ class Plan:
         section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
         execution = self.study.watched(self.study.execution.of(self.settings.section(run), run.model), run.resolution)
         self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
+
+    def plan_import(self, name: str, model: Model, source: Source, **start: Any) -> str:
+        """Plan to make a run's folder of given weights, as a training would leave it; or one to `start` from."""
+        data, folder, giver = self.study.data, self.study.data.root, self.givers.get((source.study, source.run))
+        if source.file:
+            folder, file = os.path.split(source.file)
+            source = source.model_copy(update={"file": file})
+        weights = Weights(**source.model_dump())
+        recipe = Importing(model=model, mean=data.mean, std=data.std, source=weights, **start)
+        execution = self.study.execution.of("data").model_copy(update={"data_root": folder or ".", "workers": 0})
+        digest = self.add("import", f"given/{name}", recipe, {"run": giver.digest} if giver else {}, {}, execution)
+        if giver:  # no job of this plan
+            place = self.jobs[digest].execution.model_copy(update={"folders": {"run": [giver.execution.output]}})
+            self.jobs[digest] = self.jobs[digest].model_copy(update={"execution": place})
+        return digest
+
+    def plan_initial(self, model: str) -> str:
+        """Plan the import of the weights from which a model's trainings start."""
+        low, _ = self.settings.resolutions
+        network = self.settings.model(self.settings.run(model, self.settings.labels, "", low, 0))
+        params = self.study.models[model]
+        token = {"timm_distilled": params.timm_distilled or None, "starts": True}
+        return self.plan_import(f"{model}/initial", network, params.initial, **token)
 
     def stored_views(self, views: Views, stream_seed: int) -> dict[str, list[str]]:
         """The flag by which a job is given the views of its stream, where the study stores them."""
@@ -326,7 +367,9 @@ class Plan:
             streams=study.seeds.streams,
         )
         shown = [self.jobs[digest].resolved().module for digest in tables.values()]
-        reads = {"tables": list(tables.values()), "released" if study.released else "runs": list(self.runs.values())}
+        given = [digest for digest, job in self.jobs.items() if job.kind == "import"]
+        reads = {"tables": list(tables.values()), "given": given}
+        reads["runs"] = [digest for digest in self.runs.values() if digest not in given]
         reads |= self.by_section(made for table in tables.values() for made in self.jobs[table].inputs.values())
         makers = [self.jobs[digest] for section in ("runs", "predictions") for digest in reads.get(section, [])]
         reads["data"] = list(dict.fromkeys(job.inputs["data"] for job in makers))

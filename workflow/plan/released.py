@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from fnmatch import fnmatch
 
-from study.released import Released
+from study.released import Released, chosen
 
-from deit.networks.recipes import Importing
 from plan.plan import Plan
 from plan.runs import Run
 
@@ -35,13 +34,7 @@ def reason(released: Released | None, name: str) -> str:
 
 
 def plan_released(plan: Plan, released: Released, wanted: Iterable[Run]) -> None:
-    """Plan to fetch the published weights of the wanted runs, each as the folder that a training would leave."""
-    data = plan.study.data
-    execution = plan.study.execution.of("data").model_copy(update={"data_root": released.root, "workers": 0})
+    """Plan to fetch the published weights of the wanted runs."""
     for run in wanted:
-        weights = released.weights[key(run)]
-        keys = {"hub"} if released.source == "hub" else {"file", "sha256"}
-        recipe = Importing(
-            model=plan.settings.model(run), mean=data.mean, std=data.std, **weights.model_dump(include=keys)
-        )
-        plan.runs[run] = plan.add("import", f"released/{run.name}", recipe, {}, {}, execution)
+        source = chosen(released, released.weights[key(run)])
+        plan.runs[run] = plan.plan_import(run.name, plan.settings.model(run), source)

@@ -61,8 +61,11 @@ class RunSettings:
         return Run(model, supervision, teacher if takes_teacher else "", resolution, seed, variant)
 
     def seeded(self, model: str, supervision: str, teacher: str, resolution: int, variant: str = "") -> list[Run]:
-        """A run for every seed of its model."""
-        return [self.run(model, supervision, teacher, resolution, seed, variant) for seed in self.seeds(model)]
+        """A run for every seed of its model; of one whose run from labels is given, that one network and no other."""
+        seeds = self.seeds(model)
+        if supervision == self.labels and self.study.models[model].weights and not variant:
+            seeds = seeds[:1]
+        return [self.run(model, supervision, teacher, resolution, seed, variant) for seed in seeds]
 
     def seeds(self, model: str) -> list[int]:
         if self.is_convnet(model):
@@ -71,6 +74,11 @@ class RunSettings:
 
     def is_convnet(self, model: str) -> bool:
         return self.study.models[model].kind == "convnet"
+
+    def is_given(self, run: Run) -> bool:
+        """Whether its weights are given, and not trained."""
+        low = run.resolution == self.resolutions[0]
+        return bool(self.study.models[run.model].weights) and run.supervision == self.labels and low and not run.variant
 
     def teacher_of(self, run: Run) -> Run | None:
         """The teacher at the run's own resolution; all students of a model share one, of its first seed."""

@@ -1,18 +1,31 @@
 """The whole plan of a study: the runs that its tables want, the tables, and the page that gathers them."""
 
+from functools import cache
 from pathlib import Path
 
 from study.params import load_study
+from study.problem import ParamsError
 
 from deit.tables.definition import definition
+from plan.given import givers_of
 from plan.plan import Plan
 from plan.released import existing, plan_released
 from plan.tables import cells_of, runs_of, table_recipe, throughput_runs
 
 
-def plan_study(name: str, folder: Path = Path("params")) -> Plan:
-    """The plan of `params/<name>.yaml`: every table with all that it needs, and the report."""
-    plan = Plan(name, load_study(name, folder))
+def plan_study(name: str, folder: Path = Path("params"), given_to: tuple[str, ...] = ()) -> Plan:
+    """The plan of `params/<name>.yaml`: every table with all that it needs, and the report.
+
+    `given_to` names the studies that are given weights of this one, each of the next. Raises ParamsError.
+    """
+    if name in given_to:
+        circle = " <- ".join((*given_to[given_to.index(name) :], name))
+        raise ParamsError(
+            f"{folder}/{name}.yaml: models: weights go in a circle, {circle}; give one of them otherwise."
+        )
+    study = load_study(name, folder)
+    planned = cache(lambda other: list(plan_study(other, folder, (*given_to, name)).jobs.values()))
+    plan = Plan(name, study, givers=givers_of(study.models, name, folder, planned))
     released = plan.study.released
     cells = cells_of(plan.settings)
     runs = {table: existing(released, runs_of(of_table)) for table, of_table in cells.items()}

@@ -4,7 +4,7 @@ Evaluation: predictions, throughput, tokens; the tables are functions of these a
 REQUIRED INPUTS, all below results/{study}:
 
     data        data/evaluation-{digest}/manifest.json
-    runs, run   {teachers,adapted,students,finetuned,released}/{run}-{digest}/weights.safetensors
+    runs, run   {teachers,adapted,students,finetuned,given}/{run}-{digest}/weights.safetensors
 
 OUTPUTS, all below results/{study}:
 

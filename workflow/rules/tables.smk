@@ -7,7 +7,7 @@ REQUIRED INPUTS, all below results/{study}:
     throughput      throughput/all-{digest}/throughput.csv
     networks        networks/all-{digest}/networks.csv, for Table 1
     tokens          tokens/{run}-{digest}/tokens.json
-    runs, released  weights.safetensors of every run, for the report's curves, cost and pictures
+    runs, given     weights.safetensors of every run, for the report's curves, cost and pictures
     data            data/{training,evaluation}-{digest}/manifest.json, which images the pictures may show
 
 OUTPUTS:
@@ -49,7 +49,7 @@ rule publish_report:
     input:
         tables=plan.needs("tables"),
         runs=plan.needs("runs"),
-        released=plan.needs("released"),
+        given=plan.needs("given"),
         data=plan.needs("data"),
         predictions=plan.needs("predictions"),
         throughput=plan.needs("throughput"),
@@ -82,7 +82,7 @@ rule data:
 
 rule teachers:
     input:
-        plan.targets("teachers", "adapted", "released"),
+        plan.targets("teachers", "adapted", "given"),
 
 
 rule teacher_logits:

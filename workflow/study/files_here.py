@@ -9,6 +9,7 @@ from pathlib import Path
 from deit.see.folders import ENDINGS, ending
 from deit.see.reader import Reader, reader_named
 from deit.see.recipes import Split
+from study.given import sources
 from study.problem import Problem, listed
 from study.study import Study
 
@@ -141,11 +142,14 @@ def count_problems(study: Study, counts: dict[str, int | None]) -> Iterator[Prob
             yield Problem(f"{key}.images", text, "correct it, or the folder.", (f"{key}.folder", "data.root"))
 
 
-# Published weights ----------------------------------------------------------------------------------------------------
+# Given weights --------------------------------------------------------------------------------------------------------
 
 
 def weight_problems(study: Study) -> Iterator[Problem]:
-    """Files of published weights that are not there. They are read on this machine, so it has to know their folder."""
+    """Files of given weights that are not there. They are read on this machine, so it has to know where they are."""
+    for key, source in sources(study.models).items():
+        if source.file and not os.path.isfile(path := expanded(source.file)):
+            yield Problem(f"{key}.file", f"{path} is missing", "put it there, or correct the name.")
     if not study.released or study.released.source != "files":
         return
     root = expanded(study.released.root)

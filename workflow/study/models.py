@@ -5,7 +5,7 @@ from typing import Literal
 
 from deit.bounds import Name, Option, Probability, Recipe
 from deit.learn.objectives import Objective
-from deit.networks.recipes import unknown_to_digests
+from deit.networks.recipes import Source, Weights, unknown_to_digests
 from deit.tables.checks import without_token
 from study.problem import Problem, listed, short, unknown
 from study.views import Resolutions
@@ -22,7 +22,7 @@ class ModelParams(Recipe):
     """`convnet`: trained by `teachers` and `adaptation`, with one seed. `transformer`: trained by `students` and
     `finetuning`, also where it is a teacher."""
     timm: str
-    """timm's name; weights are initialised here, never downloaded."""
+    """timm's name, without weights: these are initialised here, unless `weights` or `initial` give some."""
     timm_distilled: str = ""
     """timm's name of the variant with a distillation token; needed by the losses token and two-class-tokens."""
     arguments: dict[str, Option] = {}
@@ -31,6 +31,14 @@ class ModelParams(Recipe):
     stochastic_depth: Probability = 0.1
     """Drop-path rate of the last block; it grows linearly with depth. The paper's 0.1 at all sizes (code:
     `--drop-path`); its DeiT-B diverged without. A convnet should name its own: no teacher's is published."""
+    weights: Weights | None = None
+    """Weights in place of a training: the model's runs from labels at the lower resolution are this one network, of one
+    seed, and all that learns or starts from them is made as if they were trained here. It is shown the study's own
+    views, in its own resolution and normalisation, and answers in the study's classes."""
+    initial: Source | None = None
+    """Weights from which every training of the model at the lower resolution starts. A head of another number of
+    classes begins anew, and so does a distillation token that they lack; position embeddings are resized. Trap:
+    trainings see views of `data.mean` and `data.std`, whatever the weights were trained with."""
 
     def changed(self, changes: dict) -> "ModelParams":
         """With a variant's changes; arguments are added to those that are there. Raises ValidationError."""

@@ -1,41 +1,32 @@
 """The section `released` of a params file: its keys, and what can be wrong in them."""
 
-import re
+import os
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from deit.bounds import Recipe
+from deit.networks.recipes import Source
+from study.given import source_problems
 from study.models import Models, token_problems, unknown_model
 from study.phases import Pattern
-from study.problem import Problem, short
+from study.problem import Problem
 from study.seeds import Seeds, seed_lists
 from study.supervision import Supervision, unknown_supervision
 from study.views import Resolutions
 
 
-class PublishedWeights(Recipe):
-    """Weights of one run that others have published."""
-
-    hub: str = ""
-    """source hub: repository of the Hugging Face hub that timm reads; `@revision` may follow."""
-    file: str = ""
-    """source files: file below released.root: safetensors, or a .pth with a state dict, alone or as its `model`; read
-    as tensors only."""
-    sha256: str = ""
-    """source files: of the file, or its first digits, at least eight; the authors' names of files end in them."""
-
-
 class Released(Recipe):
-    """Published weights in place of trained ones. A study with this section trains nothing."""
+    """Published weights in place of all trained ones: a study with this section trains nothing."""
 
     source: Literal["hub", "files"]
-    """Whether weights come from the hub, which needs a network where Snakemake runs, or from files."""
+    """Whether weights come from the hub, by timm's tags, or from files."""
     root: str = ""
     """Folder of the files; `~` and environment variables are expanded. Not part of any digest."""
-    weights: Annotated[dict[Pattern, PublishedWeights], Field(min_length=1)]
-    """model/supervision/resolution -> its weights; cells of other runs stay empty."""
+    weights: Annotated[dict[Pattern, Source], Field(min_length=1)]
+    """model/supervision/resolution -> its weights, of which `source` chooses `timm` or `file`, below `released.root`;
+    cells of other runs stay empty."""
     missing: dict[Pattern, str] = {}
     """Pattern of such names -> why there are no weights, which tables say below."""
 
@@ -55,21 +46,20 @@ def released_problems(
         yield from unknown_supervision(supervisions, key, supervision)
         if supervision in supervisions:
             yield from token_problems(models, [model], supervisions[supervision], f"released.weights.{name}")
-        yield from source_problems(key, released.source, weights)
+        way, remedy = ("timm", "name the tag") if released.source == "hub" else ("file", "name the file")
+        if getattr(weights, way) is None:
+            yield Problem(
+                f"{key}.{way}", "missing", f"{remedy}, or choose another released.source.", ("released.source",)
+            )
+        else:
+            yield from source_problems(key, chosen(released, weights))
     for key, those in seed_lists(seeds):
         if len(those) != 1:
             yield Problem(key, "published weights have no seeds", "give one number.", ("released",))
 
 
-def source_problems(key: str, source: str, weights: PublishedWeights) -> Iterator[Problem]:
-    if source == "hub":
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", weights.hub):
-            text = f"{short(weights.hub)} is no owner/name of the hub"
-            yield Problem(f"{key}.hub", text, "correct it, or set source: files.", ("released.source",))
-        return
-    if not weights.file:
-        remedy = "name the file below released.root, or set released.source: hub."
-        yield Problem(f"{key}.file", "missing", remedy, ("released.source",))
-    if not re.fullmatch(r"[0-9a-f]{8,64}", weights.sha256):
-        text = f"{short(weights.sha256)} is not 8 to 64 hex digits"
-        yield Problem(f"{key}.sha256", text, "give those of the file.", ("released.source",))
+def chosen(released: Released, weights: Source) -> Source:
+    """Of weights that are told in both ways, the one that `released.source` chooses."""
+    if released.source == "hub":
+        return Source(timm=weights.timm)
+    return Source(file=weights.file and os.path.join(released.root, weights.file), sha256=weights.sha256)

@@ -12,6 +12,7 @@ from deit.store.job import Execution
 from study.data import DataParams, data_problems
 from study.evaluation import EvaluationRecipe, ThroughputParams
 from study.execution import ExecutionParams, execution_problems
+from study.given import given_problems
 from study.models import ModelParams, model_problems, patch_problems
 from study.phases import TRAINING_PHASES, Phase, objective_problems, phase_problems, run_problems
 from study.problem import Problem
@@ -106,6 +107,7 @@ def problems(study: Study) -> Iterator[Problem]:
     yield from data_problems(study.data)
     for name, model in models.items():
         yield from model_problems(name, model)
+    yield from given_problems(models, study.data, bool(study.released))
     yield from patch_problems(models, study.resolutions)
     for name, phase in phases.items():
         yield from phase_problems(name, phase, study.data, study.views)

@@ -14,7 +14,7 @@ from study.supervision import Supervision
 from study.views import Resolutions, ViewParams, view_problems
 
 PARTS = ("views", "model", "students", "finetuning")
-FIXED = ("kind", "timm", "timm_distilled", "runs", "views", "supervision")
+FIXED = ("kind", "timm", "timm_distilled", "weights", "initial", "runs", "views", "supervision")
 """What makes a network another one, or a phase another's: no variant changes them."""
 
 

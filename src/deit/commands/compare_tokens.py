@@ -10,13 +10,12 @@ from torch.utils.data import Subset
 from deit.commands import run
 from deit.networks.distributed import set_up_torch
 from deit.networks.evaluation import batches
-from deit.networks.models import create, load_weights
+from deit.networks.given import load_network
 from deit.networks.token_cosines import input_cosine, layer_cosines
 from deit.see.datasets import evaluation_images
 from deit.see.views import EvaluationViews, evaluation_transform
-from deit.store.checkpoints import WEIGHTS, read_weights
 from deit.store.job import Job
-from deit.store.results import check_input, new_folder, read_job
+from deit.store.results import Result, check_input, new_folder, read_job
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +30,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     job = read_job(arguments.recipe)
     data = check_input(arguments.data, job, "data")
-    weights = check_input(arguments.run, job, "run").file(WEIGHTS)
-    compare_tokens(job, weights, arguments.output, data.json("manifest.json"))
+    compare_tokens(job, check_input(arguments.run, job, "run"), arguments.output, data.json("manifest.json"))
 
 
-def compare_tokens(job: Job, weights: Path, output: Path, manifest: dict | None = None) -> None:
+def compare_tokens(job: Job, run: Result, output: Path, manifest: dict | None = None) -> None:
     """Fills the folder `output`; always in fp32, as bf16 would round cosines near 1 to three digits."""
     recipe, execution = job.resolved(), job.execution
     with new_folder(output, job) as folder:
         device = set_up_torch(execution)
-        net = create(recipe.run.model).to(device)
-        load_weights(net, read_weights(weights))
+        net = load_network(run, recipe.run.model, recipe.data).to(device)
         images = evaluation_images(recipe.data, recipe.evaluation_set, execution.data_root, manifest=manifest)
         views = EvaluationViews(images, evaluation_transform(recipe.data, recipe.view))
         first = Subset(views, range(min(recipe.images, len(views))))

@@ -18,7 +18,6 @@ from deit.see.datasets import ImageSet, located
 from deit.see.mixing import Mixing, draw_mixing
 from deit.see.recipes import TrainingData
 from deit.see.views import MIXING, ViewStream, erase_, keyed, normalised
-from deit.store.checkpoints import WEIGHTS
 from deit.store.results import Result
 from deit.tables.predictions import Inputs
 from deit.tables.recipes import Cell
@@ -68,7 +67,7 @@ def seen_views(student: Result, teacher: Result, images: ImageSet, each: int) ->
     """
     recipe = student.job.resolved()
     stream = ViewStream(images, recipe.data, recipe.views, recipe.stream_seed)
-    net = load_teacher(teacher.file(WEIGHTS), teacher.job.resolved().model, torch.device("cpu"))
+    net = load_teacher(teacher, teacher.job.resolved().model, recipe.data, torch.device("cpu"))
     return [view for key, mixing in groups_of_each_kind(stream) for view in of_group(stream, net, key, mixing, each)]
 
 

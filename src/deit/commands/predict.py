@@ -10,10 +10,9 @@ from torch import nn
 from deit.commands import run
 from deit.networks.distributed import set_up_torch
 from deit.networks.evaluation import log_accuracy, predict, write_predictions
-from deit.networks.models import create, load_weights
+from deit.networks.given import load_network
 from deit.see.datasets import evaluation_images
 from deit.see.views import evaluation_transform
-from deit.store.checkpoints import WEIGHTS, read_weights
 from deit.store.job import Job
 from deit.store.results import check_input, new_folder, read_job
 
@@ -51,14 +50,12 @@ def trained_nets(job: Job, run_folders: list[Path], device: torch.device) -> dic
 
     Raises SystemExit where the folders are not the recipe's runs in its order.
     """
-    runs = job.resolved().runs
+    runs, data = job.resolved().runs, job.resolved().data
     if len(run_folders) != len(runs):
         raise SystemExit(f"{job.name}: {len(run_folders)} folders in --runs for {len(runs)} runs. Give one each.")
     nets = {}
     for planned, folder in zip(runs, run_folders, strict=True):
-        weights = check_input(folder, job, planned.run).file(WEIGHTS)
-        nets[planned.run] = create(planned.model).to(device)
-        load_weights(nets[planned.run], read_weights(weights))
+        nets[planned.run] = load_network(check_input(folder, job, planned.run), planned.model, data).to(device)
     return nets
 
 

@@ -136,8 +136,8 @@ def teachers_of(jobs: list[Job], caches: list[Job], place: Place) -> dict[str, P
 
 def asked(cache: Job, place: Place) -> TeacherInTheLoop:
     """The teacher that a cache is made by."""
-    recipe, weights = cache.resolved(), check_input(only(cache, "teacher"), cache, "teacher").file(WEIGHTS)
-    net = load_teacher(weights, recipe.model, place.device)
+    recipe, run = cache.resolved(), check_input(only(cache, "teacher"), cache, "teacher")
+    net = load_teacher(run, recipe.model, recipe.data, place.device)
     return TeacherInTheLoop(net, recipe.precision)
 
 

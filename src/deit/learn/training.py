@@ -24,11 +24,12 @@ from deit.learn.schedules import learning_rate
 from deit.learn.teacher import Answers, Seen, Teacher
 from deit.networks import models
 from deit.networks.distributed import Place
+from deit.networks.start import start_from
 from deit.see.loading import Keys, mix_groups
 from deit.see.views import MixGroup, ViewStream
 from deit.store import checkpoints
 from deit.store.checkpoints import ResumeState
-from deit.store.history import HISTORY, VALIDATION, epoch_line, log_file, validation_line, write_rows
+from deit.store.history import HISTORY, VALIDATION, epoch_line, log_file, run_log, validation_line, write_rows
 from deit.store.interruption import StopRequest, noted_stop_signals, stop
 from deit.store.job import Job
 from deit.teach.recording import Recorder
@@ -55,13 +56,14 @@ def train(
     saved before the next optimiser step and SystemExit raised, with the status 128 + signal. Raises SystemExit, too,
     where a step is not finite, a saved state is damaged, ranks differ or the disk is full.
     """
-    run = set_up(job, stream, resume, place, teacher, initial)
-    run.folder = folder
-    with log_file(folder, run.name), closing(train_together([run])) as ended_runs:
-        for _ in ended_runs:
-            if run.failure:
-                place.stop(run.failure)
-            write(run, folder)
+    with log_file(folder, job.name):
+        run = set_up(job, stream, resume, place, teacher, initial)
+        run.folder = folder
+        with closing(train_together([run])) as ended_runs:
+            for _ in ended_runs:
+                if run.failure:
+                    place.stop(run.failure)
+                write(run, folder)
 
 
 def write(run: TrainingRun, folder: Path | None) -> None:
@@ -186,11 +188,24 @@ def set_up(
     torch.manual_seed(recipe.seed)
     net = models.create(recipe.model)
     if initial:
-        models.load_weights(net, checkpoints.read_weights(initial))
+        begin_from(net, initial, job.name)
     net.to(place.device).train(recipe.optimisation.train_mode)
     sums = torch.zeros(3, dtype=torch.float64, device=place.device)
     optimizer = optimizer_of(net, recipe.optimisation)
     return TrainingRun(job.name, recipe, job.execution, place, stream, teacher, net, optimizer, sums, resume)
+
+
+def begin_from(net: nn.Module, initial: Path, name: str) -> None:
+    """Gives a network the weights in a file; the log says what had to be fitted, or begins anew.
+
+    Raises SystemExit where they are not of such a network.
+    """
+    try:
+        notes = start_from(net, checkpoints.read_weights(initial))
+    except ValueError as error:
+        raise SystemExit(f"{name}: cannot start from {initial}: {error}. Give weights of this network.") from None
+    for note in notes:
+        run_log(name).info("starts from given weights: %s", note)
 
 
 def take_step(run: TrainingRun, batch: list[Seen], answers: Answers) -> None:

@@ -20,6 +20,7 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
+from deit.networks.conventions import Translated
 from deit.networks.recipes import Model, unknown_to_digests
 
 CONFIG = "config.json"
@@ -67,8 +68,8 @@ def size_of(model: Model) -> dict[str, int]:
     return {"img_size": model.resolution} if registered and registered.fixed_input_size else {}
 
 
-def create_published(model: Model, weights: dict[str, Tensor]) -> nn.Module:
-    """The network of a recipe with weights that others have published; timm translates keys of other libraries.
+def create_given(model: Model, weights: dict[str, Tensor]) -> nn.Module:
+    """The network of a recipe with weights that were given; timm translates keys of other libraries.
 
     Raises ValueError, which names them, where tensors are missing, foreign, of another type or of other shapes: nothing
     is resized, and what is under the network's own names is copied as it is.
@@ -137,6 +138,8 @@ def token_logits(net: nn.Module, views: Tensor) -> tuple[Tensor, ...]:
     views (B, C, H, W) -> each (B, K). The same in training and in evaluation mode, unlike timm's own
     `forward`, which averages the two heads unless it trains with `set_distilled_training`.
     """
+    if isinstance(net, Translated):
+        return tuple(net.said(logits) for logits in token_logits(net.net, net.seen(views)))
     if not isinstance(net, VisionTransformerDistilled):
         return (net(views),)
     tokens = net.forward_features(views)  # (B, 2 + patches, D)
@@ -242,6 +245,8 @@ def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict]:
 
 def input_tokens(net: nn.Module) -> tuple[Tensor, Tensor]:
     """The learned class and distillation token, each (D,), without their positions."""
+    if isinstance(net, Translated):
+        return input_tokens(net.net)
     if not isinstance(net, VisionTransformerDistilled):
         raise ValueError(f"a {type(net).__name__} has no distillation token to compare with its class token.")
     return net.cls_token[0, 0], net.dist_token[0, 0]
@@ -252,6 +257,8 @@ def layer_tokens(net: nn.Module, views: Tensor) -> list[tuple[Tensor, Tensor]]:
 
     The last pair too is its block's output, before the final norm: all layers are read in the same place.
     """
+    if isinstance(net, Translated):
+        return layer_tokens(net.net, net.seen(views))
     if not isinstance(net, VisionTransformerDistilled):
         raise ValueError(f"a {type(net).__name__} has no distillation token to compare with its class token.")
     layers = net.forward_intermediates(views, return_prefix_tokens=True, intermediates_only=True, output_fmt="NLC")

@@ -58,24 +58,72 @@ def unknown_to_digests(names: Mapping[str, str], arguments: Mapping[str, Any]) -
                 f"arguments.{argument}",
                 "is no argument of the network, but of timm's builder, and might bring weights or a network that no "
                 "digest knows",
-                "remove it (published weights are named by released.weights).",
+                "remove it (given weights are named by `weights` and `initial` of the model).",
             )
 
 
+class Source(Recipe):
+    """Weights that are given: by timm's tag, as a file, or by a run of another study. One of the three."""
+
+    timm: str | None = None
+    """timm's name with the tag of its published weights, `regnety_160.deit_in1k`: brought from the hub, which needs a
+    network where Snakemake runs, or read from its cache (HF_HOME). Its resolution and normalisation are timm's."""
+    file: str | None = None
+    """A .safetensors, or a .pth with a state dict, alone or as its `model`, which is read as tensors only. Keys are
+    timm's, or those of the authors where timm knows them. `~` and environment variables are expanded."""
+    sha256: str | None = None
+    """Of the file, or its first digits, at least eight; the weights are named by it. With `timm` it may be left out: it
+    is recorded then, not checked."""
+    study: str | None = None
+    """Another study of this clone, one of whose runs is given."""
+    run: str | None = None
+    """The run, `regnety-4gf/labels/20/seed0`. It has to be finished."""
+    resolution: Pixels | None = None
+    """Pixels a side that the network sees; null = timm's own, or that of the run, or of a file the study's lower
+    resolution."""
+
+
+class Weights(Source):
+    """Given weights, and what their network sees and says where that is not as in the study."""
+
+    mean: Annotated[tuple[Probability, ...], AsList] | None = None
+    """Per channel, by which its views are normalised, of pixel values in [0, 1]; null = timm's own, or that of the run,
+    or of a file the study's."""
+    std: Annotated[tuple[Fraction, ...], AsList] | None = None
+    """Likewise."""
+    classes: Annotated[tuple[Annotated[tuple[Size, ...], AsList], ...], AsList] | None = None
+    """For each class of the study, in order, the network's classes that mean it, `[[281, 282], [151]]`: their
+    probabilities add up, and those of all other classes are left out. null = the same classes."""
+
+
+class Conventions(Recipe):
+    """What a network sees and says."""
+
+    classes: Count
+    channels: Count
+    resolution: Pixels
+    mean: Annotated[tuple[float, ...], AsList]
+    """Per channel, of pixel values in [0, 1]."""
+    std: Annotated[tuple[float, ...], AsList]
+    """Per channel, of pixel values in [0, 1]."""
+    meaning: Annotated[tuple[Annotated[tuple[Size, ...], AsList], ...], AsList] | None = None
+    """For each class of the study, the network's that mean it; None = the same classes."""
+
+
 class Importing(JobRecipe, kind="import"):
-    """Weights that others have published, in place of a training's."""
+    """Given weights, in place of a training's, or for trainings to start from."""
 
     model: Model
+    """The network of the study that they are given to."""
     mean: Annotated[tuple[Probability, ...], AsList]
-    """Per channel, of pixel values in [0, 1]."""
+    """Of the study: per channel, of pixel values in [0, 1]."""
     std: Annotated[tuple[Fraction, ...], AsList]
-    """Per channel, of pixel values in [0, 1]."""
-    hub: str = ""
-    """Repository of the Hugging Face hub, with `@revision` where one is meant; empty = `file`."""
-    file: str = ""
-    """File below the folder of the weights."""
-    sha256: str = ""
-    """What the sha256 of the file begins with; empty = recorded, not checked."""
+    """Of the study: per channel, of pixel values in [0, 1]."""
+    source: Weights
+    timm_distilled: str | None = None
+    """Of weights to start from: the variant with a distillation token, whose weights they may be as well."""
+    starts: Literal[True] | None = None
+    """Trainings start from the weights, so that they may have other classes than the study."""
 
 
 class PredictedRun(Recipe):

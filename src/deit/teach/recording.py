@@ -11,7 +11,14 @@ from deit.networks.distributed import Place
 from deit.see.views import ViewStream
 from deit.store.checkpoints import WEIGHTS
 from deit.store.job import Job
-from deit.teach.teacher_logits import PartlyCachedTeacher, TeacherAnswer, open_shards, record_type, records_of
+from deit.teach.teacher_logits import (
+    PartlyCachedTeacher,
+    TeacherAnswer,
+    differs_of,
+    open_shards,
+    record_type,
+    records_of,
+)
 
 
 class Recorder:
@@ -31,7 +38,8 @@ class Recorder:
         caching = job.resolved()
         self.name, self.execution, self.caching = job.name, job.execution, caching
         self.teacher, self.stream, self.place = teacher, stream, place
-        self.shards = open_shards(folder, caching, sha256[WEIGHTS], stream) if place.writes else None  # pyrefly: ignore[bad-argument-type]
+        differs = differs_of(teacher.in_the_loop.net) if teacher.in_the_loop else []
+        self.shards = open_shards(folder, caching, sha256[WEIGHTS], stream, differs) if place.writes else None  # pyrefly: ignore[bad-argument-type]
         first, epochs = caching.first_epoch, caching.last_epoch + 1 - caching.first_epoch
         done = place.largest_over_ranks(self.shards.steps if self.shards else 0)
         self.failure = ""  # as a run has one; but a recorder fails with all of the pass, or not at all

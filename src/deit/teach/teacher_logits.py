@@ -17,24 +17,23 @@ import torch
 from torch import Tensor, nn
 
 from deit.networks import models
+from deit.networks.conventions import Translated
+from deit.networks.given import load_network
 from deit.networks.recipes import Model
 from deit.see.loading import Keys, mix_groups
-from deit.see.recipes import Stream
+from deit.see.recipes import Data, Stream
 from deit.see.views import ViewStream, stream_digest, transform_versions
-from deit.store import checkpoints
 from deit.store.job import Execution
-from deit.store.results import file_digest
+from deit.store.results import Result, file_digest
 from deit.store.shards import Form, ShardFolder, shard_name
 from deit.teach.recipes import Caching
 
 REMEDY = "Cache this teacher again with the recipe of the present plan, or give the folders that the plan names."
 
 
-def load_teacher(weights: Path, model: Model, device: torch.device) -> nn.Module:
-    """The trained network of a weights file, built as `model`, in evaluation mode and without gradients."""
-    net = models.create(model)
-    models.load_weights(net, checkpoints.read_weights(weights))
-    return net.to(device).eval().requires_grad_(False)
+def load_teacher(run: Result, model: Model, data: Data, device: torch.device) -> nn.Module:
+    """The network of a run, built as `model`, for views of `data`; in evaluation mode and without gradients."""
+    return load_network(run, model, data).to(device).eval().requires_grad_(False)
 
 
 @torch.no_grad()
@@ -84,9 +83,16 @@ def logits_from(records: np.ndarray) -> Tensor:
     return torch.from_numpy(kept)
 
 
-def open_shards(folder: Path, caching: Caching, teacher: str, stream: ViewStream) -> ShardFolder:
-    """The shards of a cache, as far as they are there; `teacher` is the sha256 of its weights."""
+def open_shards(
+    folder: Path, caching: Caching, teacher: str, stream: ViewStream, differs: Iterable[str] = ()
+) -> ShardFolder:
+    """The shards of a cache, as far as they are there; `teacher` is the sha256 of its weights.
+
+    `differs` tells in which ways it sees or says something else than the study.
+    """
     manifest = manifest_of(caching, teacher, stream.views_per_epoch)
+    if differs := list(differs):
+        manifest["differs"] = differs
     epochs = range(caching.first_epoch, caching.last_epoch + 1)
     arrays: dict[str, Form] = {"epoch": (record_type(caching), (caching.views.batch,))}
     return ShardFolder(folder, manifest, arrays, stream.steps_per_epoch, epochs)
@@ -100,7 +106,7 @@ def write_epochs(
     `net` is the teacher on its device, `teacher` the sha256 of its weights. Raises SystemExit, with all that was asked
     so far saved, on SIGTERM or SIGUSR1.
     """
-    shards = open_shards(folder, caching, teacher, stream)
+    shards = open_shards(folder, caching, teacher, stream, differs_of(net))
     epochs, steps, batch = shards.epochs, shards.steps_per_epoch, caching.views.batch
     first = epochs.start * steps
     keys = Keys(first + shards.steps, epochs.stop * steps, steps, range(stream.groups_per_batch))
@@ -113,6 +119,11 @@ def write_epochs(
                 said = records_of(logits_of(net, views, caching.precision), caching)
                 step["epoch"][group.positions.numpy() % batch] = said
     shards.finish()
+
+
+def differs_of(net: nn.Module) -> list[str]:
+    """In words, the ways in which a teacher sees or says something else than the study; none of one trained here."""
+    return net.differs if isinstance(net, Translated) else []
 
 
 def manifest_of(caching: Caching, teacher: str, views: int) -> dict:
