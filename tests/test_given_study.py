@@ -62,9 +62,9 @@ def test_a_given_teacher_of_imagenet_is_not_trained_and_its_adaptation_is(tmp_pa
     students = [job for job in plan.of_section("students") if job.inputs.get("teacher") == given.digest]
     caches = [job for job in plan.of_section("teacher_logits") if job.inputs["teacher"] == given.digest]
     assert len(students) == 9 and caches and all(only(job, "teacher").name.endswith(given.digest) for job in caches)
-    assert "regnety-16gf/224" not in plan.jobs[plan.networks].resolved().networks or any(
-        run.model == "regnety-16gf" for run in plan.runs
-    )
+    networks = plan.jobs[plan.networks].resolved().networks
+    assert not networks["regnety-16gf/224"].trained, "only measured"
+    assert networks["regnety-16gf/384"].trained and not networks["regnety-16gf/384"].initial
     same = {run for run in plan.runs if plan.runs[run] == before.runs[run]}
     assert {run.teacher for run in set(plan.runs) - same} <= {"", "regnety-16gf"}
     assert {run.model for run in set(plan.runs) - same if not run.teacher} == {"regnety-16gf"}
@@ -118,6 +118,17 @@ def test_a_run_of_another_study_is_the_one_that_is_planned_there(tmp_path, monke
     with pytest.raises(ParamsError, match=rf"edited.yaml: models: the run {run} .* not finished; make it first: snake"):
         refuse_unfinished("edited", plan.givers, plan.unfinished())
     refuse_unfinished("edited", plan.givers, [])
+
+
+def test_a_given_transformer_may_see_more_than_the_study(tmp_path):
+    classes = [[number] for number in range(10)]
+    vit = {"kind": "transformer", "timm": "deit_tiny_patch16_224"}
+    source = {"timm": "deit_tiny_patch16_224.fb_in1k", "classes": classes}
+    layer = {"models": {"vit": vit | {"weights": source}}, "tables": {"table_2": {"teachers": ["vit"]}}}
+    plan = plan_study("edited", layered(tmp_path, layer, "smoke"))
+    assert plan.jobs[plan.runs[Run("vit", "labels", "", 15, 0)]].kind == "import"
+    with pytest.raises(ParamsError, match="15 pixels are no multiple of the patch size 16 of vit"):
+        plan_study("edited", layered(tmp_path, layer | {"models": {"vit": vit}}, "smoke"))
 
 
 # What is refused ------------------------------------------------------------------------------------------------------

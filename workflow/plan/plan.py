@@ -154,8 +154,8 @@ class Plan:
         Trainings wait for it, and are not named after it: another network of the study changes none of theirs.
         """
         trains, given = not self.study.released, self.settings.is_given
-        runs = dict.fromkeys(measured, False) | dict.fromkeys(self.needed(wanted) if trains else wanted, trains)
-        runs = {run: trained for run, trained in runs.items() if not trained or not given(run)}
+        needed = [run for run in (self.needed(wanted) if trains else wanted) if not given(run)]
+        runs = dict.fromkeys(measured, False) | dict.fromkeys(needed, trains)
         networks = {}
         for run, trained in runs.items():
             initial = self.settings.initial_of(run) if trained else None

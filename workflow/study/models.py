@@ -90,11 +90,11 @@ def is_count(value: object) -> bool:
 
 
 def patch_problems(models: Models, resolutions: Resolutions) -> Iterator[Problem]:
-    """Resolutions that patches do not fill, once for all transformers of a patch size."""
+    """Resolutions that patches do not fill, once for all transformers of a patch size; given ones may see others."""
     sizes: dict[int, list[str]] = {}
     for name, model in models.items():
         patch = model.arguments.get("patch_size", 16)
-        if model.kind == "transformer" and isinstance(patch, int) and is_count(patch):
+        if model.kind == "transformer" and not model.weights and isinstance(patch, int) and is_count(patch):
             sizes.setdefault(patch, []).append(name)
     for patch, names in sizes.items():
         keys = tuple(f"models.{name}.arguments.patch_size" for name in names)
