@@ -163,9 +163,8 @@ def test_nothing_is_trained():
 
 def test_the_names_are_timms():
     for key, weights in PUBLISHED.items():
-        owner, _, name = weights.hub.partition("/")
-        config = timm.models.get_pretrained_cfg(name)
-        assert owner == "timm" and config.hf_hub_id in ("timm/", weights.hub)
+        config = timm.models.get_pretrained_cfg(weights.timm)
+        assert config.hf_hub_id == f"timm/{weights.timm}"
         assert config.url.endswith(f"/{weights.file}") and weights.file.endswith(f"-{weights.sha256}.pth")
         assert config.input_size[1] == int(key.split("/")[2]) and config.num_classes == 1000
 
@@ -187,9 +186,7 @@ def test_where_weights_come_from_names_them_and_where_they_lie_does_not(place, m
     content["released"]["weights"]["deit-b/token/224"]["sha256"] = "12345678"
     (place / "params/other.yaml").write_text(json.dumps(content), encoding="utf-8")
     new = {job.name for digest, job in plan_study("other").jobs.items() if digest not in before}
-    assert {name for name in new if name.startswith("released/")} == {
-        "released/deit-b/token-from-regnety-16gf/224/seed0"
-    }
+    assert {name for name in new if name.startswith("given/")} == {"given/deit-b/token-from-regnety-16gf/224/seed0"}
 
 
 # The tables -----------------------------------------------------------------------------------------------------------
@@ -266,7 +263,7 @@ def test_the_page_says_that_nothing_was_trained_and_whence_the_weights_are(study
 
 # What is refused ------------------------------------------------------------------------------------------------------
 
-GOOD = {"hub": "timm/x", "file": "x.pth", "sha256": "12345678"}
+GOOD = {"timm": "deit_tiny_patch16_224.fb_in1k", "file": "x.pth", "sha256": "12345678"}
 MISTAKES = {
     "no run": ({"weights": {"deit-ti/labels": GOOD}}, "weights.deit-ti/labels", "names no run; write model/superv"),
     "no resolution": ({"weights": {"deit-ti/labels/225": GOOD}}, "weights.deit-ti/labels/225", "of 224 or 384"),
@@ -276,9 +273,9 @@ MISTAKES = {
     "no variable": ({"source": "files"}, "source", "is ${DEIT_WEIGHTS}; export the variable"),
     "no root": ({"source": "files", "root": ""}, "root", "give the folder"),
     "no name": (
-        {"weights": {"deit-ti/labels/224": {"hub": "deit"}}},
-        "weights.deit-ti/labels/224.hub",
-        "no owner/name",
+        {"weights": {"deit-ti/labels/224": {"timm": "deit"}}},
+        "weights.deit-ti/labels/224.timm",
+        "'deit' is no tag of timm's",
     ),
     "no digest": (
         {"source": "files", "root": ".", "weights": {"deit-ti/labels/224": {"sha256": ""}}},
