@@ -73,6 +73,23 @@ def test_what_a_rule_asks_the_cluster_for():
     assert "gpu=" not in rules and "gres=" not in rules
 
 
+@pytest.mark.parametrize(
+    ("execution", "plans", "elsewhere", "script"),
+    [
+        ({}, True, False, "preloaded.py"),
+        ({"gpus": 1}, True, False, "preloaded.py"),
+        ({"gpus": 2}, True, False, "launch.py"),
+        ({}, True, True, "launch.py"),
+        ({}, False, False, "launch.py"),
+    ],
+    ids=["here", "on a GPU", "on two", "to a cluster", "in a job of a cluster"],
+)
+def test_jobs_of_one_process_on_this_machine_are_forked(monkeypatch, execution, plans, elsewhere, script):
+    monkeypatch.setattr(Lookup, "_plan", lambda _: "a plan")
+    monkeypatch.setattr(Lookup, "request", lambda *_: Execution(**execution))
+    assert Lookup("study", plans, elsewhere).started_by(SimpleNamespace()).endswith(f"workflow/jobs/{script}")
+
+
 # What a job reads ----------------------------------------------------------------------------------------------------
 
 

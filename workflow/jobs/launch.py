@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,12 @@ from jobs.surroundings import surroundings
 SAVE_SECONDS = 300  # that the cluster's profile leaves between telling a training to end and killing it; torchrun: 30
 
 
-def main() -> None:
+def replace_process(command: list[str], variables: dict[str, str]) -> None:
+    os.execvpe(command[0], command, variables)
+
+
+def main(become: Callable[[list[str], dict[str, str]], None] = replace_process) -> None:
+    """`become` runs the command with these variables as this process: by exec, unless one has packages imported."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lock", type=Path, required=True, help="its files begin with this name")
     parser.add_argument("--finished", type=Path, required=True, help="the file that a complete result has")
@@ -62,7 +68,7 @@ def main() -> None:
         return
     command = command_of(arguments)
     print(f"{where()}: {arguments.nodes} node(s) x {arguments.processes} process(es)", flush=True)
-    os.execvpe(command[0], command, surroundings(os.environ))
+    become(command, surroundings(os.environ))
 
 
 def is_finished(lock: Path, finished: Path) -> bool:

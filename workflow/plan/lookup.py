@@ -342,7 +342,9 @@ class Lookup:
         """
         job = self.job(wildcards)
         kind = job.kind
-        words = f"{quote(sys.executable)} workflow/jobs/launch.py --lock results/{self.study}/locks/{lock_name(job)}"
+        words = (
+            f"{quote(sys.executable)} {self.started_by(wildcards)} --lock results/{self.study}/locks/{lock_name(job)}"
+        )
         words += f" --finished {quote(output.provenance)}"
         if made_by := job.execution.made_by:
             return f"{words} --made-by {quote(made_by)}"
@@ -355,6 +357,12 @@ class Lookup:
         gpus = resources.get("gpu") or (resources.get("gres") or "0").rpartition(":")[2]
         size = f"--nodes {resources.nodes} --processes {max(int(gpus), 1)} --cpus {threads}"
         return f"{words} {size}"
+
+    def started_by(self, wildcards) -> str:
+        """launch.py; of a job that is one process on this machine, in a python that has imported its packages."""
+        here = self.plan and not self.elsewhere
+        several = max(self.request(wildcards).gpus, 1) * self.request(wildcards).nodes > 1
+        return "workflow/jobs/launch.py" if several or not here else "-IS workflow/jobs/preloaded.py"
 
     def members(self, wildcards) -> list[Job]:
         """The jobs whose results a pass makes; none for another job."""
