@@ -416,8 +416,9 @@ def test_kill_9_and_the_same_command_again(tmp_path, root):
     assert same(checkpoints.read_weights(tmp_path / "run" / "weights.safetensors"), run(job, tmp_path / "undisturbed"))
 
 
-def test_two_ranks_learn_what_one_does(tmp_path, root):
-    job = with_data(training_job(root, model=REGNETY, optimisation=SGD), tmp_path)
+@pytest.mark.parametrize("model", [DEIT, REGNETY], ids=["deit", "regnety"])
+def test_two_ranks_learn_what_one_does(tmp_path, root, model):
+    job = with_data(training_job(root, model=model, optimisation=SGD), tmp_path)
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     ended = subprocess.run(
         command(job, tmp_path, torchrun), env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=120

@@ -17,6 +17,7 @@ from deit.learn.schedules import learning_rate
 from deit.learn.teacher import Teacher
 from deit.networks import models
 from deit.networks.distributed import Place
+from deit.networks.drops import Drops
 from deit.networks.validation import Validator
 from deit.see.views import ViewStream
 from deit.store.checkpoints import ResumeState
@@ -58,6 +59,8 @@ class TrainingRun:
     def __post_init__(self) -> None:
         layers = [layer for layer in self.net.modules() if isinstance(layer, _BatchNorm) and layer.training]
         self.batch_norms = [(layer, layer.momentum) for layer in layers]
+        share = self.recipe.views.batch // self.place.world
+        self.drops = Drops(self.net, self.recipe.seed, share, self.place.device)
         heads = models.TokenHeads(self.net)
         # A batch norm's momentum changes from pass to pass, and torch.compile would compile each anew.
         self.forward = torch.compile(heads) if self.execution.compile and not layers else heads

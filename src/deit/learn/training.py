@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -213,9 +212,10 @@ def take_step(run: TrainingRun, batch: list[Seen], answers: Answers) -> None:
     recipe, place = run.recipe, run.place
     rate = learning_rate(recipe.optimisation, recipe.views.batch, run.step, run.steps_per_epoch)
     sums, before = torch.zeros(2, device=place.device), [buffer.clone() for buffer in run.buffers]
-    parts = list(forward_passes(run, batch, answers))
+    parts, words = list(forward_passes(run, batch, answers)), words_of(run, batch)
     for part, (views, targets, said) in enumerate(parts):
-        seed_stochastic_depth(recipe.seed, run.step, place.rank, part)
+        run.drops.show(words[:, :len(views)])
+        words = words[:, len(views):]
         share_batch_statistics(run, part, len(parts))
         with torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
             logits = run.forward(views)
@@ -260,9 +260,10 @@ def forward_sizes(run: TrainingRun) -> list[int]:
     return [min(size, share - first) for first in range(0, share, size)]
 
 
-def seed_stochastic_depth(seed: int, step: int, rank: int, part: int) -> None:
-    """Makes what a forward pass drops (paths, units) a function of these four, not of what was computed before."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank, part)).generate_state(1, np.uint64)[0]))
+def words_of(run: TrainingRun, batch: list[Seen]) -> Tensor:
+    """What decides which paths and units are dropped of this rank's views, on the device: see networks/drops.py."""
+    positions = torch.cat([seen.positions for seen in batch]) % run.recipe.views.batch
+    return run.place.sent(run.drops.of_step(run.step, positions.numpy()))
 
 
 def share_batch_statistics(run: TrainingRun, part: int, parts: int) -> None:

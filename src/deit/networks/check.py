@@ -4,12 +4,15 @@ Shapes: B views, C channels, H and W pixels, K classes.
 """
 
 from copy import deepcopy
+from typing import Any
 
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from deit.networks.drops import Drops
 from deit.networks.models import create, load_weights, parameter_count, token_logits
 from deit.networks.recipes import CheckedNetwork
 from deit.store.checkpoints import as_content
@@ -84,16 +87,41 @@ def require_heads(what: str, key: str, logits: tuple[Tensor, ...], network: Chec
         raise Unfit(f"{what}: gives {found} for {views} views of {network.model.classes} classes. {another(key)}")
 
 
+class OtherDraws(TorchDispatchMode):
+    """Notes the operations that draw from a global generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[str, None] = {}
+
+    def __torch_dispatch__(self, operation: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in operation.tags:
+            self.names[operation.overloadpacket.__name__] = None
+        return operation(*arguments, **(options or {}))
+
+
 def learn(what: str, key: str, net: nn.Module, network: CheckedNetwork) -> None:
-    """A training step without an optimiser; each learned tensor gets a gradient, or none does."""
+    """A training step without an optimiser; each learned tensor gets a gradient, or none does.
+
+    What is dropped must be drawn as in drops.py: else it would depend on ranks and passes.
+    """
+    drops = Drops(net.train(), 0, VIEWS, torch.device("meta"))
+    drops.show(torch.empty(len(drops.layers), VIEWS, device="meta"))
     try:
-        logits = token_logits(net.train(), views_for(network, VIEWS))
+        with OtherDraws() as other:
+            logits = token_logits(net, views_for(network, VIEWS))
         require_heads(what, key, logits, network, VIEWS)
         torch.stack([head.float().sum() for head in logits]).sum().backward()
     except Unfit:
         raise
     except Exception as error:
         raise Unfit(f"{what}: cannot be trained ({said(error)}). {another(key)}") from None
+    if other.names:
+        raise Unfit(
+            f"{what}: draws random numbers while it learns ({', '.join(other.names)}) in a way that would depend on "
+            f"GPUs and groups_per_forward. Set to 0 in {key}.arguments what drops patches, blocks or features: only "
+            "torch's layer Dropout and timm's DropPath are drawn by position."
+        )
 
 
 def keep(what: str, key: str, net: nn.Module) -> None:

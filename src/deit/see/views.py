@@ -274,7 +274,7 @@ def seed_generators(seeds: list[int]) -> None:
 
 @contextmanager
 def restored_generators() -> Iterator[None]:
-    """The global generators are as before afterwards: stochastic depth, in the same process, draws from one of them."""
+    """The global generators are as before afterwards, for whatever else draws from them in the same process."""
     python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     try:
         yield
