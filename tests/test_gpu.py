@@ -19,8 +19,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_training import ENVIRONMENT, NO_DROP, SGD, close, command, history, rows_of, spoil, with_data
-from tiny_runs import DEIT, GROUP, PIXELS, REGNETY, STEPS, caching_of, run, same, stream_of, teacher_net, training_job
+from test_training import ENVIRONMENT, NO_DROP, SGD, close, command, history, rows_of, spoil, stop_at, with_data
+from tiny_runs import (
+    DEIT,
+    DISTILLED,
+    GROUP,
+    PIXELS,
+    REGNETY,
+    STEPS,
+    caching_of,
+    run,
+    same,
+    stream_of,
+    teacher_net,
+    training_job,
+)
 
 from deit.learn import training
 from deit.learn.teacher import cached_teacher
@@ -46,10 +59,11 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def place():
     """The GPU, set up as the commands do; what that changes in this process is taken back."""
-    precision = torch.backends.fp32_precision
+    precision = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     yield Place(set_up_torch(Execution(gpus=GPUS)))
     torch.use_deterministic_algorithms(False)
-    torch.backends.fp32_precision = precision
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = precision
 
 
 @pytest.fixture
@@ -80,7 +94,7 @@ def test_repetition_and_workers_change_no_bit(tmp_path, root, place, model, prec
 
 @MODELS
 def test_the_gpu_learns_what_the_cpu_does(tmp_path, root, place, model):
-    changes = {"model": model | NO_DROP, "optimisation": SGD}  # each device has random numbers of its own
+    changes = {"model": model, "optimisation": SGD}
     on_gpu = run(gpu_job(root, **changes), tmp_path / "gpu", place=place)
     on_cpu = run(training_job(root, **changes), tmp_path / "cpu")
     for name, tensor in on_cpu.items():
@@ -150,6 +164,65 @@ def test_one_step_too_many_that_is_not_finite_ends_the_run(tmp_path, root, place
     with pytest.raises(SystemExit, match=r"step 1 .*not finite"):
         run(gpu_job(root), tmp_path / "run", place=place)
     assert not (tmp_path / "run").exists()
+
+
+# As many tokens as at 224 and 384 pixels: what attention computes with depends on them -----------------------------
+
+
+@pytest.fixture
+def of_tokens(root):
+    """A job whose student has heads of 64 and sees 197 or 577 tokens (with a distillation token one more)."""
+
+    def job(patches: int, loss: str = "labels", execution: dict | None = None, precision: str = "bf16"):
+        name = DISTILLED["timm"] if loss == "token" else DEIT["timm"]
+        size = {"embed_dim": 128, "depth": 2, "num_heads": 2, "patch_size": 2}
+        model = DEIT | {"timm": name, "arguments": size, "resolution": 2 * patches}
+        views = {"resolution": 2 * patches, "batch": 16, "mix_group": 8}
+        changes = {"optimisation": {"precision": precision}}
+        return gpu_job(root, loss, execution, model=model, views=views, **changes)
+
+    return job
+
+
+TOKENS = pytest.mark.parametrize("patches", [14, 24], ids=["197 tokens", "577 tokens"])
+PRECISIONS = pytest.mark.parametrize("precision", ["fp32", "bf16"])
+
+
+@TOKENS
+@PRECISIONS
+def test_attention_repeats_every_bit(tmp_path, place, of_tokens, patches, precision):
+    job = of_tokens(patches, precision=precision)
+    first, *others = (run(job, tmp_path / f"{number}", place=place) for number in range(3))
+    assert all(same(first, other) for other in others)
+
+
+@TOKENS
+@PRECISIONS
+def test_attention_goes_on_with_every_bit(tmp_path, place, of_tokens, monkeypatch, patches, precision):
+    job = of_tokens(patches, execution={"save_minutes": 1e-9}, precision=precision)
+
+    def crash():
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, crash)
+        with pytest.raises(MemoryError):
+            run(job, tmp_path / "crashed", place=place)
+    assert same(run(job, tmp_path / "crashed", place=place), run(job, tmp_path / "undisturbed", place=place))
+
+
+@TOKENS
+@PRECISIONS
+def test_a_transformer_s_cache_is_what_it_says_in_the_loop(tmp_path, place, of_tokens, patches, precision):
+    job = of_tokens(patches, "token", precision=precision)
+    teacher = of_tokens(patches).resolved().model
+    net = teacher_net(teacher.model_dump()).to(place.device)
+    in_the_loop = run(job, tmp_path / "loop", TeacherInTheLoop(net, precision), place=place)
+    caching = caching_of(job, "labels").model_copy(update={"model": teacher})
+    (tmp_path / "cache").mkdir()
+    write_epochs(tmp_path / "cache", caching, net, WEIGHTS, stream_of(job), Execution(gpus=GPUS))
+    cache = cached_teacher([tmp_path / "cache"], job.resolved(), WEIGHTS)
+    assert same(run(job, tmp_path / "cached", cache, place=place), in_the_loop)
 
 
 # Teachers -------------------------------------------------------------------------------------------------------------

@@ -39,10 +39,10 @@ from deit.teach.teacher_logits import (
 WEIGHTS = "a" * 64
 
 
-def cache(job, folder: Path, keep: str, epochs=(0, 1), net=None, **execution) -> Path:
+def cache(job, folder: Path, keep: str, epochs=(0, 1), net=None, teacher=WEIGHTS, **execution) -> Path:
     folder.mkdir(exist_ok=True)
     caching = caching_of(job, keep, epochs)
-    write_epochs(folder, caching, net or teacher_net(REGNETY), WEIGHTS, stream_of(job), Execution(**execution))
+    write_epochs(folder, caching, net or teacher_net(REGNETY), teacher, stream_of(job), Execution(**execution))
     return folder
 
 
@@ -199,6 +199,14 @@ def test_the_seed_of_the_student_is_not_the_streams(labels, tmp_path):
 
 def test_another_teacher_is_refused(labels, tmp_path):
     assert "teacher's weights" in refused([labels], training_job(tmp_path, "hard").resolved(), "b" * 64)
+
+
+def test_caches_of_two_teachers_of_one_recipe_are_refused(labels, tmp_path):
+    job = training_job(tmp_path / "data", "hard")
+    trained_again = cache(job, tmp_path / "second", "labels", epochs=(1, 1), teacher="b" * 64)
+    words = refused([labels, trained_again], job.resolved(), "")
+    assert str(labels) in words and str(trained_again) in words
+    assert "two teachers" in words and "aaaaaaaaaa and bbbbbbbbbb" in words and "Delete" in words
 
 
 def test_other_versions_of_the_transforms_are_refused(labels, tmp_path, monkeypatch):

@@ -16,6 +16,8 @@ if sys.argv[0] == "-m":  # python -m deit.commands.x is about to import x; a tes
     gc.disable()
 
 AGAIN = "What was saved before is intact: {}, and give the same command again."
+NO_KERNEL = "does not have a deterministic implementation"
+"""torch's words for an operation of a network that gives other bits each time on a GPU."""
 SIGINT_STATUS = 130
 
 
@@ -60,4 +62,7 @@ def ending(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported
         first = "let execution's groups_per_forward be smaller, or use a machine with more memory"
         return f"out of memory: {error or 'of the CPU'}\n{AGAIN.format(first)}", 1
+    if isinstance(error, RuntimeError) and NO_KERNEL in str(error):
+        first = "set deterministic: false under execution in the params file, which the result's provenance will tell"
+        return f"{str(error).partition(',')[0]}. {AGAIN.format(first)}", 1
     return "".join(getattr(error, "__notes__", None) or traceback.format_exception(error)).rstrip(), 1

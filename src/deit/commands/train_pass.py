@@ -18,7 +18,7 @@ from deit.store.checkpoints import WEIGHTS, ResumeState
 from deit.store.finished import is_due
 from deit.store.history import log_file
 from deit.store.job import Job
-from deit.store.results import Unpublished, check_input, new_folder, read_adopted, read_job
+from deit.store.results import Result, Unpublished, check_input, new_folder, read_adopted, read_job
 from deit.teach.recording import Recorder
 from deit.teach.teacher_logits import PartlyCachedTeacher, TeacherInTheLoop, load_teacher
 
@@ -124,20 +124,23 @@ def teachers_of(jobs: list[Job], caches: list[Job], place: Place) -> dict[str, P
         students = [job for job in jobs if job.inputs.get("teacher") == digest]
         folders = dict.fromkeys(path for job in students for path in job.execution.folders["teacher-logits"])
         finished = [Path(path) for path in folders if path not in written and Path(path, "provenance.json").exists()]
+        missing = [cache for cache in caches if cache.inputs["teacher"] == digest]
+        network = check_input(only(missing[0], "teacher"), missing[0], "teacher") if missing else None
+        weights = network.sha256[WEIGHTS] if network else ""
         cached = None
         for job in students:
             for folder in finished:
                 check_cache(folder, job)
-            cached = cached_teacher(finished, job.resolved(), epochs=())
-        missing = [cache for cache in caches if cache.inputs["teacher"] == digest]
-        teachers[digest] = PartlyCachedTeacher(cached, asked(missing[0], place) if missing else None)
+            cached = cached_teacher(finished, job.resolved(), weights, epochs=())
+        asked = in_the_loop(missing[0], network, place) if network else None
+        teachers[digest] = PartlyCachedTeacher(cached, asked)
     return teachers
 
 
-def asked(cache: Job, place: Place) -> TeacherInTheLoop:
+def in_the_loop(cache: Job, network: Result, place: Place) -> TeacherInTheLoop:
     """The teacher that a cache is made by."""
-    recipe, run = cache.resolved(), check_input(only(cache, "teacher"), cache, "teacher")
-    net = load_teacher(run, recipe.model, recipe.data, place.device)
+    recipe = cache.resolved()
+    net = load_teacher(network, recipe.model, recipe.data, place.device)
     return TeacherInTheLoop(net, recipe.precision)
 
 

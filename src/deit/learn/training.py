@@ -214,8 +214,8 @@ def take_step(run: TrainingRun, batch: list[Seen], answers: Answers) -> None:
     sums, before = torch.zeros(2, device=place.device), [buffer.clone() for buffer in run.buffers]
     parts, words = list(forward_passes(run, batch, answers)), words_of(run, batch)
     for part, (views, targets, said) in enumerate(parts):
-        run.drops.show(words[:, :len(views)])
-        words = words[:, len(views):]
+        run.drops.show(words[:, : len(views)])
+        words = words[:, len(views) :]
         share_batch_statistics(run, part, len(parts))
         with torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
             logits = run.forward(views)

@@ -94,10 +94,10 @@ class OtherDraws(TorchDispatchMode):
         super().__init__()
         self.names: dict[str, None] = {}
 
-    def __torch_dispatch__(self, operation: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
-        if torch.Tag.nondeterministic_seeded in operation.tags:
-            self.names[operation.overloadpacket.__name__] = None
-        return operation(*arguments, **(options or {}))
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.names[func.overloadpacket.__name__] = None
+        return func(*args, **(kwargs or {}))
 
 
 def learn(what: str, key: str, net: nn.Module, network: CheckedNetwork) -> None:

@@ -99,19 +99,36 @@ def set_up_torch(execution: Execution) -> torch.device:
             "Set gpus to 0 for the CPU, or run where there is one."
         )
     torch.set_num_threads(execution.threads)
-    # cuBLAS needs this for reproducible sums, and reads it when it is first used.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # On a GPU a few operations have no reproducible kernel: they warn, and runs may then differ in their last bits.
-    torch.use_deterministic_algorithms(True, warn_only=execution.gpus > 0)
-    # Filling fresh memory would only make the reading of uninitialised memory reproducible.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # pyrefly: ignore[missing-attribute]
-    # TensorFloat-32, PyTorch's default in convolutions, would round fp32 inputs to 10 bits.
-    torch.backends.fp32_precision = "ieee"  # pyrefly: ignore[missing-attribute]
+    take_reproducible_kernels(execution.deterministic)
+    compute_in_true_fp32()
     if not execution.gpus:
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
+
+
+def take_reproducible_kernels(only: bool) -> None:
+    """Kernels that give the same bits each time; torch raises RuntimeError where an operation has none.
+
+    It is not asked to warn only: flash and memory-efficient attention would then keep the backward that is not
+    reproducible, though each has one that is. cuDNN's attention has none.
+    """
+    # cuBLAS needs this for reproducible sums, and reads it when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(only)
+    torch.backends.cuda.enable_cudnn_sdp(not only)
+    # Filling fresh memory would only make the reading of uninitialised memory reproducible.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyrefly: ignore[missing-attribute]
+
+
+def compute_in_true_fp32() -> None:
+    """No TensorFloat-32, PyTorch's default in convolutions, which rounds fp32 inputs to 10 bits.
+
+    By torch's older names alone: after the newer `fp32_precision`, reading these raises, as torch.compile does.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @contextmanager

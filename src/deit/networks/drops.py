@@ -103,7 +103,7 @@ def drop_by_position(net: nn.Module) -> list[Dropping]:
                 setattr(module, name, layer.train(child.training))
                 layers.append(layer)
         if isinstance(getattr(module, "attn_drop", None), Units):
-            module.fused_attn = False  # pyrefly: ignore[bad-assignment]
+            module.fused_attn = False  # pyrefly: ignore[bad-argument-type]
     return [layer for layer in layers if layer.training]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from deit.networks.distributed import compute_in_true_fp32, take_reproducible_kernels
 from deit.networks.models import create, dimensions, parameter_count
 from deit.networks.recipes import Model
 
@@ -43,8 +44,8 @@ def measure(model: Model, batch: int, repeats: int, device: torch.device) -> dic
 
 def compute_as_deployed() -> None:
     """True fp32, and otherwise the fastest kernels: nothing here needs to be reproducible to the last bit."""
-    torch.backends.fp32_precision = "ieee"
-    torch.use_deterministic_algorithms(False)
+    compute_in_true_fp32()
+    take_reproducible_kernels(False)
     # Every batch has the same size, so the search for the fastest convolution ends with the warm-up.
     torch.backends.cudnn.benchmark = True
 

@@ -38,6 +38,10 @@ class Resources(Recipe):
     runs out. Networks with batch norm always take one, so that statistics do not depend on the GPUs."""
     compile: bool = False
     """torch.compile the student. Networks with batch norm are never compiled. May change last bits."""
+    deterministic: bool = True
+    """Only kernels that give the same bits each time on one kind of GPU; a job ends where an operation has none, as the
+    gradient of max pooling. False: any kernel, and a run that is repeated or resumed may differ in its last bits, which
+    its provenance tells."""
     save_minutes: Minutes = 10
     """Minutes between two saves of the resume state: what a kill costs at most. SIGTERM and time limits save at
     once."""

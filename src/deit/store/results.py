@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -226,7 +226,8 @@ class Unpublished:
             self.folder.mkdir(parents=True)
             path.write_text(recipe, encoding="utf-8")
         self.replaced = seal_at(self.output / "provenance.json")
-        self.made_with, self.start = provenance(), time.perf_counter()
+        self.made_with = provenance() | {"deterministic_kernels": job.execution.deterministic}
+        self.start = time.perf_counter()
 
     def publish(self, resume: Path | None = None, jobs: int = 1) -> None:
         """Gives the result its name, in place of the one that stood there at the beginning.
@@ -305,8 +306,16 @@ def provenance() -> dict[str, object]:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(RECORDED_VARIABLES)},
-        "versions": {name: version(name) for name in RECORDED_VERSIONS},
+        "versions": {name: installed_version(name) for name in RECORDED_VERSIONS},
     }
+
+
+def installed_version(name: str) -> str:
+    """Of a package; a command alone needs none of those that plan and tell."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def first_line(error: Exception) -> str:

@@ -186,8 +186,9 @@ class CachedTeacher:
         self.shards: dict[int, tuple[Path, str]] = {}
         self.epoch = -1
         self.records: np.ndarray = np.empty(0)
-        for folder in map(Path, folders):
-            manifest = read_manifest(folder)
+        manifests = {Path(folder): read_manifest(folder) for folder in folders}
+        refuse_several_teachers(manifests)
+        for folder, manifest in manifests.items():
             if differences := list(differing(manifest, stream, asked, precision, teacher)):
                 raise SystemExit(f"{folder}: not this run's teacher logits: {'; '.join(differences)}. {REMEDY}")
             for epoch in range(manifest["first_epoch"], manifest["last_epoch"] + 1):
@@ -247,6 +248,18 @@ def read_manifest(folder: Path) -> dict:
     if not path.exists():
         raise SystemExit(f"{folder}: no manifest.json, so these are no finished teacher logits. {REMEDY}")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def refuse_several_teachers(manifests: dict[Path, dict]) -> None:
+    """Raises SystemExit where caches (folder -> manifest) are of different weights, be they of one recipe."""
+    (first, manifest), *others = manifests.items() if manifests else [(Path(), {})]
+    for folder, other in others:
+        if other["teacher"] != manifest["teacher"]:
+            raise SystemExit(
+                f"{first} and {folder}: logits of two teachers, of weights with the sha256 {manifest['teacher'][:10]} "
+                f"and {other['teacher'][:10]}, as where one was trained again. Delete the folder whose teacher is not "
+                f"the present one. {REMEDY}"
+            )
 
 
 def differing(manifest: dict, stream: Stream, asked: str, precision: str, teacher: str) -> Iterator[str]:
