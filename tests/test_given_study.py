@@ -109,15 +109,25 @@ def test_the_name_of_a_file_is_its_sha256_and_not_where_it_lies(tmp_path):
 
 def test_a_run_of_another_study_is_the_one_that_is_planned_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for name in ("Snakefile", "workflow", "src", "local"):
+        (tmp_path / name).symlink_to(ROOT / name)
     run = "regnety-4gf/labels/15/seed0"
     layered(tmp_path, weights("regnety-4gf", study="smoke", run=run), "smoke")
-    shutil.copytree(ROOT / "workflow/resources", tmp_path / "workflow/resources")
     plan, other = plan_study("edited"), plan_study("smoke")
     (given,), theirs = plan.of_section("given"), job_of(other, f"teachers/{run}")
     assert given.inputs == {"run": theirs.digest} and only(given, "run") == Path(theirs.execution.output)
     with pytest.raises(ParamsError, match=rf"edited.yaml: models: the run {run} .* not finished; make it first: snake"):
         refuse_unfinished("edited", plan.givers, plan.unfinished())
-    refuse_unfinished("edited", plan.givers, [])
+    other.write({})
+    needed = {*sum(theirs.execution.folders.values(), []), *theirs.execution.after, theirs.execution.output}
+    for job in other.jobs.values():
+        if job.execution.output in needed:
+            run_command(other, job)
+    snakemake_makes(f"{given.execution.output}/weights.safetensors")
+    result, source = read_result(Path(given.execution.output)), read_result(Path(theirs.execution.output))
+    assert result.json("source.json")["sha256"] == source.sha256["weights.safetensors"]
+    assert result.sha256["weights.safetensors"] == source.sha256["weights.safetensors"], "the same bytes"
+    assert result.json("source.json")["run"] == run and not result.json("source.json")["differs"]
 
 
 def test_a_given_transformer_may_see_more_than_the_study(tmp_path):
@@ -250,9 +260,7 @@ def finished(tmp_path_factory) -> Plan:
         patch.chdir(folder)
         plan = plan_study("edited")
         targets = [f"{job.execution.output}/weights.safetensors" for job in plan.of_section("given")]
-        command = [word.replace("study=smoke", "study=edited") for word in COMMAND]
-        run = subprocess.run([*command, "--", *targets], capture_output=True, encoding="utf-8", env=ENVIRONMENT)
-        assert run.returncode == 0, run.stdout + run.stderr
+        snakemake_makes(*targets)
         for job in plan.jobs.values():
             if not plan.is_finished(job) and job.kind != "report":
                 run_command(plan, job)
@@ -263,6 +271,12 @@ def finished(tmp_path_factory) -> Plan:
     logging.getLogger().setLevel(logging.WARNING)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
+
+
+def snakemake_makes(*targets: str) -> None:
+    command = [word.replace("study=smoke", "study=edited") for word in COMMAND]
+    run = subprocess.run([*command, "--", *targets], capture_output=True, encoding="utf-8", env=ENVIRONMENT)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def plain_teacher() -> torch.nn.Module:
