@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,24 @@ def test_a_tag_is_read_from_the_hubs_cache_as_timm_reads_it(tmp_path, hub):
     torch.testing.assert_close(said, expected, atol=2e-4, rtol=1e-4)
     by_name = timm.create_model(f"local-dir:{run.folder}", pretrained=True)
     assert tuple(by_name.pretrained_cfg["mean"]) == TEACHER["mean"] and by_name.num_classes == 1000
+
+
+def test_a_repository_of_the_hub_tells_its_network_itself(tmp_path, hub):
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub/models--me--teacher"
+    (tmp_path / f"hub/models--timm--{TAG}").rename(repository)
+    statistics = {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
+    config = {
+        "architecture": "regnety_002",
+        "num_classes": 1000,
+        "pretrained_cfg": {"input_size": [3, 48, 48]} | statistics,
+    }
+    (repository / f"snapshots/{revision}/config.json").write_text(json.dumps(config), encoding="utf-8")
+    source = {"timm": "hf-hub:me/teacher", "classes": [[1], [10], [100], [999]]}
+    noted = imported(tmp_path, model(), source).json("source.json")
+    assert noted["conventions"]["resolution"] == 48 and noted["conventions"]["mean"] == [0.5, 0.5, 0.5]
+    shutil.rmtree(tmp_path / "imported")
+    assert "is of regnety_002, and given to resnet18" in refused(tmp_path, model("resnet18"), source)
 
 
 def test_a_tag_that_is_not_in_the_cache_is_one_message(tmp_path, hub):

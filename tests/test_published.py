@@ -223,7 +223,7 @@ def test_the_hub_is_asked_by_name(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(given, "download_from_hf", lambda *names: asked.append(names) or tmp_path / names[1])
     told = {"classes": CLASSES, "channels": 3, "resolution": 32, "mean": MEAN, "std": STD}
-    monkeypatch.setattr(given, "told_by_timm", lambda model, name: (model, told))
+    monkeypatch.setattr(given, "told_by_timm", lambda name: (LABELS.timm, told))
     source = json.loads((imported(tmp_path, LABELS, timm=TAG) / "source.json").read_text(encoding="utf-8"))
     assert asked == [(f"timm/{TAG}", "model.safetensors")]
     assert source["timm"] == TAG and len(source["sha256"]) == 64

@@ -1,13 +1,13 @@
 """A given network sees a study's views, and says its classes, in its own way: what differs, and the translation.
 
-Shapes: B views, C channels, H and W pixels, K classes.
+Shapes: B views, C channels, H and W pixels, K classes, M of the network's for one of the study.
 """
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from deit.networks.recipes import Conventions, Model
 
@@ -38,6 +38,13 @@ def constant(of_each_channel: tuple[float, ...]) -> nn.Buffer:
     return nn.Buffer(torch.tensor(of_each_channel)[:, None, None], persistent=False)
 
 
+def columns(own: Conventions) -> nn.Buffer:
+    """(K, M): of each class of the study, the network's logits that mean it, and then its one after the last."""
+    most = max(map(len, own.meaning or ()))
+    rows = [[*classes, *[own.classes] * (most - len(classes))] for classes in own.meaning or ()]
+    return nn.Buffer(torch.tensor(rows), persistent=False)
+
+
 class Translated(nn.Module):
     """A network in a study whose conventions are not its own. It is asked through `models.token_logits`."""
 
@@ -47,6 +54,7 @@ class Translated(nn.Module):
         self.differs = [*differing(own, study)]
         self.recoloured = (own.channels, own.mean, own.std) != (study.channels, study.mean, study.std)
         self.mean, self.std = constant(study.mean), constant(study.std)
+        self.meaning = columns(own) if own.meaning else None
         self.own_mean, self.own_std, self.luma = constant(own.mean), constant(own.std), constant(LUMA)
 
     def seen(self, views: Tensor) -> Tensor:
@@ -63,9 +71,7 @@ class Translated(nn.Module):
 
     def said(self, logits: Tensor) -> Tensor:
         """The network's logits as logits (B, K) of the study's classes: of each, the sum of what means it."""
-        if self.own.meaning is None:
+        if self.meaning is None:
             return logits
-        if all(len(classes) == 1 for classes in self.own.meaning):
-            return logits[:, [only for (only,) in self.own.meaning]]
-        of_each = [logits[:, list(classes)].float().logsumexp(1) for classes in self.own.meaning]
-        return torch.stack(of_each, 1).to(logits.dtype)
+        of_each = pad(logits.float(), (0, 1), value=-torch.inf)[:, self.meaning]  # (B, K, M)
+        return of_each.logsumexp(2).to(logits.dtype)  # of one, exactly that one

@@ -143,8 +143,10 @@ def given_network(recipe: Importing, weights: dict[str, Tensor], run: Result | N
             )
         own |= told_by_run(run)
     elif source.timm:
-        model, told = told_by_timm(model, source.timm)
-        own |= told
+        architecture, told = told_by_timm(source.timm)
+        if architecture not in [name and name.partition(".")[0] for name in (model.timm, recipe.timm_distilled)]:
+            raise SystemExit(f"{source.timm}: is of {architecture}, and given to {model.timm}. Make them the same.")
+        model, own = model.model_copy(update={"timm": architecture}), own | told
     else:
         own |= told_by_shapes(model, weights)
     own |= source.model_dump(include={"resolution", "mean", "std"}, exclude_none=True)
@@ -164,7 +166,7 @@ def told_by_run(run: Result) -> dict:
     return conventions_of(recipe.model, recipe.data.mean, recipe.data.std).model_dump()
 
 
-def told_by_timm(model: Model, name: str) -> tuple[Model, dict]:
+def told_by_timm(name: str) -> tuple[str, dict]:
     """The network of a tag or a repository, by timm's registry or the repository's config, and its conventions."""
     if name.startswith(HUB):
         with hub_told(name):
@@ -173,8 +175,7 @@ def told_by_timm(model: Model, name: str) -> tuple[Model, dict]:
         told, architecture = get_pretrained_cfg(name).to_dict(), name
     channels, resolution, _ = told["input_size"]
     sizes = {"classes": told["num_classes"], "channels": channels, "resolution": resolution}
-    own = sizes | {key: tuple(told[key]) for key in ("mean", "std")}
-    return model.model_copy(update={"timm": architecture.partition(".")[0]}), own
+    return architecture.partition(".")[0], sizes | {key: tuple(told[key]) for key in ("mean", "std")}
 
 
 def told_by_shapes(model: Model, weights: dict[str, Tensor]) -> dict[str, int]:
