@@ -22,6 +22,9 @@ plan = Lookup(
     gres_only=config.get("gres_only", False),
 )
 
+if (limit := plan.jobs_on_gpus) and "gpu" not in workflow.global_resources:  # --resources gpu=N says otherwise
+    workflow.register_resource("gpu", limit)
+
 
 wildcard_constraints:
     study=study,

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from deit.store.finished import is_due, record_at
 from jobs import heartbeat
+from jobs.gpu_claim import claim
 from jobs.run_lock import last, numbered, wait_for
 from jobs.surroundings import surroundings
 
@@ -52,6 +53,10 @@ def main(become: Callable[[list[str], dict[str, str]], None] = replace_process) 
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1, help="on each node")
     parser.add_argument("--cpus", type=int, default=1, help="of a node; for the step of Slurm")
+    parser.add_argument(
+        "--gpus", type=int, default=0, help="of this machine, to be claimed; without, as they are given"
+    )
+    parser.add_argument("--share", type=int, default=1, help="jobs on one GPU")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="module or script, and its arguments")
     arguments = parser.parse_args()
     set_back_what_is_to_come(arguments.command, arguments.lock)
@@ -66,6 +71,8 @@ def main(become: Callable[[list[str], dict[str, str]], None] = replace_process) 
     if arguments.copy_of:
         copy(arguments.copy_of, arguments.finished.parent, arguments.lock.name)
         return
+    if arguments.gpus:
+        claim(arguments.gpus, arguments.share)
     command = command_of(arguments)
     print(f"{where()}: {arguments.nodes} node(s) x {arguments.processes} process(es)", flush=True)
     become(command, surroundings(os.environ))

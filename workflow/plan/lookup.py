@@ -23,6 +23,7 @@ from study.problem import ParamsError, Problem, refusal
 
 from deit.learn.recipes import Pass
 from deit.store.finished import is_complete, seal_at
+from deit.store.hardware import gpus, visible
 from deit.store.job import Execution, Job
 from deit.store.reach import ROOT
 from plan.given import refuse_unfinished
@@ -350,19 +351,31 @@ class Lookup:
             return f"{words} --made-by {quote(made_by)}"
         if copy_of := job.execution.copy_of:
             return f"{words} --copy-of {quote(copy_of)}"
+        gpus = int(resources.get("gpu") or (resources.get("gres") or "0").rpartition(":")[2])
+        if gpus and self.is_here:
+            words += f" --gpus {gpus} --share {job.execution.share}"
         if kind not in ("train", "pass"):
             return words
         for member in self.members(wildcards):
             words += f" --member results/{self.study}/locks/{member.digest} {member.execution.output}/provenance.json"
-        gpus = resources.get("gpu") or (resources.get("gres") or "0").rpartition(":")[2]
-        size = f"--nodes {resources.nodes} --processes {max(int(gpus), 1)} --cpus {threads}"
+        size = f"--nodes {resources.nodes} --processes {max(gpus, 1)} --cpus {threads}"
         return f"{words} {size}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the jobs run on this machine, and this process starts them."""
+        return bool(self.plan) and not self.elsewhere
+
+    @property
+    def jobs_on_gpus(self) -> int | None:
+        """How many jobs this machine's GPUs take at the same time; None where they are not this machine's to count."""
+        shares = {job.execution.share for job in self.plan.jobs.values() if job.execution.gpus} if self.is_here else ()
+        return len(visible(gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))) * max(shares) if shares else None
 
     def started_by(self, wildcards) -> str:
         """launch.py; of a job that is one process on this machine, in a python that has imported its packages."""
-        here = self.plan and not self.elsewhere
         several = max(self.request(wildcards).gpus, 1) * self.request(wildcards).nodes > 1
-        return "workflow/jobs/launch.py" if several or not here else "-IS workflow/jobs/preloaded.py"
+        return "workflow/jobs/launch.py" if several or not self.is_here else "-IS workflow/jobs/preloaded.py"
 
     def members(self, wildcards) -> list[Job]:
         """The jobs whose results a pass makes; none for another job."""

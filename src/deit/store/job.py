@@ -10,13 +10,15 @@ The descriptions below the fields are docstrings on purpose: they can be reworde
 import hashlib
 import json
 from importlib import import_module
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from deit.bounds import AsList, Count, Machines, Minutes, Recipe, Size
 
 DIGEST_LENGTH = 10
+GPU_PARTS = 24
+"""In which a GPU is shared among jobs."""
 ROOMS = ("see", "networks", "teach", "learn", "tables")
 
 
@@ -26,6 +28,9 @@ class Resources(Recipe):
     gpus: Annotated[int, Field(ge=0, le=1000)] = 0
     """GPUs a node; 0 = CPU. All GPUs together must divide the mix groups of a batch (batch / mix_group). Only trainings
     and passes take more than one."""
+    share: Literal[1, 2, 3, 4, 6, 8, 12, 24] = 1
+    """Jobs that may use one GPU at the same time, for small networks; with the profile `local` alone. Those with other
+    numbers share by parts: one with 2 and four with 8 fill a GPU."""
     nodes: Machines = 1
     """Nodes of a training or pass; a run takes `gpus` x `nodes` GPUs."""
     threads: Machines = 1

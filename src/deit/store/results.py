@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from deit.store.finished import is_complete, seal_at
+from deit.store.hardware import cpu, gpus, visible
 from deit.store.job import Job
 from deit.store.reach import Made, edited
 
@@ -226,7 +227,7 @@ class Unpublished:
             self.folder.mkdir(parents=True)
             path.write_text(recipe, encoding="utf-8")
         self.replaced = seal_at(self.output / "provenance.json")
-        self.made_with = provenance() | {"deterministic_kernels": job.execution.deterministic}
+        self.made_with = provenance(job.execution.gpus > 0) | {"deterministic_kernels": job.execution.deterministic}
         self.start = time.perf_counter()
 
     def publish(self, resume: Path | None = None, jobs: int = 1) -> None:
@@ -295,7 +296,7 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def provenance() -> dict[str, object]:
+def provenance(uses_gpus: bool = False) -> dict[str, object]:
     """What may change a result without being part of its digest; asked at a job's start, as commits may follow."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, encoding="utf-8"
@@ -303,10 +304,11 @@ def provenance() -> dict[str, object]:
     return {
         "git_commit": commit.stdout.strip() or "unknown",
         "host": platform.node(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": cpu(),
         "python": platform.python_version(),
         "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(RECORDED_VARIABLES)},
         "versions": {name: installed_version(name) for name in RECORDED_VERSIONS},
+        "gpus": [gpu._asdict() for gpu in visible(gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))] if uses_gpus else [],
     }
 
 
