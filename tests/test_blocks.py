@@ -43,23 +43,9 @@ def test_about_others_that_do_not_vary_it_is_welchs_test():
     gain = SLEEP[1].mean() - SLEEP[0].mean()
     assert gain / error == pytest.approx(1.8608, abs=5e-5)
     assert df == pytest.approx(17.776, abs=5e-4)
-    assert 2 * upper_tail(gain / float(error), float(df)) == pytest.approx(0.07939, abs=2e-5)
+    assert 2 * upper_tail(gain / float(error), float(df)) == pytest.approx(0.07939, abs=5e-6)
     half = quantile(0.975, float(df)) * error
-    assert (-gain - half, -gain + half) == pytest.approx((-3.3654832, 0.2054832), abs=2e-4)
-
-
-@pytest.mark.parametrize("t", [0.5, 2.0, 5.0, 12.0])
-@pytest.mark.parametrize("df", [1.5, 2.3, 3.7, 6.5])
-def test_between_whole_degrees_of_freedom_no_p_value_is_too_small(t, df):
-    """Against the integral of the density: over the angle, t = sqrt(df) tan(angle), it is a power of a cosine."""
-
-    def power_of_cosine(least: float, points: int = 20_000) -> float:
-        width = (math.pi / 2 - least) / points
-        return sum(math.sin(width * (point + 0.5)) ** (df - 1) for point in range(points)) * width
-
-    exact = power_of_cosine(math.atan(t / math.sqrt(df))) / power_of_cosine(-math.pi / 2)
-    assert exact * (1 - 1e-5) <= upper_tail(t, df) <= 1.7 * exact
-    assert upper_tail(t, math.ceil(df)) < upper_tail(t, df) < upper_tail(t, math.floor(df))
+    assert (-gain - half, -gain + half) == pytest.approx((-3.3654832, 0.2054832), abs=5e-7)
 
 
 def test_what_moves_all_alike_is_no_spread():

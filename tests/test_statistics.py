@@ -24,6 +24,13 @@ SCIPY_TAILS = {  # scipy 1.17.1: scipy.stats.t.sf(t, df) for t = 0.1, 1, 3, 20, 
     40: (0.4604219265226401, 0.16166090587414556, 0.0023150698920780676, 9.749455816645903e-23, 2.021075390306273),
     99: (0.46027327536879115, 0.1598742370696507, 0.0017077539607894359, 7.532224297300891e-37, 1.9842169515864174),
 }
+BETWEEN = {  # mpmath 1.3: betainc(df / 2, 0.5, 0, df / (df + t * t), regularized=True) / 2 for t = 0.5, 2, 5, 12
+    1.5: (0.34028355533497, 0.1120941651780255, 0.03268788381057812, 0.009021014637013932),
+    2.3: (0.3304362174423779, 0.08330678949401495, 0.01408017523809224, 0.002003956919112903),
+    3.7: (0.322667816659966, 0.060908600952617, 0.00458198382244666, 0.0002133936996906225),
+    6.5: (0.3167757997422596, 0.04438064179400986, 0.0009724993893671868, 5.624612494101041e-6),
+    11.25: (0.3133553915091246, 0.03511523877089169, 0.0001880168784901066, 4.652437441101892e-8),
+}
 
 # Box, Hunter & Hunter, Statistics for Experimenters (1978), section 7.2: yields of four treatments (rows) of penicillin
 # in five blends (columns). Their table: mean 86, mean squares 23.3 (treatments), 66.0 (blends), 18.8 (residual).
@@ -36,9 +43,22 @@ differences = seeds_and_images.flatmap(lambda shape: arrays(np.int8, shape, elem
 @pytest.mark.parametrize("df", SCIPY_TAILS)
 def test_student_t_is_scipys(df):
     *tails, two_sided = SCIPY_TAILS[df]
-    assert [upper_tail(t, df) for t in (0.1, 1, 3, 20)] == pytest.approx(tails, rel=1e-9, abs=2e-15)
+    assert [upper_tail(t, df) for t in (0.1, 1, 3, 20)] == pytest.approx(tails, rel=1e-9)
     assert upper_tail(-3, df) == pytest.approx(1 - tails[2], rel=1e-12)
     assert quantile(0.975, df) == pytest.approx(two_sided, rel=1e-10)
+
+
+@pytest.mark.parametrize("df", BETWEEN)
+def test_between_whole_degrees_of_freedom_student_t_is_exact(df):
+    assert [upper_tail(t, df) for t in (0.5, 2, 5, 12)] == pytest.approx(BETWEEN[df], rel=1e-12)
+    assert [quantile(1 - tail, df) for tail in BETWEEN[df]] == pytest.approx((0.5, 2, 5, 12), rel=1e-7)
+
+
+@pytest.mark.parametrize("df", [0.7, 1, 6.5, 1e6])
+def test_student_t_at_its_ends(df):
+    assert upper_tail(0.0, df) == 0.5 and upper_tail(1e-12, df) == pytest.approx(0.5, abs=1e-12)
+    assert 0 < upper_tail(1e200, df) < 1e-20 or df < 1
+    assert upper_tail(-2.5, df) + upper_tail(2.5, df) == pytest.approx(1, abs=1e-15)
 
 
 def test_student_t_of_many_degrees_of_freedom_is_nearly_normal():
