@@ -176,7 +176,7 @@ def leads_to_its_runs(page: BeautifulSoup, shown: BeautifulSoup, number: pd.Seri
 
 
 def test_every_finding_is_its_file(report, page):
-    found = json.loads((report / "findings.json").read_text(encoding="utf-8"))
+    found = json.loads((report / "claims.json").read_text(encoding="utf-8"))
     sections = page.find_all(class_="finding")
     assert len(sections) == len(found) > (8 if page.find(id="table_3") else 6)
     for finding, section in zip(found, sections, strict=True):

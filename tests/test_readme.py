@@ -251,7 +251,7 @@ FINDINGS = README.partition("<!-- verdicts -->")[2].partition("## Two commands")
 @pytest.mark.parametrize(("report", "number"), [(REPORT, 0), (REPORT.with_name("fashion-ablation"), 1)])
 def test_the_first_screen_counts_the_verdicts_of_the_published_reports(report, number):
     verdicts = Counter(
-        finding["verdict"] for finding in json.loads((report / "findings.json").read_text(encoding="utf-8"))
+        finding["verdict"] for finding in json.loads((report / "claims.json").read_text(encoding="utf-8"))
     )
     counts = re.findall(r"(\d+) hold, (\d+)\s+are contradicted and (\d+)\s+are undecided", FINDINGS)[number]
     assert [int(count) for count in counts] == [verdicts[v] for v in ("holds", "contradicted", "undecided")]
@@ -261,7 +261,7 @@ def test_every_interval_of_the_first_screen_is_one_of_a_published_report():
     """Rounded as there; a loss may be told as a positive number."""
     shown = set()
     for report in (REPORT, REPORT.with_name("fashion-ablation")):
-        for finding in json.loads((report / "findings.json").read_text(encoding="utf-8")):
+        for finding in json.loads((report / "claims.json").read_text(encoding="utf-8")):
             for one in finding["comparisons"]:
                 shown |= {(f"{one['low']:.1f}", f"{one['high']:.1f}"), (f"{-one['high']:.1f}", f"{-one['low']:.1f}")}
     told = re.findall(r"\[(−?[\d.]+), (−?[\d.]+)\]", FINDINGS)

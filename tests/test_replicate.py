@@ -21,10 +21,15 @@ def report(folder: Path, accuracies: dict[str, tuple[float, float, int]], verdic
     ]
     pd.DataFrame(cells, columns=COLUMNS).to_csv(folder / "table_3.csv", index=False)
     (folder / "metrics.json").write_text("{}", encoding="utf-8")
-    (folder / "provenance-0123456789.json").write_text("{}", encoding="utf-8")
-    (folder / "findings.json").write_text(
-        json.dumps([{"claim": "Hard beats soft.", "verdict": verdict}]), encoding="utf-8"
-    )
+    made = {"study": "demo", "digest": "0123456789", "runs": 2, "commits": [], "machines": [], "python": []}
+    (folder / "provenance-0123456789.json").write_text(json.dumps(made | {"versions": {}}), encoding="utf-8")
+    claim = {
+        "table": "table_3",
+        "key": "hard_over_soft",
+        "claim": "Hard beats soft.",
+        "rule": "mean over sizes: above 0",
+    }
+    (folder / "claims.json").write_text(json.dumps([claim | {"verdict": verdict}]), encoding="utf-8")
     return folder
 
 
@@ -58,6 +63,15 @@ def test_the_command_tells_cells_and_verdicts_and_fails_where_a_cell_is_outside(
     assert "1 of 1 verdicts changed" in said and "published: holds; fresh: undecided" in said
 
 
+def test_verdicts_by_another_rule_are_not_compared(tmp_path):
+    fresh = report(tmp_path / "fresh", {"hard": (70.0, 1.0, 3)}, "undecided")
+    published = report(tmp_path / "published", {"hard": (70.0, 1.0, 3)})
+    path = published / "claims.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("mean over sizes", "every comparison"), encoding="utf-8")
+    said = replicate.verdicts_that_changed(fresh, published)
+    assert said[0] == "0 of 0 verdicts changed." and "1 claims are judged by another rule" in said[1]
+
+
 def test_without_a_report_the_command_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reports/demo").mkdir(parents=True)
@@ -71,7 +85,8 @@ def test_publishing_replaces_the_former_report_and_refuses_an_unfinished_one(tmp
     published.mkdir(parents=True)
     (published / "old.csv").write_text("", encoding="utf-8")
     publish_report.publish_report(fresh, published)
-    assert {path.name for path in published.iterdir()} == {path.name for path in fresh.iterdir()}
+    files = {path.name for path in fresh.iterdir()}
+    assert {path.name for path in published.iterdir()} == files | {"ro-crate-metadata.json"}
     (fresh / "provenance-0123456789.json").unlink()
     with pytest.raises(SystemExit, match="no complete report"):
         publish_report.publish_report(fresh, published)

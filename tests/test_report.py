@@ -211,13 +211,20 @@ def test_a_damaged_prediction_is_refused_and_the_former_report_stays(published):
     assert sorted(path.name for path in published.output.iterdir()) == before
 
 
-def test_findings_stand_beside_the_page(published):
-    found = json.loads((published.output / "findings.json").read_text(encoding="utf-8"))
-    hard = next(finding for finding in found if finding["key"] == "hard_over_none")
-    assert hard["table"] == "table_3" and hard["unit"] == "points" and hard["comparisons"][0]["n"] == 2
-    assert round(hard["comparisons"][0]["ours"], 6) == 4.3 and "NaN" not in (
-        published.output / "findings.json"
-    ).read_text(encoding="utf-8")
+def test_claims_stand_beside_the_page_as_data(published):
+    text = (published.output / "claims.json").read_text(encoding="utf-8")
+    found = {claim["key"]: claim for claim in json.loads(text)}
+    hard, mean = found["hard_over_none"], found["hard_over_none"]["comparisons"][0]
+    assert "NaN" not in text and not (published.output / "findings.json").exists()
+    assert (hard["table"], hard["unit"], hard["verdict"]) == ("table_3", "points", "holds")
+    assert hard["rule"] == "mean over sizes: above 0" and "Holm’s correction for 13 claims on distill" in hard["test"]
+    assert mean["decides"] and mean["n"] == 2 and round(mean["ours"], 6) == 4.3 and mean["low"] < 4.3 < mean["high"]
+    assert mean["places"] == [] and hard["comparisons"][1]["places"] == [["hard", "deit-ti"], ["labels", "deit-ti"]]
+    runs = {f"{model}/{how}/16/seed{seed}" for model in ("deit-ti", "deit-s", "deit-b")
+            for how in ("labels", "hard-from-regnety-16gf") for seed in (0, 1)}  # fmt: skip
+    assert set(hard["runs"]) == runs
+    folders = {folder.name.rpartition("-")[2] for folder in published.results["runs"]}
+    assert set(hard["runs"].values()) <= folders
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (119.6, "2 min 00 s"), (3900, "1 h 05 min")])

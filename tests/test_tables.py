@@ -29,7 +29,7 @@ STD = 0.4 / math.sqrt(2)
 """Sample standard deviation of two seeds 0.4 points apart."""
 VERDICTS = [
     *["holds"] * 2,
-    "undecided",  # soft is .8 points above labels, more than the margin, but not surely
+    "contradicted",  # soft is .8 points above labels: by the mean over four columns surely more than the margin
     *["holds"] * 4,
     *["undecided"] * 2,  # Table 2: one seed of most students
     *["holds"] * 3,
@@ -272,22 +272,30 @@ def test_every_finding_has_a_verdict(shown):
     found = findings(shown.values())
     by_claim = {finding.claim: finding for finding in found}
     assert [finding.verdict for finding in found] == VERDICTS
-    hard = by_claim["Hard distillation beats no distillation at every size."]
-    assert [(one.what, one.n, one.images, one.side) for one in hard.comparisons] == [
-        (what, 2, 1000, "above") for what in ("DeiT-Ti", "DeiT-S", "DeiT-B")
+    hard = by_claim["Hard distillation beats no distillation."]
+    assert [(one.what, one.decides, one.n, one.images, one.side) for one in hard.comparisons] == [
+        (what, what == "mean over sizes", 2, 1000, "above")
+        for what in ("mean over sizes", "DeiT-Ti", "DeiT-S", "DeiT-B")
     ]
-    first = hard.comparisons[0]
+    mean, first, *_ = hard.comparisons
+    assert (mean.ours, mean.paper) == pytest.approx((4.3, 4.4 / 3)) and hard.rule == "mean over sizes: above 0"
+    assert mean.places == () and first.places == (("hard", "deit-ti"), ("labels", "deit-ti"))
     assert (first.ours, first.paper) == pytest.approx((4.3, 2.1))
     images_alone = 1.96 * 100 * math.sqrt(0.043 * 0.957 / 999)  # the gain is the same for both seeds
     assert 0.9 * images_alone < first.ours - first.low <= images_alone
-    assert hard.evidence[0] == "DeiT-Ti +4.3 [+3.1, +5.5], 2 seeds (paper +2.1)"
+    assert hard.evidence[1] == "DeiT-Ti +4.3 [+3.1, +5.5], 2 seeds (paper +2.1)"
     (teachers,) = (finding for finding in found if "better teacher" in finding.claim)
-    assert teachers.remark == "One seed: how much another seed, or another machine, would change is unknown."
-    assert math.isnan(teachers.p) and teachers.evidence[0] == "RegNetY-4GF +1.0, one seed (paper +0.8)"
+    assert teachers.remark.endswith(" One seed: how much another seed, or another machine, would change is unknown.")
+    assert teachers.remark.startswith("Each teacher is one network, from which the students of all seeds learn")
+    assert math.isnan(teachers.p) and teachers.evidence[1] == "RegNetY-4GF +1.0, one seed (paper +0.8)"
+    assert [one.what for one in teachers.comparisons if one.decides] == [
+        f"RegNetY-{size}GF, mean over resolutions" for size in (4, 8, 12, 16)
+    ]
     (outgrows,) = (finding for finding in found if "outgrows" in finding.claim)
-    assert "The convnet is one network for all seeds: its own seed is not varied." in outgrows.remark
+    assert outgrows.remark.startswith("Each teacher is one network")
     soft = by_claim["Usual (soft) distillation equals no distillation, within 0.5 points."]
-    assert {(one.side, one.threshold) for one in soft.comparisons} == {("within", 0.5)} and len(soft.comparisons) == 4
+    assert {(one.side, one.threshold) for one in soft.comparisons} == {("within", 0.5)} and len(soft.comparisons) == 5
+    assert soft.rule == "mean over sizes and resolutions: within ±0.5"
 
 
 def test_one_seed_is_never_more_than_undecided(inputs):
@@ -312,21 +320,30 @@ def reversed_methods(recipe: Table, **swapped: str) -> Table:
 def test_a_finding_turns_with_the_numbers(inputs):
     recipe = reversed_methods(study.tables()["table_3"], hard="labels", labels="hard")
     first, *_ = findings([computed(recipe, inputs)])
-    assert first.verdict == "contradicted" and first.evidence[0].startswith("DeiT-Ti −4.3 [−5.5, −3.1]")
+    assert first.verdict == "contradicted" and first.evidence[1].startswith("DeiT-Ti −4.3 [−5.5, −3.1]")
     assert first.p == first.p_contradicted < 1e-6 and first.p_holds == 1
 
 
-def test_a_claim_holds_as_far_as_its_least_comparison_and_falls_with_one(shown):
+def test_a_claim_holds_as_far_as_its_least_part_and_falls_with_one(shown):
     """Intersection-union; the other way Bonferroni inside a claim; then Holm over claims."""
     third = shown["table_3"]
-    rows = third.comparisons.copy()
-    claim = rows["finding"] == "hard_over_none"
-    rows.loc[claim, "p_above"] = [1e-9, 0.03, 1e-9]
-    rows.loc[claim, "p_below"] = [1 - 1e-9, 0.97, 0.001]
-    rows = rows[claim]
-    (finding, *others) = findings([PaperTable(third.recipe, third.frame, rows, [])])
-    assert (finding.verdict, finding.p_holds, finding.p_contradicted) == ("holds", 0.03, pytest.approx(0.003))
-    assert {other.verdict for other in others} == {"not measured"}, "what was not tested is no further test"
+    rows = third.comparisons[third.comparisons["finding"] == "fusion_not_below_heads"].copy()
+    assert rows["decides"].sum() == 2
+    rows.loc[rows["decides"], "p_holds"] = [1e-9, 0.03]
+    rows.loc[rows["decides"], "p_contradicted"] = [1 - 1e-9, 0.001]
+    found = {one.key: one for one in findings([PaperTable(third.recipe, third.frame, rows, [])])}
+    finding = found.pop("fusion_not_below_heads")
+    assert (finding.verdict, finding.p_holds, finding.p_contradicted) == ("holds", 0.03, pytest.approx(0.002))
+    assert {other.verdict for other in found.values()} == {"not measured"}, "what was not tested is no further test"
+
+
+def test_what_stands_below_a_mean_decides_nothing(shown):
+    """One size that turns out the other way, or for which nothing is sure, leaves the verdict to the mean."""
+    third = shown["table_3"]
+    rows = third.comparisons[third.comparisons["finding"] == "hard_over_none"].copy()
+    rows.loc[~rows["decides"], ["p_holds", "p_contradicted"]] = [1.0, 0.0]
+    first, *_ = findings([PaperTable(third.recipe, third.frame, rows, [])])
+    assert first.verdict == "holds" and first.p_contradicted == 1
 
 
 def test_a_transformer_may_have_any_name(shown, inputs):
@@ -360,7 +377,17 @@ def test_a_size_that_the_study_lacks_is_named(inputs):
     first, *_ = findings([computed(recipe.model_copy(update={"cells": fewer}), inputs)])
     assert first.verdict == "undecided", "no claim holds for a size that was not measured"
     assert first.remark == "Not measured: DeiT-S."
-    assert [one.what for one in first.comparisons] == ["DeiT-Ti", "DeiT-B"]
+    assert [one.what for one in first.comparisons] == ["DeiT-Ti", "DeiT-B"], "and there is no mean"
+
+
+def test_sizes_without_a_seed_in_common_have_no_mean(inputs):
+    recipe = study.tables()["table_3"]
+    apart = tuple(
+        cell.model_copy(update={"runs": cell.runs[:1] if cell.column == "deit-ti" else cell.runs[1:]})
+        for cell in recipe.cells
+    )
+    first, *_ = findings([computed(recipe.model_copy(update={"cells": apart}), inputs)])
+    assert first.verdict == "undecided" and "There is no mean, as no seed is common to all." in first.remark
 
 
 def test_both_reductions_of_the_soft_loss_are_held_against_no_distillation(inputs):
@@ -458,7 +485,7 @@ def test_the_forest_shows_ours_and_the_papers_of_every_main_comparison(tmp_path)
     )
     finding = Finding(
         key="hard_over_none", table="table_3", claim="It is better.", verdict="undecided", comparisons=comparisons,
-        p_holds=math.nan, p_contradicted=1.0, unit="points",
+        rule="mean over sizes: above 0", p_holds=math.nan, p_contradicted=1.0, unit="points",
     )  # fmt: skip
     axes = forest([finding]).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["DeiT-Ti", "DeiT-S"]

@@ -2,6 +2,7 @@
 
     python workflow publish-report [STUDY] && git add reports/published
 
+Beside the page it writes ro-crate-metadata.json, by which archives of research data find author, licence and files.
 For those who look after the project. Every run writes reports/<study>/, which git ignores, so that computing a study
 anew changes nothing that is committed; `python workflow replicate` compares the two.
 """
@@ -10,6 +11,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+from commands._crate import write_crate
 from commands._study import add_study, named_or_chosen
 
 PUBLISHED = Path("reports/published")
@@ -32,5 +34,6 @@ def publish_report(report: Path, published: Path) -> Path:
     partial = published.with_name(published.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(report, partial)
+    write_crate(partial)
     shutil.rmtree(published, ignore_errors=True)
     return partial.rename(published)

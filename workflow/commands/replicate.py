@@ -130,16 +130,19 @@ def text(cells: list[Replicated]) -> str:
 
 
 def verdicts_that_changed(fresh: Path, published: Path) -> list[str]:
-    """A line a finding that both reports judge, and judge differently."""
-    ours, theirs = verdicts(fresh), verdicts(published)
-    changed = [claim for claim in theirs if claim in ours and ours[claim] != theirs[claim]]
-    lines = [f"  {claim} published: {theirs[claim]}; fresh: {ours[claim]}" for claim in changed]
-    return [f"{len(changed)} of {len(ours.keys() & theirs.keys())} verdicts changed{':' if changed else '.'}", *lines]
+    """A line a claim that both reports judge by the same rule, and judge differently; how many by another rule."""
+    ours, theirs = claims(fresh), claims(published)
+    both = [(ours[key], theirs[key]) for key in theirs if key in ours]
+    alike = [(one, other) for one, other in both if one["rule"] == other["rule"]]
+    changed = [(one, other) for one, other in alike if one["verdict"] != other["verdict"]]
+    lines = [f"  {one['claim']} published: {other['verdict']}; fresh: {one['verdict']}" for one, other in changed]
+    if others := len(both) - len(alike):
+        lines.append(f"{others} claims are judged by another rule than the published ones, and are not compared.")
+    return [f"{len(changed)} of {len(alike)} verdicts changed{':' if changed else '.'}", *lines]
 
 
-def verdicts(report: Path) -> dict[str, str]:
-    """Claim -> verdict."""
-    path = report / "findings.json"
-    return (
-        {one["claim"]: one["verdict"] for one in json.loads(path.read_text(encoding="utf-8"))} if path.exists() else {}
-    )
+def claims(report: Path) -> dict[tuple[str, str], dict]:
+    """(table, key) -> the record of a claim; empty where the report has none."""
+    path = report / "claims.json"
+    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return {(one["table"], one["key"]): one for one in records}

@@ -10,9 +10,7 @@ metrics.json are written first and provenance-<digest>.json last: where it is, t
 """
 
 import argparse
-import dataclasses
 import json
-import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -29,7 +27,8 @@ from deit.tables.definition import definitions
 from deit.tables.forest import forest
 from deit.tables.predictions import Inputs
 from deit.tables.recipes import READ
-from deit.tables.verdicts import Finding, findings
+from deit.tables.verdicts import findings
+from jobs.report_claims import claim_records
 from jobs.report_page import PHASES, PUBLISHED, Content, page
 from jobs.report_pictures import Images, pictures
 from jobs.report_runs import cells_shown, results_shown
@@ -88,7 +87,7 @@ def publish(
     for folder in table_folders:
         copy(folder, output)
     write(output / "metrics.json", computed.metrics(shown))
-    write(output / "findings.json", [finding_record(finding) for finding in found])
+    write(output / "claims.json", claim_records(found, shown, plan))
     if figure := forest(found):
         figures.save(figure, output, "findings")
     curves = training_curves(list(networks.values()), output)
@@ -114,19 +113,6 @@ def copy(folder: Path, output: Path) -> None:
     for path in sorted(folder.iterdir()):
         if path.suffix in PUBLISHED:
             shutil.copyfile(path, output / path.name)
-
-
-def finding_record(finding: Finding) -> dict:
-    """A finding as JSON; null for what does not exist."""
-
-    def known(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: known(part) for key, part in value.items()}
-        if isinstance(value, list | tuple):
-            return [known(part) for part in value]
-        return None if isinstance(value, float) and math.isnan(value) else value
-
-    return known(dataclasses.asdict(finding) | {"family": finding.family})  # pyrefly: ignore[bad-return]
 
 
 # What it was made from ------------------------------------------------------------------------------------------------

@@ -20,12 +20,14 @@ MAIN = (
 """Keys of the claims that the figure shows, in this order: what Tables 2 and 3 say is better than something else."""
 COLOURS = {"holds": "#2f8a4c", "contradicted": "#c4452a", "undecided": "#7d7d7d"}
 PAPER = "#3b7fc4"
+PALE = 0.45
+"""Of what stands below the mean that decides."""
 ROW = 0.23  # inches
 LEFT = -0.2  # of the width of the axes, where claims begin
 
 
 def forest(found: Sequence[Finding]) -> Figure | None:
-    """A block a finding, coloured by its verdict; None where the study has none of these findings."""
+    """A block a finding, coloured by its verdict and pale below its mean; None where the study has no such finding."""
     by_key = {finding.key: finding for finding in found if finding.comparisons}
     shown = [by_key[key] for key in MAIN if key in by_key]
     if not shown:
@@ -50,8 +52,10 @@ def draw_finding(axes: Axes, row: int, finding: Finding) -> None:
     axes.text(1, row, finding.verdict, transform=across, va="center", ha="right", color=colour)
     axes.vlines(0, row + 0.5, row + len(finding.comparisons) + 0.5, color=INK, lw=0.8, zorder=0)
     for below, comparison in enumerate(finding.comparisons, row + 1):
-        axes.errorbar(comparison.ours, below, xerr=sides(comparison), color=colour, marker="o", ms=4.5, lw=1.4)
-        axes.plot(comparison.paper, below, "x", color=PAPER, ms=5.5, mew=1.4)
+        shade = 1.0 if comparison.decides else PALE
+        bar = {"color": colour, "marker": "o", "ms": 4.5, "lw": 1.4, "alpha": shade}
+        axes.errorbar(comparison.ours, below, xerr=sides(comparison), **bar)
+        axes.plot(comparison.paper, below, "x", color=PAPER, ms=5.5, mew=1.4, alpha=shade)
 
 
 def sides(comparison: Comparison) -> list[list[float]] | None:

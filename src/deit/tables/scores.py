@@ -87,3 +87,18 @@ def difference(what: str, one: Scores, other: Scores, shared: bool = False) -> S
         scale=one.scale,
         shared=one.shared or other.shared or (len(seeds) > 1 and 1 in (len(one.seeds), len(other.seeds))),
     )
+
+
+def common_seeds(several: Sequence[Scores]) -> tuple[int, ...]:
+    """The seeds that all of them have."""
+    first, *others = several
+    return tuple(seed for seed in first.seeds if all(seed in one.seeds for one in others))
+
+
+def mean_of(what: str, several: Sequence[Scores], seeds: Sequence[int]) -> Scores:
+    """The mean of several scores over some seeds, which all have. Raises SystemExit where the images differ."""
+    images = several[0].images
+    if any(one.images != images for one in several):
+        raise SystemExit(f"{what}: not all were evaluated on the same images. Give all the same evaluation set.")
+    values = np.sum([one.of(seeds).astype(int if images else float) for one in several], axis=0)
+    return Scores(seeds=tuple(seeds), values=values, images=images, scale=several[0].scale / len(several))

@@ -12,7 +12,8 @@ quadrature (Howe, JASA 1974). Such intervals miss no more often than they say, a
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -106,3 +107,19 @@ def over_seeds(values: np.ndarray) -> Estimate:
         return Estimate(mean=mean, seed_error=math.nan, image_error=math.nan, df=0)
     spread = 0.0 if (values == values[0]).all() else float(np.std(values, ddof=1))
     return Estimate(mean=mean, seed_error=spread / math.sqrt(seeds), image_error=0.0, df=seeds - 1)
+
+
+def over_networks(mean: Estimate, networks: Sequence[Estimate], shares: Sequence[float]) -> Estimate:
+    """A mean over several networks, each with its share of it: their spreads over seeds add up (Welch, Satterthwaite).
+
+    So a network that scatters more than the others does not decide for all. Assumed: seeds move one network
+    independently of another (benchmarks/claim_tests.py tells what it costs if they do not). `mean` has the mean itself
+    and what the choice of images adds, which is the same images for all.
+    """
+    if len(networks) == 1 or any(math.isnan(one.error) for one in networks):
+        return mean
+    variances = [(share * one.seed_error) ** 2 for share, one in zip(shares, networks, strict=True)]
+    total = sum(variances)
+    parts = sum(variance**2 / one.df for variance, one in zip(variances, networks, strict=True))
+    df = total**2 / parts if parts else min(one.df for one in networks)
+    return replace(mean, seed_error=math.sqrt(total), df=df)

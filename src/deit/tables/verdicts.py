@@ -1,20 +1,21 @@
 """Whether the paper's findings hold in a study: each a claim, its comparisons with intervals, and a verdict.
 
-A claim is of all its comparisons together. It holds where even the least of them does (an intersection-union test: the
-largest of the one-sided p-values), and is contradicted where one lies on the other side of its threshold (the smallest
-p-value there, times their number). Holm's procedure then corrects both p-values for the number of findings of a family:
-those on distillation, which the paper is about, and apart from them those on the training recipe, of the ablation.
+A claim is judged by the mean over its comparisons, over sizes say; they stand below it, and decide nothing. Where it
+has several parts it holds where even the least of their means does (an intersection-union test: the largest of the
+p-values), and is contradicted where one of them is (the smallest p-value, times their number). Holm's procedure then
+corrects both p-values for the number of findings of a family: those on distillation, which the paper is about, and
+apart from them those on the training recipe, of the ablation.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from .definition import definition, definitions
-from .paper_findings import Claim, Family
+from .paper_findings import Claim, Family, Place, Side
 
 LEVEL = 0.05
 """At most the probability that any claim of a family is wrongly said to hold; and that any is wrongly contradicted."""
@@ -30,10 +31,14 @@ Verdict = Literal["holds", "contradicted", "undecided", "not measured"]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One of the comparisons that a finding rests on: a cell minus another, or a cell alone."""
+    """A cell minus another, a cell alone, or the mean over several such."""
 
     what: str
     """What is compared, as people read it."""
+    places: tuple[Place, ...] = ()
+    """Of its two cells in the table, or of its one; of none where it is a mean."""
+    decides: bool = True
+    """Whether the claim, or a part of it, is judged by this: by the mean, or by the only comparison."""
     ours: float
     low: float
     """Lower end of the 95 % interval over seeds and images; nan with one seed. Not corrected for their number."""
@@ -45,8 +50,15 @@ class Comparison:
     paper: float
     """The paper's difference; nan where it gives none."""
     threshold: float
-    side: Literal["above", "below", "within"]
-    """Where the claim wants the difference: above or below the threshold, or nearer to zero than it."""
+    side: Side
+    seed_error: float = math.nan
+    """Standard error as far as seeds make it; nan with one seed."""
+    image_error: float = math.nan
+    df: float = math.nan
+    """Degrees of freedom of `seed_error`."""
+    p_holds: float = math.nan
+    """Not corrected, as `p_contradicted`."""
+    p_contradicted: float = math.nan
 
     def text(self, unit: Unit) -> str:
         """+1.2 [+0.4, +2.0], 5 seeds (paper +1.1)"""
@@ -57,22 +69,24 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A finding of the paper, and what the study says of it."""
+    """A claim of the paper, and what the study says of it."""
 
     key: str
     """Its name among the table's claims, and in the column `finding` of <table>_comparisons.csv."""
     table: str
     """The table that tells of it."""
     claim: str
+    rule: str
+    """How it is judged, as it was declared before the runs."""
     verdict: Verdict
     comparisons: tuple[Comparison, ...]
-    """Those that were measured; none where the verdict is `not measured`."""
+    """Those that were measured, each mean before what it is of; none where the verdict is `not measured`."""
     remark: str = ""
     """What to keep in mind."""
     p_holds: float
-    """Corrected p-value of the claim being false: small = it holds. nan where any comparison has one seed."""
+    """Corrected p-value of the claim being false: small = it holds. nan where any part has one seed."""
     p_contradicted: float
-    """Corrected p-value of the claim being true: small = it is contradicted. nan where all have one seed."""
+    """Corrected p-value of the claim being true: small = it is contradicted. nan where all parts have one seed."""
     unit: Unit
     """Of the comparisons: points (of accuracy, in percent), fraction (of images) or cosine."""
 
@@ -143,59 +157,61 @@ def verdict(finding: Finding, p_holds: float, p_contradicted: float) -> Verdict:
 
 
 def judged(table: str, claim: Claim, rows: pd.DataFrame) -> Finding:
-    """A claim with the p-values of all its comparisons together, not yet corrected.
+    """A claim with the p-values of all its parts together, not yet corrected.
 
-    Where one was not measured, the others may contradict the claim, but it cannot hold.
+    Where a part was not measured, the others may contradict the claim, but it cannot hold.
     """
-    measured = rows[rows["n"] > 0]
-    above = measured["expected"] == "above"
-    holds = measured["p_above"].where(above, measured["p_below"])
-    against = measured["p_below"].where(above, measured["p_above"])
+    decisive = rows[rows["decides"].astype(bool)]
+    against = decisive["p_contradicted"]
     return Finding(
         key=claim.key,
         table=table,
         claim=claim.text,
+        rule=claim.rule,
         verdict="undecided",
-        comparisons=tuple(shown(measured)),
+        comparisons=tuple(map(shown, rows[rows["n"] > 0].itertuples())),
         remark=" ".join(filter(None, remarks(claim, rows))),
-        p_holds=float(holds.max(skipna=False)) if len(measured) == len(rows) else math.nan,
+        p_holds=float(decisive["p_holds"].max(skipna=False)) if len(decisive) else math.nan,
         p_contradicted=float(against.count() * against.min()),
         unit=UNITS[definition(table).kind],
     )
 
 
-def shown(measured: pd.DataFrame) -> Iterable[Comparison]:
-    """A comparison a pair of cells; the two tests of an equivalence are one."""
-    sides = ["better_row", "better_column", "worse_row", "worse_column"]
-    for _, tests in measured.groupby(sides, sort=False):
-        row = next(tests.itertuples())
-        yield Comparison(
-            what=row.what,
-            ours=row.difference,
-            low=row.low,
-            high=row.high,
-            n=int(row.n),
-            images=None if pd.isna(row.images) else int(row.images),
-            paper=row.paper,
-            threshold=abs(row.threshold) if len(tests) > 1 else row.threshold,
-            side="within" if len(tests) > 1 else row.expected,
-        )
+def shown(row: Any) -> Comparison:
+    """A row of the comparisons' frame."""
+    places = [(row.better_row, row.better_column), (row.worse_row, row.worse_column)]
+    return Comparison(
+        what=row.what,
+        places=tuple(place for place in places if any(place)),
+        decides=bool(row.decides),
+        ours=row.difference,
+        low=row.low,
+        high=row.high,
+        n=int(row.n),
+        images=None if pd.isna(row.images) else int(row.images),
+        paper=row.paper,
+        threshold=row.threshold,
+        side=row.side,
+        **{name: getattr(row, name) for name in ("seed_error", "image_error", "df", "p_holds", "p_contradicted")},
+    )
 
 
 def remarks(claim: Claim, rows: pd.DataFrame) -> Iterable[str]:
     """What to keep in mind: the claim's own remark, and what of it is measured with one seed, or not at all."""
     yield claim.remark
-    every, missing, single = names(rows), names(rows[rows["n"] == 0]), names(rows[rows["n"] == 1])
+    means = rows["better_row"] == ""
+    single = rows[~means]
+    every, missing, one_seed = names(single), names(single[single["n"] == 0]), names(single[single["n"] == 1])
     if missing == every:
         yield "The study does not have these runs."
         return
     if missing:
         yield f"Not measured: {listed(missing, every)}."
-    if single:
-        which = "" if len(single) == len(every) - len(missing) else f" in {listed(single, every)}"
+    elif (rows["n"][means] == 0).any():
+        yield "There is no mean, as no seed is common to all."
+    if one_seed:
+        which = "" if len(one_seed) == len(every) - len(missing) else f" in {listed(one_seed, every)}"
         yield f"One seed{which}: how much another seed, or another machine, would change is unknown."
-    if rows["shared"].astype(bool).any():
-        yield "The convnet is one network for all seeds: its own seed is not varied."
 
 
 def names(rows: pd.DataFrame) -> list[str]:

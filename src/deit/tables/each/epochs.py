@@ -85,6 +85,7 @@ def longest_over_shortest(*methods: str) -> Callable[[Layout], list[Pair]]:
                 what=f"{layout.title(method)}, {shortest} → {layout.title(longest)}",
                 better=(method, longest),
                 worse=(method, shortest),
+                part=layout.title(method),
                 there=((method, "1000"), (method, "300")),
             )
             for method in methods
@@ -147,6 +148,8 @@ TABLE = Definition(
             key="longer_training",
             text="Hard distillation, with and without the token, goes on gaining from longer training.",
             pairs=longest_over_shortest("hard", "token_fusion"),
+            over="seeds",
+            each="method",
             remark="The paper’s differences: 300 → 1,000 epochs of ImageNet.",
             rows=("hard", "token_fusion"),
         ),

@@ -6,7 +6,7 @@ from deit.bounds import Mistake, Name, SomeNames
 from deit.tables.asked import Runs, TableParams, Wanted, of_labels
 from deit.tables.checks import Checked, known_models, known_supervision, token_variants
 from deit.tables.definition import Definition
-from deit.tables.paper_findings import Claim, Layout, Pair, phases
+from deit.tables.paper_findings import ONE_TEACHER, Claim, Layout, Pair, phases
 
 
 class Table2(TableParams):
@@ -54,10 +54,11 @@ def convnets_over_transformers(layout: Layout) -> list[Pair]:
             what=layout.title(convnet) + (" ↑" if phase == "finetuned" else ""),
             better=(convnet, phase),
             worse=(transformer, phase),
+            part=layout.title(convnet),
         )
+        for convnet in of_family(layout, "convnet")
         for transformer in of_family(layout, "deit")
         for phase in phases(layout)
-        for convnet in of_family(layout, "convnet")
     ]
 
 
@@ -91,11 +92,16 @@ TABLE = Definition(
             key="convnets_teach_better",
             text="Every convnet is a better teacher than the transformer, for the same student.",
             pairs=convnets_over_transformers,
+            over="resolutions",
+            each="convnet",
+            remark=ONE_TEACHER,
         ),
         Claim(
             key="student_over_teacher",
             text="The student, fine-tuned, outgrows its convnet teacher.",
             pairs=students_over_teachers,
+            over="teachers",
+            remark=ONE_TEACHER,
         ),
     ),
 )

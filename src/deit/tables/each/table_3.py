@@ -7,7 +7,7 @@ from deit.bounds import Mistake, Name, Names, SomeNames
 from deit.tables.asked import FINETUNED, TOKEN_ROWS, Runs, TableParams, Wanted
 from deit.tables.checks import Checked, known_models, known_supervision, token_variants
 from deit.tables.definition import Definition
-from deit.tables.paper_findings import MARGIN, Claim, Layout, Pair, bounds
+from deit.tables.paper_findings import MARGIN, Claim, Layout, Pair
 
 LOSSES = {"labels": "labels", "soft": "soft", "soft_mean": "soft", "hard": "hard", "token": "token"}
 """Method -> the loss of its supervision."""
@@ -61,21 +61,17 @@ def cells(params: Table3, runs: Runs) -> Wanted:
 
 
 def over(better: str, worse: str, finetuned: bool = True) -> Callable[[Layout], list[Pair]]:
-    """One method better than another, in each column; of the sizes as pre-trained only, if so asked."""
+    """One method minus another, in each column; of the sizes as pre-trained only, if so asked."""
     return lambda layout: [
-        Pair(what=layout.title(column), better=(better, column), worse=(worse, column))
+        Pair(what=layout.title(column), better=(better, column), worse=(worse, column), network=network(column))
         for column in layout.columns
         if finetuned or not column.endswith(FINETUNED)
     ]
 
 
-def equal(one: str, other: str) -> Callable[[Layout], list[Pair]]:
-    """Two methods equal within the margin in each column: two one-sided tests each."""
-    return lambda layout: [
-        Pair(what=layout.title(column), better=(one, column), worse=(other, column), threshold=bound, expected=side)
-        for column in layout.columns
-        for bound, side in bounds(MARGIN)
-    ]
+def network(column: str) -> str:
+    """A size is one network, which is fine-tuned from its own pre-training."""
+    return column.removesuffix(FINETUNED)
 
 
 def fusion_over_heads(layout: Layout) -> list[Pair]:
@@ -84,10 +80,11 @@ def fusion_over_heads(layout: Layout) -> list[Pair]:
             what=f"{layout.title(column)} over {head}",
             better=("token_fusion", column),
             worse=(f"token_{head}", column),
-            threshold=-MARGIN,
+            part=f"over {head}",
+            network=network(column),
         )
-        for column in layout.columns
         for head in ("class", "distillation")
+        for column in layout.columns
     ]
 
 
@@ -97,61 +94,78 @@ def finetuned_over_pretrained(layout: Layout) -> list[Pair]:
         Pair(
             what=", ".join([layout.title(row)] + [layout.title(column)] * (len(columns) > 1)),
             better=(row, column),
-            worse=(row, column.removesuffix(FINETUNED)),
+            worse=(row, network(column)),
+            network=network(column),
         )
         for row in ("labels", "soft", "hard", "token_fusion")
         for column in columns
     ]
 
 
+SIZES = "sizes and resolutions"
 CLAIMS = (
     Claim(
         key="hard_over_none",
-        text="Hard distillation beats no distillation at every size.",
+        text="Hard distillation beats no distillation.",
         pairs=over("hard", "labels", finetuned=False),
+        over="sizes",
     ),
     Claim(
         key="hard_over_soft",
-        text="Hard distillation beats usual (soft) distillation at every size.",
+        text="Hard distillation beats usual (soft) distillation.",
         pairs=over("hard", "soft"),
+        over=SIZES,
     ),
     Claim(
         key="hard_over_soft_mean",
-        text=f"Hard distillation beats usual (soft) distillation {AVERAGED}, at every size.",
+        text=f"Hard distillation beats usual (soft) distillation {AVERAGED}.",
         pairs=over("hard", "soft_mean"),
+        over=SIZES,
         rows=("soft_mean",),
     ),
     Claim(
         key="soft_equals_none",
         text=f"Usual (soft) distillation equals no distillation, within {MARGIN:g} points.",
-        pairs=equal("soft", "labels"),
+        pairs=over("soft", "labels"),
+        over=SIZES,
+        threshold=MARGIN,
+        side="within",
         rows=("soft",),
     ),
     Claim(
         key="soft_mean_equals_none",
         text=f"Usual (soft) distillation {AVERAGED}, equals no distillation, within {MARGIN:g} points.",
-        pairs=equal("soft_mean", "labels"),
+        pairs=over("soft_mean", "labels"),
+        over=SIZES,
+        threshold=MARGIN,
+        side="within",
         rows=("soft_mean",),
     ),
     Claim(
         key="token_over_hard",
         text="The distillation token, read by class + distillation, beats hard distillation without it.",
         pairs=over("token_fusion", "hard"),
+        over=SIZES,
     ),
     Claim(
         key="fusion_not_below_heads",
         text=f"Class + distillation is at least as good as either head, within {MARGIN:g} points.",
         pairs=fusion_over_heads,
+        over=SIZES,
+        each="head",
+        threshold=-MARGIN,
     ),
     Claim(
         key="distillation_over_class",
         text="The distillation embedding is better than the class embedding.",
         pairs=over("token_distillation", "token_class"),
+        over=SIZES,
     ),
     Claim(
         key="finetuning_helps",
         text="Fine-tuning at the higher resolution helps.",
         pairs=finetuned_over_pretrained,
+        over="methods and sizes",
     ),
 )
 

@@ -9,7 +9,7 @@ from deit.bounds import Name
 from deit.tables.asked import Runs, TableParams, Wanted, of_labels
 from deit.tables.checks import Checked, known_models, reads_table_3
 from deit.tables.definition import Definition
-from deit.tables.paper_findings import Claim, Layout, Pair
+from deit.tables.paper_findings import ONE_TEACHER, Claim, Layout, Pair
 from deit.tables.recipes import Cell, Table
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def nearer_to_the_convnet(layout: Layout) -> list[Pair]:
     return [
         Pair(
             what=f"{layout.title(farther)} farther than {layout.title(nearer)}",
+            part=nearer,
             better=("convnet", farther),
             worse=("convnet", nearer),
         )
@@ -132,7 +133,10 @@ TABLE = Definition(
             key="nearer_to_the_convnet",
             text="Distillation brings decisions nearer to the convnet’s, those of the distillation head most.",
             pairs=nearer_to_the_convnet,
-            remark="Differences of the fraction of images on which each decides differently from the convnet.",
+            over="seeds",
+            each="step",
+            remark="Differences of the fraction of images on which each decides differently from the convnet. "
+            + ONE_TEACHER,
         ),
     ),
 )

@@ -8,7 +8,7 @@ from deit.bounds import Count, Mistake, Names, SomeNames
 from deit.tables.asked import Runs, TableParams, Wanted
 from deit.tables.checks import Checked, known_models, reads_table_3
 from deit.tables.definition import Definition, titles_of
-from deit.tables.paper_findings import Claim, Layout, Pair, bounds
+from deit.tables.paper_findings import Claim, Layout, Pair
 from deit.tables.recipes import Table
 
 if TYPE_CHECKING:
@@ -102,9 +102,7 @@ def token_columns(layout: Layout) -> list[str]:
 
 def orthogonal_at_the_input(layout: Layout) -> list[Pair]:
     return [
-        Pair(what=layout.title(column), better=("input", column), threshold=bound, expected=side)
-        for column in token_columns(layout)
-        for bound, side in bounds(ORTHOGONAL)
+        Pair(what=layout.title(column), better=("input", column), network=column) for column in token_columns(layout)
     ]
 
 
@@ -115,16 +113,23 @@ def layer_over_layer(layout: Layout) -> list[Pair]:
             what=", ".join(filter(None, (layout.title(column), f"{layout.title(before)} → {layout.title(row)}"))),
             better=(row, column),
             worse=(before, column),
+            part=f"{layout.title(before)} → {layout.title(row)}",
+            network=column,
         )
-        for column in token_columns(layout)
         for before, row in zip(layout.rows, layout.rows[1:], strict=False)
+        for column in token_columns(layout)
     ]
 
 
 def control_over_token(layout: Layout) -> list[Pair]:
     """At the last layer."""
     return [
-        Pair(what=layout.title(column), better=(layout.rows[-1], control), worse=(layout.rows[-1], column))
+        Pair(
+            what=layout.title(column),
+            better=(layout.rows[-1], control),
+            worse=(layout.rows[-1], column),
+            network=column,
+        )
         for column in token_columns(layout)
         if (control := column.replace("/token", "/two_class_tokens")) in layout.columns
     ]
@@ -180,17 +185,23 @@ TABLE = Definition(
             key="tokens_start_apart",
             text=f"The two tokens start nearly orthogonal: a cosine within {ORTHOGONAL:g} of zero at the input.",
             pairs=orthogonal_at_the_input,
+            over="sizes",
+            threshold=ORTHOGONAL,
+            side="within",
         ),
         Claim(
             key="tokens_grow_alike",
             text="The two tokens’ embeddings grow alike layer by layer.",
             pairs=layer_over_layer,
+            over="sizes",
+            each="layer",
             remark="Differences of the cosine from one layer to the next.",
         ),
         Claim(
             key="tokens_stay_apart",
             text="At the last layer they are less alike than two class tokens would be.",
             pairs=control_over_token,
+            over="sizes",
             remark="The control’s cosine minus the distillation token’s.",
         ),
     ),
