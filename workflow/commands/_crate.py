@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from study.params_file import read_yaml
-
 METADATA = "ro-crate-metadata.json"
 SPECIFICATION = "https://w3id.org/ro/crate/1.1"
 CONTEXT = [f"{SPECIFICATION}/context", {"sha256": "https://schema.org/sha256"}]
@@ -34,14 +32,13 @@ TOLD = {
 
 def write_crate(report: Path, citation: Path = Path("CITATION.cff")) -> Path:
     """Writes the metadata of a complete report into its folder; returns the file."""
+    from study.params_file import read_yaml  # late: no other command than the one that publishes waits for it
+
     made = json.loads(next(report.glob("provenance-*.json")).read_text(encoding="utf-8"))
     paths = sorted(path for path in report.iterdir() if path.is_file() and path.name != METADATA)
     cited = read_yaml(citation)
-    files, software = [file_entity(path) for path in paths], software_entities(made, cited)
-    authors, references = (
-        [author_entity(one) for one in cited["authors"]],
-        list(map(reference_entity, cited["references"])),
-    )
+    files, software = list(map(file_entity, paths)), software_entities(made, cited)
+    authors, works = list(map(author_entity, cited["authors"])), list(map(work_entity, cited["references"]))
     licence = {
         "@id": f"https://spdx.org/licenses/{cited['license']}",
         "@type": "CreativeWork",
@@ -61,7 +58,7 @@ def write_crate(report: Path, citation: Path = Path("CITATION.cff")) -> Path:
         "datePublished": datetime.now(UTC).date().isoformat(),
         "license": reference(licence),
         "author": list(map(reference, authors)),
-        "citation": list(map(reference, references)),
+        "citation": list(map(reference, works)),
         "hasPart": list(map(reference, files)),
     }
     action = {
@@ -72,7 +69,7 @@ def write_crate(report: Path, citation: Path = Path("CITATION.cff")) -> Path:
         "instrument": list(map(reference, software)),
         "result": list(map(reference, files)),
     }
-    graph = [descriptor, root, *files, action, *software, *authors, licence, *references]
+    graph = [descriptor, root, *files, action, *software, *authors, licence, *works]
     text = json.dumps({"@context": CONTEXT, "@graph": graph}, indent=1, ensure_ascii=False)
     (report / METADATA).write_text(text + "\n", encoding="utf-8")
     return report / METADATA
@@ -117,7 +114,7 @@ def author_entity(author: dict) -> dict:
     return {"@id": author.get("orcid", f"#{quote(name)}"), "@type": "Person", "name": name}
 
 
-def reference_entity(cited: dict) -> dict:
+def work_entity(cited: dict) -> dict:
     """A work that CITATION.cff names; its authors as one text, as they are no authors of the report."""
     names = ", ".join(author_entity(author)["name"] for author in cited["authors"])
     work = {"@id": cited["url"], "@type": "ScholarlyArticle", "name": cited["title"], "creditText": names}

@@ -14,7 +14,7 @@ from deit.tables.recipes import Table
 from .blocks import estimate_of
 from .cells import Cells
 from .definition import definition, titles_of
-from .paper_findings import Claim, Layout, Pair
+from .paper_findings import Claim, Layout, Pair, Place
 from .scores import Scores, common_seeds, difference, mean_of
 from .statistics import Estimate, over_networks
 
@@ -53,16 +53,17 @@ def compare(recipe: Table, cells: Cells) -> pd.DataFrame:
         row
         for claim in definition(recipe.table).claims
         if claim.is_of(recipe.rows)
-        for pairs in parts(claim, layout_of(recipe, cells))
+        for pairs in parts(claim, layout_of(recipe, list(cells.papers)))
         for row in compared(recipe, claim, pairs, cells)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def layout_of(recipe: Table, cells: Cells) -> Layout:
+def layout_of(recipe: Table, places: Sequence[Place]) -> Layout:
+    """`places` are those of the table's numbers, in their order."""
     return Layout(
-        rows=list(dict.fromkeys(row for row, _ in cells.papers)),
-        columns=list(dict.fromkeys(column for _, column in cells.papers)),
+        rows=list(dict.fromkeys(row for row, _ in places)),
+        columns=list(dict.fromkeys(column for _, column in places)),
         titles=titles_of(recipe),
         families=recipe.options.get("families", {}),
     )
@@ -134,7 +135,7 @@ def measured(claim: Claim, estimate: Estimate | None, scores: Scores | None) -> 
     if estimate is None or scores is None:
         return {"n": 0, "images": None, "p_holds": math.nan, "p_contradicted": math.nan}
     low, high = estimate.interval()
-    holds, contradicted = tests(claim, estimate)
+    holds, contradicted = p_values(claim, estimate)
     return {
         "difference": estimate.mean,
         "low": low,
@@ -149,7 +150,7 @@ def measured(claim: Claim, estimate: Estimate | None, scores: Scores | None) -> 
     }
 
 
-def tests(claim: Claim, estimate: Estimate) -> tuple[float, float]:
+def p_values(claim: Claim, estimate: Estimate) -> tuple[float, float]:
     """One-sided p-values of the claim being false, and of its being true; nan with one seed.
 
     That two are equal within a threshold takes two tests, of which the weaker counts (Schuirmann 1987); against it
