@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import synthetic_study as study
 from commands import power as command
+from commands._power import WANTED, Part, part_of, power, seeds_for
 from plan.runs import RunSettings
 from study.params import load_study
 from test_tables import computed
 
 from deit.tables.comparisons import p_values
 from deit.tables.paper_findings import Claim, Pair
-from deit.tables.power import WANTED, Part, part_of, power, seeds_for
 from deit.tables.predictions import Inputs
 from deit.tables.statistics import Estimate
 from deit.tables.verdicts import LEVEL

@@ -291,7 +291,7 @@ def test_every_finding_has_a_verdict(shown):
     assert [one.what for one in teachers.comparisons if one.decides] == [
         f"RegNetY-{size}GF, mean over resolutions" for size in (4, 8, 12, 16)
     ]
-    (outgrows,) = (finding for finding in found if "outgrows" in finding.claim)
+    (outgrows,) = (finding for finding in found if "than its convnet" in finding.claim)
     assert outgrows.remark.startswith("Each teacher is one network")
     soft = by_claim["Usual (soft) distillation equals no distillation, within 0.5 points."]
     assert {(one.side, one.threshold) for one in soft.comparisons} == {("within", 0.5)} and len(soft.comparisons) == 5

@@ -20,6 +20,7 @@ from plan.tables import cells_of, table_recipe
 from study.params import load_study
 from study.problem import ParamsError
 
+from commands._power import MOST, Part, part_of, power, seeds_for
 from commands._study import add_study, named_or_chosen
 from commands.publish_report import PUBLISHED
 from deit.store.frames import read_frame
@@ -27,7 +28,6 @@ from deit.tables.cells import KEYS
 from deit.tables.comparisons import COLUMNS, TEXT, layout_of, parts
 from deit.tables.definition import definition, own_place
 from deit.tables.paper_findings import Claim, Layout, Pair
-from deit.tables.power import MOST, Part, part_of, power, seeds_for
 from deit.tables.recipes import Table
 from deit.tables.student_t import quantile
 from deit.tables.verdicts import UNITS, signed

@@ -95,6 +95,7 @@ def note(pooled: Iterable[int]) -> list[str]:
         return []
     trainings = " or ".join(map(str, counts))
     return [
-        f"Findings: a difference’s spread over seeds is that of both trainings about the median of the others of the "
-        f"same seed ({trainings} in all; Welch’s t). Assumed: but for what a seed does to all, they vary independently."
+        f"Findings: where two trainings are compared, the spread over seeds is that of both, each measured from the "
+        f"median of the other trainings of its seed ({trainings} in all; Welch’s t). This assumes that, apart from "
+        f"what a seed does to all of them, trainings vary independently."
     ]

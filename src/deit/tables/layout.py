@@ -13,10 +13,10 @@ from .titles import title
 
 DASH = "—"
 CELLS = (
-    "Each cell: ours, the mean over seeds ± half of its 95 % interval; below it in grey the paper’s, and ours − paper "
-    "(× for images/s and parameters)."
+    "Each cell shows our number, the mean over seeds ± half of its 95 % interval. Below it, in grey, stand the paper’s "
+    "number and the difference, ours − paper (for images/s and parameters the ratio, ×)."
 )
-GUIDE = f"{CELLS} Bold: the best of its column."
+GUIDE = f"{CELLS} Bold: the best number of its column."
 IMAGES_TOO = "analysis of variance in which seeds and images are random, Student’s t for the spread over seeds"
 ONE_SEED = "how much another seed, or another machine, would change is unknown"
 KINDS = {

@@ -28,7 +28,7 @@ INGREDIENTS = {
     **dict.fromkeys(("dropout", "ema"), "regularisation"),
 }
 """Rows -> what they change. A study's further rows are another part of the table."""
-DIVERGED = "In the paper training without {} diverged: its difference is no gain like the others."
+DIVERGED = "In the paper, training without {} diverged, so its difference cannot be compared with the others."
 
 
 class Ablation(TableParams):
@@ -221,7 +221,7 @@ TABLE = Definition(
     # not. In one family these seven claims would raise the bar for all the others.
     family="training recipe",
     parts=INGREDIENTS,
-    guide="Each row changes the recipe in one point, and no row is in bold: of so many the best is the best by chance, "
-    "too. Which differ from the recipe the findings tell, paired over seeds and images; they are a family of their "
-    "own, corrected for their own number.",
+    guide="Each row changes the recipe in one point, and no row is in bold, because the best of so many is partly best "
+    "by chance. The findings tell which rows differ from the recipe, and are a family of their own, corrected for "
+    "their own number.",
 )

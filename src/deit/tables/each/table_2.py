@@ -98,7 +98,7 @@ TABLE = Definition(
         ),
         Claim(
             key="student_over_teacher",
-            text="The student, fine-tuned, outgrows its convnet teacher.",
+            text="The fine-tuned student is better than its convnet teacher.",
             pairs=students_over_teachers,
             over="teachers",
             remark=ONE_TEACHER,

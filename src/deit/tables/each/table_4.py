@@ -64,7 +64,7 @@ def build(recipe: Table, inputs: Inputs) -> Computed:
     for row, column in product(recipe.rows, recipe.rows):
         found.add(row, column, 0.0 if row == column else disagreements(inputs, classifiers, row, column))
     return found, [
-        "A pair is compared seed by seed, and averaged; a classifier of one seed is compared with every other."
+        "Two classifiers are compared seed by seed, and averaged; one with a single seed meets all of the other."
     ]
 
 
@@ -131,11 +131,11 @@ TABLE = Definition(
     claims=(
         Claim(
             key="nearer_to_the_convnet",
-            text="Distillation brings decisions nearer to the convnet’s, those of the distillation head most.",
+            text="Distillation brings decisions nearer to the convnet’s, and those of the distillation head nearest.",
             pairs=nearer_to_the_convnet,
             over="seeds",
             each="step",
-            remark="Differences of the fraction of images on which each decides differently from the convnet. "
+            remark="Each number is a difference of two fractions of images on which a head disagrees with the convnet. "
             + ONE_TEACHER,
         ),
     ),

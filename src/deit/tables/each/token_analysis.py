@@ -183,7 +183,7 @@ TABLE = Definition(
     claims=(
         Claim(
             key="tokens_start_apart",
-            text=f"The two tokens start nearly orthogonal: a cosine within {ORTHOGONAL:g} of zero at the input.",
+            text=f"Class and distillation token start nearly orthogonal: a cosine within {ORTHOGONAL:g} of zero.",
             pairs=orthogonal_at_the_input,
             over="sizes",
             threshold=ORTHOGONAL,
@@ -191,15 +191,15 @@ TABLE = Definition(
         ),
         Claim(
             key="tokens_grow_alike",
-            text="The two tokens’ embeddings grow alike layer by layer.",
+            text="The embeddings of the class and the distillation token grow more alike from layer to layer.",
             pairs=layer_over_layer,
             over="sizes",
             each="layer",
-            remark="Differences of the cosine from one layer to the next.",
+            remark="Each number is the change of the cosine from one layer to the next.",
         ),
         Claim(
             key="tokens_stay_apart",
-            text="At the last layer they are less alike than two class tokens would be.",
+            text="At the last layer the class and the distillation token are less alike than two class tokens.",
             pairs=control_over_token,
             over="sizes",
             remark="The control’s cosine minus the distillation token’s.",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .comparisons import PLACES
-from .paper_findings import Claim, Pair
-from .statistics import NORMAL
-from .student_t import quantile
-from .verdicts import LEVEL
+from deit.tables.comparisons import PLACES
+from deit.tables.paper_findings import Claim, Pair
+from deit.tables.statistics import NORMAL
+from deit.tables.student_t import quantile
+from deit.tables.verdicts import LEVEL
 
 DRAWS = 1000
 """Of the spread over seeds that a study would find."""
