@@ -90,7 +90,7 @@ def publish(
     write(output / "claims.json", claim_records(found, shown, plan))
     if figure := forest(found):
         figures.save(figure, output, "findings")
-    curves = training_curves(list(networks.values()), output)
+    curves = training_curves(list(networks.values()), job.resolved().data, output)
     content = Content(job.resolved(), shown, found, cells, runs, seen, made, output, curves)
     (output / "index.html").write_text(page(content, plan), encoding="utf-8")
     write(output / f"provenance-{job.digest}.json", made)
@@ -179,9 +179,12 @@ def elapsed(results: Iterable[dict]) -> float:
     return (max(end for end, _ in ends) - min(end - took for end, took in ends)).total_seconds() if ends else 0.0
 
 
-def training_curves(networks: list[Result], output: Path) -> Path | None:
-    """Draws all histories as small multiples, a panel a model, with their numbers as CSV; None without any."""
-    histories = [history_of(result) for result in networks if result.job.kind == "train"]
+def training_curves(networks: list[Result], data: str, output: Path) -> Path | None:
+    """Draws all histories as small multiples, a panel a model, with their numbers as CSV; None without any.
+
+    `data` is the name of the study's own data set.
+    """
+    histories = [history_of(result, data) for result in networks if result.job.kind == "train"]
     if not histories:
         return None
     every = pd.concat(histories, ignore_index=True)
@@ -192,11 +195,13 @@ def training_curves(networks: list[Result], output: Path) -> Path | None:
     return figures.save(figures.training_curves(every), output, "training_curves")
 
 
-def history_of(result: Result) -> pd.DataFrame:
+def history_of(result: Result, data: str) -> pd.DataFrame:
     """A run's history with its panel and supervision; its name is section/model/supervision/resolution/seed."""
     job = result.job
     section, model, *_ = job.name.split("/")
     panel = PANELS.get(section) or titles.title(model + ("-finetuned" if section == "finetuned" else ""))
+    if (learnt := job.recipe["data"]["name"]) != data:
+        panel = f"{titles.title(model)}, {learnt}"
     history = read_frame(result.file("history.csv"))
     history["accuracy"] *= 100
     return history.assign(panel=panel, supervision=job.recipe["objective"]["loss"], run=job.name)

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
-from study.files_here import count_problems, counted_images, expanded, image_problems
+from study.files_here import count_problems, counted_images, image_problems, unset_roots
 from study.params import read_layers
 from study.problem import ParamsError, Problem, refusal
 
@@ -147,9 +147,9 @@ class Lookup:
         """ParamsError where jobs of this machine would miss the images; elsewhere they may have copies of their own."""
         if not any(job.kind in READS_IMAGES and not job.execution.copy_of for job in plan.unfinished()):
             return
-        if "$" in (root := expanded(plan.study.data.root)):
+        for key, root in unset_roots(plan.study).items():
             what = "that variable is not set here, so no image was looked for, and each job must have it"
-            print(f"data.root is {root}: {what}.", file=sys.stderr)
+            print(f"{key} is {root}: {what}.", file=sys.stderr)
         missing = list(image_problems(plan.study)) or self._count_images(plan)
         if missing:
             error = refusal(missing, read_layers(self.study, Path("params")))
@@ -175,8 +175,9 @@ class Lookup:
         """
         if not self.plan:
             return
-        if "$" in (root := expanded(self.plan.study.data.root)) and not self.elsewhere:
-            raise WorkflowError(f"data.root is {root}, and that variable is not set: export it first.")
+        for key, root in unset_roots(self.plan.study).items():
+            if not self.elsewhere:
+                raise WorkflowError(f"{key} is {root}, and that variable is not set: export it first.")
         try:
             to_make = [job for job in self.plan.unfinished() if not job.execution.copy_of]
             refuse_to_compute_again(self.study, to_make)

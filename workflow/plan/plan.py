@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from study.study import Study
 
@@ -29,14 +29,14 @@ from deit.networks.recipes import (
     Source,
     Weights,
 )
-from deit.see.recipes import Data, EvaluationSet, EvaluationView, PreparingData, StoringViews, TrainingData, Views
+from deit.see.recipes import EvaluationSet, EvaluationView, PreparingData, StoringViews, TrainingData
 from deit.store.finished import is_complete
 from deit.store.job import Execution, Job
 from deit.store.reach import ROOT, our_code
 from deit.tables.recipes import Report, Table
 from deit.teach.recipes import Caching
 from plan.given import Givers
-from plan.runs import Run, RunSettings
+from plan.runs import Run, RunSettings, to
 
 COMMANDS = {
     "data": "deit.commands.prepare_data",
@@ -68,10 +68,12 @@ class Plan:
     """Digest -> job, makers before users."""
     runs: dict[Run, str] = field(default_factory=dict)
     """Run -> digest."""
-    epochs: dict[tuple[str, int], int] = field(default_factory=dict)
-    """Stream (views as JSON, seed) -> the epochs of the run that sees most of it."""
+    epochs: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    """Stream (`stream_key`) -> the epochs of the run that sees most of it."""
     caches: dict[tuple, list[str]] = field(default_factory=dict)
     """Teacher and stream (`cache_key`) -> digests of the caching jobs, in the order of their epochs."""
+    prepared: dict[str, str] = field(default_factory=dict)
+    """Name of a job that looks at images -> its digest."""
     networks: str = ""
     """Digest of the check of all networks."""
     givers: Givers = field(default_factory=dict)
@@ -86,12 +88,13 @@ class Plan:
         reads: dict[str, list[str]],
         execution: Execution,
         roots: Iterable[str] = (),
+        data: str = "",
     ) -> str:
         """Plan one job; returns its digest.
 
         `inputs` (role -> digest) determine the result. `reads` (flag -> digests) are the folders that the command is
         given: the same, or a teacher's cache in place of the teacher. `roots` is the modules and files
-        of what runs; without, the kind's command.
+        of what runs; without, the kind's command. `data` is the data set whose images the command may read.
         """
         job = Job(
             kind=kind,
@@ -101,10 +104,12 @@ class Plan:
             **our_code().made_by([*(roots or [COMMANDS[kind]]), *recipe.chosen()])._asdict(),
         )
         digest = job.digest  # computed anew whenever it is asked for
+        if digest in self.jobs:  # of another data set below `transfer`, with the same images
+            return digest
         place = {
             "output": f"results/{self.name}/{name}-{digest}",
             "folders": {flag: list(map(self.output_of, digests)) for flag, digests in reads.items() if digests},
-            "data_root": execution.data_root or self.study.data.root,
+            "data_root": execution.data_root or self.settings.data(data).root,
             "after": [self.output_of(self.networks)] if kind in CHECKED and self.networks else [],
         }
         self.jobs[digest] = job.model_copy(update={"execution": execution.model_copy(update=place)})
@@ -119,32 +124,26 @@ class Plan:
     def settings(self) -> RunSettings:
         return RunSettings(self.study)
 
-    @cached_property
+    @property
     def training_data(self) -> TrainingData:
-        data = self.study.data
-        shared = data.model_dump(include=set(Data.model_fields))
-        return TrainingData(split=data.training, **shared)
-
-    @cached_property
-    def evaluation_sets(self) -> dict[str, EvaluationSet]:
-        return {
-            name: EvaluationSet(**evaluation.model_dump(exclude={"title", "paper"}))
-            for name, evaluation in self.study.data.evaluation.items()
-        }
-
-    @cached_property
-    def training_digest(self) -> str:
-        recipe = PreparingData(training=self.training_data, evaluation_sets={})
-        return self.add("data", "data/training", recipe, {}, {}, self.preparing)
-
-    @cached_property
-    def evaluation_digest(self) -> str:
-        recipe = PreparingData(training=self.training_data, evaluation_sets=self.evaluation_sets)
-        return self.add("data", "data/evaluation", recipe, {}, {}, self.preparing)
+        """Of the study's own images."""
+        return self.settings.training_data("")
 
     @property
-    def preparing(self) -> Execution:
-        return self.study.execution.of("data").model_copy(update={"decode": self.study.data.decode})
+    def evaluation_sets(self) -> dict[str, EvaluationSet]:
+        """Likewise."""
+        return self.settings.evaluation_sets("")
+
+    def plan_data(self, what: Literal["training", "evaluation"], data: str) -> str:
+        """Plan to look at the training images of a data set, for `evaluation` at the others, too; once."""
+        name = f"data/{f'{self.settings.data(data).name}-' if data else ''}{what}"
+        if name not in self.prepared:
+            sets = self.settings.evaluation_sets(data) if what == "evaluation" else {}
+            recipe = PreparingData(training=self.settings.training_data(data), evaluation_sets=sets)
+            decode = {"decode": self.settings.data(data).decode}
+            execution = self.study.execution.of("data").model_copy(update=decode)
+            self.prepared[name] = self.add("data", name, recipe, {}, {}, execution, data=data)
+        return self.prepared[name]
 
     # Networks --------------------------------------------------------------------------------------------------------
 
@@ -216,7 +215,7 @@ class Plan:
         phase = self.settings.phase(run)
         views, stream_seed = self.settings.stream(run)
         recipe = Training(
-            data=self.training_data,
+            data=self.settings.training_data(run.data),
             model=self.settings.model(run),
             objective=self.settings.objective(run),
             views=views,
@@ -225,19 +224,19 @@ class Plan:
             optimisation=phase.model_dump(include=set(Optimisation.model_fields)),
             teacher_precision=self.study.teacher_logits.precision if self.settings.teacher_of(run) else None,
         )
-        inputs = {"data": self.training_digest}
+        inputs = {"data": self.plan_data("training", run.data)}
         if initial := self.settings.initial_of(run):
             inputs["initial"] = self.runs[initial]
-        elif self.study.models[run.model].initial:
+        elif self.study.models[run.model].initial and not run.data:
             inputs["initial"] = self.plan_initial(run.model)
-        reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(views, stream_seed)
+        reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(run)
         if teacher := self.settings.teacher_of(run):
             inputs["teacher"] = self.runs[teacher]
             reads["teacher-logits"] = self.plan_cache(run, teacher, learners, phase.epochs)
-        higher = run.resolution != self.study.resolutions.pretraining
-        section = ("adapted" if higher else "teachers") if is_teacher else ("finetuned" if higher else "students")
-        execution = self.study.watched(self.study.execution.of(self.settings.section(run), run.model), run.resolution)
-        self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution)
+        section = ("adapted" if initial else "teachers") if is_teacher else ("finetuned" if initial else "students")
+        execution = self.study.execution.of(self.settings.section(run), run.model)
+        execution = self.study.watched(execution, run.resolution, self.settings.data(run.data))
+        self.runs[run] = self.add("train", f"{section}/{run.name}", recipe, inputs, reads, execution, data=run.data)
 
     def plan_import(self, name: str, model: Model, source: Source, **start: Any) -> str:
         """Plan to make a run's folder of given weights, as a training would leave it; or one to `start` from."""
@@ -262,23 +261,30 @@ class Plan:
         token = {"timm_distilled": params.timm_distilled or None, "starts": True}
         return self.plan_import(f"{model}/initial", network, params.initial, **token)
 
-    def stored_views(self, views: Views, stream_seed: int) -> dict[str, list[str]]:
-        """The flag by which a job is given the views of its stream, where the study stores them."""
+    def stored_views(self, run: Run) -> dict[str, list[str]]:
+        """The flag by which a job is given the views of a run's stream, where the study stores them."""
         if not self.study.stored_views:
             return {}
-        epochs = self.epochs[views.model_dump_json(), stream_seed]
-        recipe = StoringViews(data=self.training_data, views=views, stream_seed=stream_seed, epochs=epochs)
-        inputs = {"data": self.training_digest}
-        name = f"views/{views.resolution}/stream{stream_seed}-epochs{epochs}"
-        execution = self.study.execution.of("teacher_logits")
-        return {"views": [self.add("views", name, recipe, inputs, {"data": [self.training_digest]}, execution)]}
+        views, stream_seed = self.settings.stream(run)
+        epochs = self.epochs[self.settings.stream_key(run)]
+        data = self.settings.training_data(run.data)
+        recipe = StoringViews(data=data, views=views, stream_seed=stream_seed, epochs=epochs)
+        inputs = {"data": self.plan_data("training", run.data)}
+        name = f"views/{views.resolution}{to(run)}/stream{stream_seed}-epochs{epochs}"
+        reads, execution = {"data": list(inputs.values())}, self.study.execution.of("teacher_logits")
+        return {"views": [self.add("views", name, recipe, inputs, reads, execution, data=run.data)]}
 
     def plan_cache(self, run: Run, teacher: Run, learners: list[Run], epochs: int) -> list[str]:
         """Caching jobs for the first `epochs` epochs of a run's stream, in chunks; digests."""
-        key, chunk = self.cache_key(run), self.study.teacher_logits.chunk_epochs
+        key, chunk = self.cache_key(run), self.chunk_epochs(run)
         if key not in self.caches:
             self.caches[key] = self.plan_chunks(run, teacher, learners)
         return self.caches[key][: ceil(epochs / chunk)]
+
+    def chunk_epochs(self, run: Run) -> int:
+        """Epochs in one caching job; on another data set so many as show about as many images."""
+        own, here = (self.settings.training_data(name).images for name in ("", run.data))
+        return max(1, self.study.teacher_logits.chunk_epochs * own // here)
 
     def plan_chunks(self, run: Run, teacher: Run, learners: list[Run]) -> list[str]:
         """Caching jobs for all who learn from the teacher on the run's stream, as many as the longest of them needs."""
@@ -287,10 +293,11 @@ class Plan:
         asked = {self.settings.objective(learner).teacher_says for learner in learners}
         longest = max(self.settings.phase(learner).epochs for learner in learners)
         digests = []
-        for first in range(0, longest, logits.chunk_epochs):
-            last = min(first + logits.chunk_epochs, longest) - 1
+        chunk = self.chunk_epochs(run)
+        for first in range(0, longest, chunk):
+            last = min(first + chunk, longest) - 1
             recipe = Caching(
-                data=self.training_data,
+                data=self.settings.training_data(run.data),
                 views=views,
                 stream_seed=stream_seed,
                 model=self.settings.model(teacher),
@@ -300,17 +307,17 @@ class Plan:
                 precision=logits.precision,
             )
             name = f"teacher_logits/{teacher.name}/stream{stream_seed}-epochs{first}-{last}"
-            inputs = {"data": self.training_digest, "teacher": self.runs[teacher]}
-            reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(views, stream_seed)
-            digests.append(self.add("cache", name, recipe, inputs, reads, self.study.execution.of("teacher_logits")))
+            inputs = {"data": self.plan_data("training", run.data), "teacher": self.runs[teacher]}
+            reads = {role: [digest] for role, digest in inputs.items()} | self.stored_views(run)
+            execution = self.study.execution.of("teacher_logits")
+            digests.append(self.add("cache", name, recipe, inputs, reads, execution, data=run.data))
         return digests
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def sheet_name(self, run: Run) -> str:
         """Runs on one sheet share the evaluation views: all of one transformer, and all convnets together."""
-        convnet = self.study.models[run.model].kind == "convnet"
-        return f"{'convnets' if convnet else run.model}/{run.resolution}"
+        return f"{'convnets' if self.settings.is_convnet(run.model) else run.model}{to(run)}/{run.resolution}"
 
     def plan_sheets(self, wanted: list[Run]) -> dict[str, str]:
         """One predicting job a sheet, over all its runs; sheet name -> digest."""
@@ -320,17 +327,19 @@ class Plan:
         return {name: self.plan_sheet(name, runs) for name, runs in sheets.items()}
 
     def plan_sheet(self, name: str, runs: list[Run]) -> str:
-        evaluation = self.study.evaluation
+        evaluation, data = self.study.evaluation, runs[0].data
         recipe = Predicting(
-            data=self.training_data,
+            data=self.settings.training_data(data),
             runs=tuple(PredictedRun(run=run.name, model=self.settings.model(run)) for run in runs),
             view=EvaluationView(resolution=runs[0].resolution, crop=evaluation.crop),
-            evaluation_sets=self.evaluation_sets,
+            evaluation_sets=self.settings.evaluation_sets(data),
             precision=evaluation.precision,
         )
-        inputs = {"data": self.evaluation_digest} | {run.name: self.runs[run] for run in runs}
-        reads = {"data": [self.evaluation_digest], "runs": [self.runs[run] for run in runs]}
-        return self.add("predict", f"predictions/{name}", recipe, inputs, reads, self.study.execution.of("evaluation"))
+        prepared = self.plan_data("evaluation", data)
+        inputs = {"data": prepared} | {run.name: self.runs[run] for run in runs}
+        reads = {"data": [prepared], "runs": [self.runs[run] for run in runs]}
+        execution = self.study.execution.of("evaluation")
+        return self.add("predict", f"predictions/{name}", recipe, inputs, reads, execution, data=data)
 
     def plan_throughput(self, models: dict[str, Model]) -> str:
         params = self.study.throughput
@@ -345,7 +354,7 @@ class Plan:
             evaluation_set=self.evaluation_sets[self.study.data.primary],
             images=images,
         )
-        inputs = {"data": self.evaluation_digest, "run": self.runs[run]}
+        inputs = {"data": self.plan_data("evaluation", ""), "run": self.runs[run]}
         reads = {role: [digest] for role, digest in inputs.items()}
         return self.add("tokens", f"tokens/{run.name}", recipe, inputs, reads, self.study.execution.of("evaluation"))
 

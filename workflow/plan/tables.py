@@ -46,7 +46,7 @@ def table_recipe(settings: RunSettings, name: str, cells: Wanted) -> Table:
     options = {
         "decimals": params.decimals,
         "primary": study.data.primary,
-        "titles": {key: value.title for key, value in study.data.evaluation.items()},
+        "titles": {key: value.title for key, value in study.data.evaluation.items()} | own.called(params, settings),
         "paper_columns": {key: value.paper for key, value in study.data.evaluation.items() if value.paper},
     }
     if own.of_networks:

@@ -1,11 +1,11 @@
 """
-Fine-tuning at the higher resolution (384 in the paper). Command, resources and params: train_teacher (teachers.smk).
+Fine-tuning at the higher resolution (384 in the paper), or on another data set (`transfer:`). Command, resources and params: train_teacher (teachers.smk).
 
 REQUIRED INPUTS, all below results/{study}:
 
     networks        networks/all-{digest}/networks.csv, which is waited for and not read
     data            data/training-{digest}/manifest.json
-    initial         students/{run}-{digest}/weights.safetensors
+    initial         {students,finetuned,given}/{run}-{digest}/weights.safetensors
     views           views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json, where the study stores them
     teacher_logits  teacher_logits/{teacher}/stream{seed}-epochs{a}-{b}-{digest}/manifest.json, of the adapted teacher
     train_pass      passes/{name}-{digest}/provenance.json alone, where a pass trains the run (passes.smk)
@@ -17,7 +17,7 @@ OUTPUTS, all below results/{study}:
 
 
 use rule train_teacher as finetune with:
-    """Fine-tune a student at the higher resolution, distilled as in pre-training (paper, section 5.2)."""
+    """Fine-tune a student at the higher resolution or on another data set, distilled as in pre-training (paper, section 5.2)."""
     input:
         networks=plan.needs("networks"),
         data=plan.needs("data"),

@@ -12,7 +12,7 @@ REQUIRED INPUTS, all below results/{study}:
 OUTPUTS, all below results/{study}:
 
     teachers/{model}/labels/{resolution}/seed{n}-{digest}/      weights.safetensors, history.csv, provenance.json
-    adapted/{model}/labels/{resolution}/seed{n}-{digest}/       likewise, at the higher resolution
+    adapted/{model}/labels/{resolution}/seed{n}-{digest}/       likewise, at the higher resolution or on another data set
 """
 
 
@@ -46,7 +46,7 @@ rule train_teacher:
 
 
 use rule train_teacher as adapt_teacher with:
-    """Bring a teacher to the higher resolution, as FixRes does, for the distilled fine-tunings (paper, section 5.2)."""
+    """Bring a teacher to the higher resolution, as FixRes does, or to another data set, for the distilled fine-tunings (paper, section 5.2)."""
     input:
         networks=plan.needs("networks"),
         data=plan.needs("data"),

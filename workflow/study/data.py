@@ -36,25 +36,26 @@ class DataParams(Data):
     image then ends the first job that reads it. Changes no number and no name."""
 
 
-def data_problems(data: DataParams) -> Iterator[Problem]:
+def data_problems(data: DataParams, where: str = "data") -> Iterator[Problem]:
+    """`where`: the dotted key of the data set."""
     for key in ("mean", "std"):
         if (given := len(getattr(data, key))) != data.channels:
-            text = f"has {given} numbers and data.channels is {data.channels}"
-            yield Problem(f"data.{key}", text, "give one a channel.", ("data.channels",))
+            text = f"has {given} numbers and {where}.channels is {data.channels}"
+            yield Problem(f"{where}.{key}", text, "give one a channel.", (f"{where}.channels",))
     images = data.training.images
     if data.held_out >= images:
         text = f"{data.held_out} is not less than the {images} training images"
-        yield Problem("data.held_out", text, "hold fewer out.", ("data.training.images",))
-    yield from split_problems("data.training", data.training, data.reader)
+        yield Problem(f"{where}.held_out", text, "hold fewer out.", (f"{where}.training.images",))
+    yield from split_problems(f"{where}.training", data.training, data.reader)
     for name, evaluation in data.evaluation.items():
-        key = f"data.evaluation.{name}"
+        key = f"{where}.evaluation.{name}"
         if name == "images_per_second":
             yield Problem(key, "is a column of Table 5 already", "rename it.")
         yield from split_problems(f"{key}.split", evaluation.split, evaluation.reader)
         if evaluation.held_out and evaluation.held_out != data.held_out:
-            text = f"{evaluation.held_out} is not data.held_out, {data.held_out}"
-            yield Problem(f"{key}.held_out", text, "give both the same number.", ("data.held_out",))
-    yield from unknown("data.primary", data.primary, data.evaluation, "evaluation set", "data.evaluation")
+            text = f"{evaluation.held_out} is not {where}.held_out, {data.held_out}"
+            yield Problem(f"{key}.held_out", text, "give both the same number.", (f"{where}.held_out",))
+    yield from unknown(f"{where}.primary", data.primary, data.evaluation, "evaluation set", f"{where}.evaluation")
 
 
 def split_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:

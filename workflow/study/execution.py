@@ -68,18 +68,24 @@ def execution_problems(execution: ExecutionParams, phases: dict[str, Phase], mod
     for name in execution.models:
         yield from unknown_model(models, f"execution.models.{name}", name)
     for name, phase in phases.items():
-        groups = phase.batch // phase.mix_group
-        for model in ("", *(model for model in execution.models if model in models)):
-            resources = execution.of(name, model)
-            ranks = max(resources.gpus, 1) * resources.nodes
-            trained = not model or phase_of(models[model], name) == name
-            if trained and groups % ranks:
-                yield uneven(name, model, ranks, groups)
+        yield from uneven_problems(execution, name, name, phase, models)
 
 
-def uneven(phase: str, model: str, ranks: int, groups: int) -> Problem:
-    """GPUs that do not share a batch evenly."""
-    sections = [f"execution.{name}" for name in ("default", phase)] + ([f"execution.models.{model}"] if model else [])
+def uneven_problems(
+    execution: ExecutionParams, section: str, key: str, phase: Phase, models: Models
+) -> Iterator[Problem]:
+    """GPUs of a section that do not share the batches of a phase, which stands at `key`, evenly."""
+    groups = phase.batch // phase.mix_group
+    for model in ("", *(model for model in execution.models if model in models)):
+        resources = execution.of(section, model)
+        ranks = max(resources.gpus, 1) * resources.nodes
+        trained = not model or phase_of(models[model], section) == section
+        if trained and groups % ranks:
+            yield uneven(section, key, model, ranks, groups)
+
+
+def uneven(section: str, phase: str, model: str, ranks: int, groups: int) -> Problem:
+    sections = [f"execution.{name}" for name in ("default", section)] + ([f"execution.models.{model}"] if model else [])
     key, *others = [f"{section}.{part}" for section in reversed(sections) for part in ("gpus", "nodes")]
     text = f"{ranks} GPUs (or CPU nodes) cannot share {groups} mix groups a batch evenly"
     remedy = f"choose gpus x nodes that divide {groups}, or another {phase}.mix_group."

@@ -9,13 +9,14 @@ from pathlib import Path
 from deit.see.folders import ENDINGS, ending
 from deit.see.reader import Reader, reader_named
 from deit.see.recipes import Split
+from study.data import DataParams
 from study.given import sources
 from study.problem import Problem, listed
 from study.study import Study
+from study.transfer import data_sets
 
 SECONDS = 3.0
 """For which a plan counts images, at most."""
-RESTORE = "restore it (git checkout, dvc pull, its archive), or correct the name or data.root."
 
 
 def expanded(root: str) -> str:
@@ -23,45 +24,59 @@ def expanded(root: str) -> str:
     return os.path.expandvars(os.path.expanduser(root))
 
 
-def image_root(study: Study) -> Path | None:
+def image_root(data: DataParams) -> Path | None:
     """The folder of the images; None where only the jobs know it, by a variable that is not set here."""
-    root = expanded(study.data.root)
+    root = expanded(data.root)
     return None if "$" in root else Path(root)
 
 
-def splits_of(study: Study) -> dict[str, tuple[Reader, Split]]:
-    """Key -> (reader, split), of all images of a study."""
-    splits = {"data.training": (study.data.reader, study.data.training)}
-    splits |= {
-        f"data.evaluation.{name}.split": (each.reader, each.split) for name, each in study.data.evaluation.items()
-    }
-    return {key: (reader_named(reader), split) for key, (reader, split) in splits.items()}
+def unset_roots(study: Study) -> dict[str, str]:
+    """Key of a data root -> what it says, where it names a variable that is not set here."""
+    roots = {f"{key}.root": expanded(data.root) for key, data in data_sets(study).items()}
+    return {key: root for key, root in roots.items() if "$" in root}
+
+
+def splits_of(key: str, data: DataParams) -> dict[str, tuple[Reader, Split]]:
+    """Key -> (reader, split), of all images of the data set at a key."""
+    splits = {f"{key}.training": (data.reader, data.training)}
+    splits |= {f"{key}.evaluation.{name}.split": (each.reader, each.split) for name, each in data.evaluation.items()}
+    return {place: (reader_named(reader), split) for place, (reader, split) in splits.items()}
 
 
 def file_problems(study: Study) -> Iterator[Problem]:
     """Files with a declared checksum that are missing or differ: whoever declares them has them where it plans."""
-    root, checked = image_root(study), set()
-    declared = [(key, split, part) for key, (_, split) in splits_of(study).items() for part in sorted(split.md5)]
+    for key, data in data_sets(study).items():
+        yield from declared_problems(key, data)
+
+
+def declared_problems(key: str, data: DataParams) -> Iterator[Problem]:
+    root, checked, of_root = image_root(data), set(), (f"{key}.root",)
+    splits = {place: split for place, (_, split) in splits_of(key, data).items()}
+    declared = [(place, split, part) for place, split in splits.items() for part in sorted(split.md5)]
     if root is None or not declared:
         return
     if not root.is_dir():
-        yield missing_root(root)
+        yield missing_root(key, root)
         return
-    for key, split, part in declared:
+    for place, split, part in declared:
         if part not in split.files or (path := root / split.files[part]) in checked:
             continue
         checked.add(path)
         if not path.is_file():
-            yield Problem(f"{key}.files.{part}", f"{path} is missing", RESTORE, ("data.root",))
+            yield Problem(f"{place}.files.{part}", f"{path} is missing", restore(key), of_root)
         elif (found := hashlib.md5(path.read_bytes()).hexdigest()) != (expected := split.md5[part]):
             text = f"{path} has the MD5 {found}, not {expected}"
             remedy = "restore the file, or declare the new data here: all results follow from them, and are made anew."
-            yield Problem(f"{key}.md5.{part}", text, remedy, ("data.root",))
+            yield Problem(f"{place}.md5.{part}", text, remedy, of_root)
 
 
-def missing_root(root: Path) -> Problem:
+def restore(key: str) -> str:
+    return f"restore it (git checkout, dvc pull, its archive), or correct the name or {key}.root."
+
+
+def missing_root(key: str, root: Path) -> Problem:
     text = f"the folder of the images, {root.absolute()}, is missing"
-    return Problem("data.root", text, "mount or restore it, or correct data.root.")
+    return Problem(f"{key}.root", text, f"mount or restore it, or correct {key}.root.")
 
 
 # Before a job on this machine reads them ------------------------------------------------------------------------------
@@ -69,55 +84,62 @@ def missing_root(root: Path) -> Problem:
 
 def image_problems(study: Study) -> Iterator[Problem]:
     """Folders, files and classes that are not there. Not for jobs elsewhere: each node may have images of its own."""
-    root = image_root(study)
-    if root is None:
-        return
+    for key, data in data_sets(study).items():
+        if (root := image_root(data)) is not None:
+            yield from folder_problems(key, data, root)
+
+
+def folder_problems(key: str, data: DataParams, root: Path) -> Iterator[Problem]:
     if not root.is_dir():
-        yield missing_root(root)
+        yield missing_root(key, root)
         return
-    for key, (reader, split) in splits_of(study).items():
-        for place, name in reader.names(split).items():
+    for place, (reader, split) in splits_of(key, data).items():
+        for part, name in reader.names(split).items():
             if not (root / name).exists():
-                yield Problem(f"{key}.{place}", f"{root / name} is missing", RESTORE, ("data.root",))
-    for name, evaluation in study.data.evaluation.items():
+                yield Problem(f"{place}.{part}", f"{root / name} is missing", restore(key), (f"{key}.root",))
+    for name, evaluation in data.evaluation.items():
         if evaluation.labels and not (path := root / evaluation.labels).is_file():
-            yield Problem(f"data.evaluation.{name}.labels", f"{path} is missing", RESTORE, ("data.root",))
-    yield from class_problems(study, root)
+            place = f"{key}.evaluation.{name}.labels"
+            yield Problem(place, f"{path} is missing", restore(key), (f"{key}.root",))
+    yield from class_problems(key, data, root)
 
 
-def class_problems(study: Study, root: Path) -> Iterator[Problem]:
+def class_problems(key: str, data: DataParams, root: Path) -> Iterator[Problem]:
     """Class folders that one split has and another lacks, by name; those of an evaluation set may be numbers."""
-    folders = {f"{key}.folder": root / split.folder for key, (_, split) in splits_of(study).items()}
-    known = {f"{key}.folder": reader.class_folders(split, root) for key, (reader, split) in splits_of(study).items()}
-    classes = {key: found for key, found in known.items() if found is not None}
+    splits, of_root = splits_of(key, data), f"{key}.root"
+    folders = {f"{place}.folder": root / split.folder for place, (_, split) in splits.items()}
+    known = {f"{place}.folder": reader.class_folders(split, root) for place, (reader, split) in splits.items()}
+    classes = {place: found for place, found in known.items() if found is not None}
     first = next(iter(classes), "")
-    numbers = {str(number) for number in range(study.data.classes)}
-    for key, found in classes.items():
+    numbers = {str(number) for number in range(data.classes)}
+    for place, found in classes.items():
         if found == numbers:  # as ImageNet-V2's are
             continue
         if lacking := sorted(classes[first] - found):
-            text = f"{folders[key]} has no folder of the class {listed(lacking)}, and {folders[first]} has"
-            yield Problem(key, text, "add it, as every split has the same classes.", (first, "data.root"))
+            text = f"{folders[place]} has no folder of the class {listed(lacking)}, and {folders[first]} has"
+            yield Problem(place, text, "add it, as every split has the same classes.", (first, of_root))
         if extra := sorted(found - classes[first]):
-            text = f"{folders[key]} has a folder {listed(extra)}, and {folders[first]} has none of that class"
-            yield Problem(key, text, "remove it, or add it there.", (first, "data.root"))
-    if first and len(classes[first]) != study.data.classes:
-        text = f"{study.data.classes} is not the number of folders in {folders[first]}, {len(classes[first])}"
+            text = f"{folders[place]} has a folder {listed(extra)}, and {folders[first]} has none of that class"
+            yield Problem(place, text, "remove it, or add it there.", (first, of_root))
+    if first and len(classes[first]) != data.classes:
+        text = f"{data.classes} is not the number of folders in {folders[first]}, {len(classes[first])}"
         remedy = f"correct it, or the folders; there are {listed(sorted(classes[first]))}."
-        yield Problem("data.classes", text, remedy, (first, "data.root"))
+        yield Problem(f"{key}.classes", text, remedy, (first, of_root))
 
 
 def counted_images(study: Study, seconds: float = SECONDS) -> dict[str, int | None]:
     """Key of a split in class folders -> how many images they hold, by their names; None where time was up before."""
-    root, end = image_root(study), time.monotonic() + seconds
+    end = time.monotonic() + seconds
     found: dict[Path, int | None] = {}
     counts = {}
-    for key, (reader, split) in splits_of(study).items():
-        if root and (classes := reader.class_folders(split, root)):
-            folder = root / split.folder
-            if folder not in found:
-                found[folder] = images_in((folder / name for name in classes), end)
-            counts[key] = found[folder]
+    for of_data, data in data_sets(study).items():
+        root = image_root(data)
+        for key, (reader, split) in splits_of(of_data, data).items():
+            if root and (classes := reader.class_folders(split, root)):
+                folder = root / split.folder
+                if folder not in found:
+                    found[folder] = images_in((folder / name for name in classes), end)
+                counts[key] = found[folder]
     return counts
 
 
@@ -136,10 +158,11 @@ def images_in(folders: Iterable[Path], end: float) -> int | None:
 
 def count_problems(study: Study, counts: dict[str, int | None]) -> Iterator[Problem]:
     """Splits that hold another number of images than the params declare."""
-    for key, (_, split) in splits_of(study).items():
-        if (found := counts.get(key)) is not None and found != split.images:
-            text = f"{split.images} is not the number of images in {split.folder}, {found}"
-            yield Problem(f"{key}.images", text, "correct it, or the folder.", (f"{key}.folder", "data.root"))
+    for of_data, data in data_sets(study).items():
+        for key, (_, split) in splits_of(of_data, data).items():
+            if (found := counts.get(key)) is not None and found != split.images:
+                text = f"{split.images} is not the number of images in {split.folder}, {found}"
+                yield Problem(f"{key}.images", text, "correct it, or the folder.", (f"{key}.folder", f"{of_data}.root"))
 
 
 # Given weights --------------------------------------------------------------------------------------------------------

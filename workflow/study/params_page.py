@@ -49,6 +49,7 @@ older results count again.
 | `teachers`, `adaptation` | these trainings, and all that learn from them |
 | `teacher_logits.precision` | the caches, and all that learn from them |
 | `variants` | the runs of the variant |
+| `transfer` | the runs on that data set; of its `title`, tables and report alone |
 | `students`, `finetuning`, `supervision`, `models` | what is trained so, and all that learns or starts from it |
 | the rest of `data`, `views`, `resolutions` | almost every training |
 """

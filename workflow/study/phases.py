@@ -52,8 +52,10 @@ class Phase(Optimisation):
         return changed(views, self.views)
 
 
-def phase_problems(name: str, phase: Phase, data: DataParams, views: ViewParams) -> Iterator[Problem]:
-    """What a phase, its runs left aside, may not say of these data and views."""
+def phase_problems(
+    name: str, phase: Phase, data: DataParams, views: ViewParams, of_data: str = "data"
+) -> Iterator[Problem]:
+    """What a phase, its runs left aside, may not say of these data, which stand at the key `of_data`, and views."""
     if broken := list(change_problems(f"{name}.views", phase.views, "views", views)):
         yield from broken
         return
@@ -71,14 +73,16 @@ def phase_problems(name: str, phase: Phase, data: DataParams, views: ViewParams)
     if phase.mix_group % 2 and (views.mixup or views.cutmix):
         text = f"{phase.mix_group} is odd, and views are mixed in pairs: it must be even"
         yield Problem(group, text, "choose an even number.", ("views.mixup", "views.cutmix"))
-    yield from length_of_epoch_problems(name, phase, data.training.images - data.held_out, views.repeats)
+    counted = (f"{of_data}.training.images", f"{of_data}.held_out")
+    yield from length_of_epoch_problems(name, phase, data.training.images - data.held_out, views.repeats, counted)
     yield from schedule_problems(name, phase)
 
 
-def length_of_epoch_problems(name: str, phase: Phase, images: int, repeats: int) -> Iterator[Problem]:
-    """An epoch has a batch of views at least, and no more than the images give."""
+def length_of_epoch_problems(
+    name: str, phase: Phase, images: int, repeats: int, counted: tuple[str, ...]
+) -> Iterator[Problem]:
+    """An epoch has a batch of views at least, and no more than the images give; `counted`: the keys of their number."""
     batch, views = f"{name}.batch", f"{name}.epoch_views"
-    counted = ("data.training.images", "data.held_out")
     if phase.epoch_views > (most := images * repeats):
         text = f"{phase.epoch_views} is more than {images} training images x {repeats} repeats"
         yield Problem(views, text, f"set {views} to {most} or less; 0: as many as images.", (*counted, "views.repeats"))
@@ -126,7 +130,7 @@ def override_problems(
     key = f"{phase}.runs.{run}"
     model, slash, supervision = run.partition("/")
     yield from unknown_model(models, key, model)
-    if model in models and (right := phase_of(models[model], phase)) != phase:
+    if phase in TRAINING_PHASES and model in models and (right := phase_of(models[model], phase)) != phase:
         text = f"a {models[model].kind} is not trained in this phase"
         yield Problem(key, text, f"move it to {right}.runs.", (f"models.{model}.kind",))
     if slash:

@@ -21,6 +21,7 @@ from study.seeds import Seeds, seed_problems
 from study.supervision import Supervision, supervision_problems
 from study.tables import Tables
 from study.teacher_logits import LogitsParams, cache_problems
+from study.transfer import Transfer, transfer_problems
 from study.variants import Variant, Varied, variant_problems
 from study.views import Resolutions, ViewParams, resolution_problems, view_problems
 
@@ -74,6 +75,9 @@ class Study(Recipe):
     """Evaluate published weights, and train nothing."""
     variants: dict[Name, Variant] = {}
     """Other recipes, for the rows of the ablation and the lengths of the epochs figure."""
+    transfer: Transfer = {}
+    """Name -> another data set, to which trained or given networks are taken, for the table `transfer` (arXiv version
+    of the paper, Table 7)."""
     tables: Tables
     """The tables decide which runs exist. At least one."""
     execution: ExecutionParams = ExecutionParams()
@@ -87,11 +91,11 @@ class Study(Recipe):
         """The settings of a phase for one run."""
         return self.phases()[name].of(run, supervision)
 
-    def watched(self, execution: Execution, resolution: int) -> Execution:
+    def watched(self, execution: Execution, resolution: int, data: DataParams) -> Execution:
         """With the images on which a training is watched: the held-out ones, or else of the primary evaluation set."""
         if not execution.validate_epochs:
             return execution
-        data, name = self.data, "held_out" if self.data.held_out else self.data.primary
+        name = "held_out" if data.held_out else data.primary
         if data.held_out:
             images = EvaluationSet(reader=data.reader, split=data.training, held_out=data.held_out)
         else:
@@ -121,6 +125,7 @@ def problems(study: Study) -> Iterator[Problem]:
         yield from released_problems(study.released, models, study.supervision, study.resolutions, study.seeds)
     yield from resolution_problems(study.resolutions)
     yield from view_problems(study.views)
+    yield from transfer_problems(study)
     for name, variant in study.variants.items():
         yield from variant_problems(name, variant, varied(study))
 

@@ -15,7 +15,8 @@ class LogitsParams(Recipe):
     """The teacher cache."""
 
     chunk_epochs: Epochs
-    """Epochs a caching job; chunks are filled side by side, and pruned one by one. Changes no number."""
+    """Epochs a caching job; chunks are filled side by side, and pruned one by one. Of a data set of `transfer`, as many
+    as show about as many images. Changes no number."""
     precision: Literal["fp32", "bf16"]
     """In which the teacher computes what it tells its students. A label takes 2 bytes a view; where students learn from
     logits all are kept, in 4 bytes, or 2 with bf16, and nothing is lost: 300 epochs of ImageNet take 0.77 TB in bf16.

@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from deit.networks.drops import Drops
-from deit.networks.models import create, load_weights, parameter_count, token_logits
+from deit.networks.models import create, parameter_count, token_logits
 from deit.networks.recipes import CheckedNetwork
+from deit.networks.start import start_from
 from deit.store.checkpoints import as_content
 
 COLUMNS = ("network", "timm", "resolution", "heads", "parameters", "multiply_adds")
@@ -135,11 +136,11 @@ def keep(what: str, key: str, net: nn.Module) -> None:
 
 
 def start(what: str, key: str, net: nn.Module, initial: CheckedNetwork) -> None:
-    """Takes the weights of the other resolution over, as a fine-tuning does."""
+    """Takes the weights of the other resolution, or of other classes, over, as a fine-tuning does."""
     with torch.device("meta"):
         before = create(initial.model).state_dict()
     try:
-        load_weights(net, before)
+        start_from(net, before)
     except Exception as error:
         raise Unfit(
             f"{what}: cannot go on from weights of {initial.model.resolution} pixels ({said(error)}). "

@@ -52,6 +52,12 @@ class Runs(Protocol):
 
     def is_convnet(self, model: str) -> bool: ...
 
+    def taken(self, run: Any, data: str) -> list[Any]:
+        """A run of the study's own images on a data set of `transfer`, for every seed of its model."""
+
+    def objective(self, run: Any) -> Any:
+        """What a run learns from."""
+
     def phase(self, run: Any) -> Any:
         """How a run is trained: its epochs and all else."""
 

@@ -55,6 +55,8 @@ class Definition:
     """What params/schema.json and docs/params.md say of its key."""
     titles: Mapping[str, str] = field(default_factory=dict)
     """Key of a row or column -> how it is called here; the study's own go first, those of titles.py last."""
+    called: Callable[[Any, Runs], dict[str, str]] = lambda params, runs: {}
+    """(params, runs of the study) -> titles that are known to the study alone."""
 
     # What it asks of a study
     params: type[TableParams] = TableParams
