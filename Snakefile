@@ -3,24 +3,34 @@
 Every result is named after what it is made from (workflow/plan/plan.py), so a name that exists is right and needs no record.
 """
 
+import os
 import sys
 
 
 configfile: "params/study.yaml"
 
 
-sys.path[:0] = [f"{workflow.basedir}/workflow", f"{workflow.basedir}/src"]
+code = [f"{workflow.basedir}/src", f"{workflow.basedir}/workflow"]
+sys.path[:0] = code
+os.environ["PYTHONPATH"] = os.pathsep.join([*code, *filter(None, [os.environ.get("PYTHONPATH")])])  # of all jobs
 
+from call.begin import begin, look_ahead, refusals, refuse_clone
+from call.screen import show
 from plan.lookup import Lookup
 
 study = str(config.get("study", ""))  # a name of digits is a number to YAML
-plan = Lookup(
-    study,
-    workflow.is_main_process,
-    elsewhere=workflow.resource_settings.nodes is not None,  # jobs of a cluster are counted, not cores
-    as_if_new=config.get("as_if_new", False),
-    gres_only=config.get("gres_only", False),
-)
+with refusals():
+    refuse_clone()
+    plan = Lookup(
+        study,
+        workflow.is_main_process,
+        elsewhere=workflow.resource_settings.nodes is not None,  # jobs of a cluster are counted, not cores
+        as_if_new=config.get("as_if_new", False),
+        gres_only=config.get("gres_only", False),
+    )
+    if workflow.is_main_process:
+        look_ahead(plan.plan, plan.elsewhere)
+        screen = show(plan, workflow)
 
 if (limit := plan.jobs_on_gpus) and "gpu" not in workflow.global_resources:  # --resources gpu=N says otherwise
     workflow.register_resource("gpu", limit)
@@ -33,15 +43,20 @@ wildcard_constraints:
 
 
 onstart:
-    plan.start(workflow.dag.needrun_jobs())
+    if workflow.is_main_process:
+        jobs = list(workflow.dag.needrun_jobs())
+        begin(plan, jobs)
+        screen.begin(jobs)
 
 
 onsuccess:
-    plan.refuse_edits_meanwhile()
+    if workflow.is_main_process:
+        screen.succeed()
 
 
 onerror:
-    plan.tell_what_stands()
+    if workflow.is_main_process:
+        screen.give_up()
 
 
 rule all_tables:

@@ -1,16 +1,15 @@
 """Where a clone lies: paths that formats, shells or YAML could take for something else; results that are read-only."""
 
-import contextlib
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from call import begin
 from jobs import render
-from plan import lookup
+from plan.lookup import Lookup
 from plan.studies import plan_study
 from smoke_study import ENVIRONMENT, ROOT, copy_of_project, snakemake
 from study.problem import ParamsError
@@ -47,9 +46,9 @@ def test_a_notebook_is_executed_in_a_folder_of_any_name(tmp_path, monkeypatch):
 
 
 def test_a_colon_is_refused(monkeypatch):
-    monkeypatch.setattr(lookup, "ROOT", Path("/data/a:b/clone"))
+    monkeypatch.setattr(begin, "ROOT", Path("/data/a:b/clone"))
     with pytest.raises(ParamsError, match=r"^/data/a:b/clone: path of the clone: ':' separates .* move the clone to a"):
-        lookup.refuse_clone()
+        begin.refuse_clone()
 
 
 @pytest.fixture
@@ -58,11 +57,13 @@ def told(tmp_path, monkeypatch, capsys):
     shutil.copytree(ROOT / "params", tmp_path / "params")
     (tmp_path / "workflow").symlink_to(ROOT / "workflow")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "_exit", sys.exit)
 
-    def plan(study: str, **where: bool) -> str:
-        with contextlib.suppress(SystemExit):
-            lookup.Lookup(study, main_process=True, **where)
+    def plan(study: str, elsewhere: bool = False) -> str:
+        try:
+            with begin.refusals():
+                begin.look_ahead(Lookup(study, main_process=True).plan, elsewhere)
+        except SystemExit as refusal:
+            return str(refusal)
         return capsys.readouterr().err
 
     return plan
@@ -73,13 +74,13 @@ def test_results_that_cannot_be_written_are_one_message(told, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     why = "make it writable for you, free its disk, or work in a clone of your own."
     assert told("smoke") == (
-        f"Nothing was started: results/smoke cannot be written (results/smoke: Permission denied): {why}\n"
+        f"Nothing was started: results/smoke cannot be written ({Path.cwd()}: Permission denied): {why}"
     )
-    shutil.rmtree("results")
+    assert not Path("results").exists()
     Path("results").write_text("", encoding="utf-8")
     assert (
         told("smoke")
-        == f"Nothing was started: results/smoke cannot be written (results/smoke: Not a directory): {why}\n"
+        == f"Nothing was started: results/smoke cannot be written ({Path.cwd()}/results: Not a directory): {why}"
     )
 
 

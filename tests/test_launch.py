@@ -178,7 +178,7 @@ def test_jobs_run_with_the_python_that_runs_snakemake(tmp_path, not_activated):
 
 
 def test_dvcs_records_are_read_with_it_too(tmp_path, not_activated):
-    code = "from plan.recorded import cache; print(cache())"
+    code = "from call.recorded import cache; print(cache())"
     environment = not_activated | {"PYTHONPATH": f"{ROOT}/src:{ROOT}/workflow"}
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8"

@@ -1,7 +1,5 @@
 """What the rules are told of a job: its inputs, GPUs, memory, and where the images' folder is looked for."""
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +12,6 @@ from plan.memory import LOGS, RAN_OUT
 from plan.passes import plan_passes
 from plan.studies import plan_study
 from rule_files import FILES, rules_of
-from snakemake.exceptions import WorkflowError
 
 from deit.store.job import Execution, Job
 
@@ -85,9 +82,10 @@ def test_what_a_rule_asks_the_cluster_for():
     ids=["here", "on a GPU", "on two", "to a cluster", "in a job of a cluster"],
 )
 def test_jobs_of_one_process_on_this_machine_are_forked(monkeypatch, execution, plans, elsewhere, script):
-    monkeypatch.setattr(Lookup, "_plan", lambda _: "a plan")
     monkeypatch.setattr(Lookup, "request", lambda *_: Execution(**execution))
-    assert Lookup("study", plans, elsewhere).started_by(SimpleNamespace()).endswith(f"workflow/jobs/{script}")
+    lookup = Lookup("study", main_process=False, elsewhere=elsewhere)
+    lookup.main_process = plans
+    assert lookup.started_by(SimpleNamespace()).endswith(f"workflow/jobs/{script}")
 
 
 # What a job reads ----------------------------------------------------------------------------------------------------
@@ -184,76 +182,3 @@ def test_the_job_itself_knows_the_same_number(asked, monkeypatch):
     """Snakemake evaluates it again within the job, whose own log is there by then."""
     monkeypatch.setenv("SLURM_JOB_ID", "10")
     assert asked(OUT_OF_MEMORY["cgroups"], "its own log", attempt=2) == 1.5 * FIRST
-
-
-# Where the images are looked for ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def clone(tmp_path, monkeypatch) -> Path:
-    """A folder with params/, in which the images' folder is called by a variable that is not set."""
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    for study in ("smoke", "imagenet"):
-        (tmp_path / f"params/{study}-there.yaml").write_text(
-            f"extends: {study}\ndata: {{root: '${{NODE_DISK}}/it'}}\n", encoding="utf-8"
-        )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NODE_DISK", raising=False)
-    return tmp_path
-
-
-@pytest.mark.parametrize("study", ["smoke-there", "imagenet-there"])
-def test_the_folder_of_the_images_is_left_to_the_jobs(clone, study, monkeypatch):
-    roots = {job.execution.data_root for job in plan_study(study).jobs.values()}
-    assert roots == {"${NODE_DISK}/it"}
-    monkeypatch.setenv("NODE_DISK", str(clone / "disk"))
-    if study == "imagenet-there":
-        assert {job.execution.data_root for job in plan_study(study).jobs.values()} == roots
-
-
-def test_a_variable_that_is_not_set_stops_a_study_on_this_machine_only(clone, capsys):
-    with pytest.raises(WorkflowError, match=r"data.root is \$\{NODE_DISK\}/it, and that variable is not set"):
-        Lookup("imagenet-there", main_process=True).start(jobs=())
-    assert not os.path.exists("results/imagenet-there/recipes")
-    Lookup("imagenet-there", main_process=True, elsewhere=True).start(jobs=())
-    assert os.path.exists("results/imagenet-there/recipes")
-    assert "${NODE_DISK}/it" in capsys.readouterr().err
-
-
-def test_what_is_there_and_runs_all_the_same_is_marked_as_to_be_made_again(clone):
-    lookup = Lookup("imagenet-there", main_process=True, elsewhere=True)
-    finished, other = list(lookup.plan.jobs.values())[:2]
-    folder = Path(finished.execution.output)
-    folder.mkdir(parents=True)
-    (folder / "provenance.json").write_text('{"files": {}, "seal": "abc"}', encoding="utf-8")
-    locks = Path("results/imagenet-there/locks")
-    locks.mkdir(parents=True, exist_ok=True)
-    (locks / "0123456789.again").touch()
-    jobs = [
-        SimpleNamespace(wildcards_dict=words) for words in ({"digest": finished.digest}, {"digest": other.digest}, {})
-    ]
-    lookup.start(jobs)
-    (mark,) = locks.iterdir()
-    assert mark.name == f"{finished.digest}.again" and mark.read_text(encoding="utf-8") == "abc"
-
-
-def test_the_report_is_named_where_nothing_is_left_to_make(clone, capsys, monkeypatch):
-    lookup = Lookup("imagenet-there", main_process=True, elsewhere=True)
-    capsys.readouterr()
-    lookup.name_report()
-    assert not capsys.readouterr().err
-    monkeypatch.setattr(lookup.plan, "unfinished", list)
-    lookup.name_report()
-    assert capsys.readouterr().err == "The report of imagenet-there: reports/imagenet-there/index.html\n"
-
-
-def test_the_report_is_named_last_where_it_was_asked_for_and_nothing_failed(clone, capsys, monkeypatch):
-    at_the_end = []
-    monkeypatch.setattr("atexit.register", at_the_end.append)
-    monkeypatch.setattr("atexit.unregister", lambda call: at_the_end.remove(call) if call in at_the_end else None)
-    lookup = Lookup("imagenet-there", main_process=True, elsewhere=True)
-    assert not at_the_end
-    assert lookup.report(None) == lookup.report(None) == str(lookup.shown)
-    assert at_the_end == [lookup.name_report]
-    lookup.tell_what_stands()
-    assert not at_the_end

@@ -2,12 +2,12 @@
 
 import ast
 import os
-import sys
 from pathlib import Path
 
 import pytest
+from call.begin import look_ahead
 from PIL import Image
-from plan.lookup import Lookup
+from plan.studies import plan_study
 from ruamel.yaml import YAML
 from study.files_here import count_problems, counted_images, image_problems
 from study.params import load_study, read_layers
@@ -158,18 +158,16 @@ def test_a_plan_refuses_another_number_of_images_where_its_jobs_run(place, monke
     """Where jobs run elsewhere, their images may be others than those here."""
     said(place)
     monkeypatch.chdir(place)
-    monkeypatch.setattr(os, "_exit", sys.exit)
-    Lookup("mine", main_process=True)
+    look_ahead(plan_study("mine"), elsewhere=False)
     extra = place / "images/val/cat/one more.PNG"
     extra.touch()
     expected = "params/mine.yaml: data.evaluation.test.split.images: 60 is not the number of images in val, 61"
-    with pytest.raises(SystemExit):
-        Lookup("mine", main_process=True)
+    with pytest.raises(ParamsError, match=expected):
+        look_ahead(plan_study("mine"), elsewhere=False)
+    look_ahead(plan_study("mine"), elsewhere=True)
     assert expected in capsys.readouterr().err
-    Lookup("mine", main_process=True, elsewhere=True)
-    assert expected in capsys.readouterr().err
-    monkeypatch.setattr("plan.lookup.counted_images", lambda study: counted_images(study, seconds=-1))
-    Lookup("mine", main_process=True)
+    monkeypatch.setattr("call.begin.counted_images", lambda study: counted_images(study, seconds=-1))
+    look_ahead(plan_study("mine"), elsewhere=False)
     told = "The images of data.training, data.evaluation.test.split were not counted: prepare_data does"
     assert told in capsys.readouterr().err
     extra.unlink()

@@ -25,8 +25,7 @@ ORDERED = {
     "workflow/commands/keep.py:remove_locks": "removes them",
     "workflow/jobs/launch.py:set_back_what_is_to_come": "changes the time of each",
     "workflow/jobs/report.py:clear": "sorted before it removes them",
-    "workflow/plan/lookup.py:mark_what_is_made_again": "removes them",
-    "workflow/plan/lookup.py:tell_what_stands": "one report a study",
+    "workflow/call/begin.py:mark_what_is_made_again": "removes them",
     "workflow/plan/memory.py:earlier_logs": "sorted by their numbers",
 }
 """File:function where a listing is not sorted at once -> why that is right."""

@@ -93,11 +93,34 @@ def test_an_edit_plans_that_student_and_what_follows_and_taking_it_back_plans_no
 def test_an_edited_student_is_trained_alone_and_an_older_report_comes_back_without_training(project):
     edit(project, "params/smoke.yaml", *SLOWER_STUDENT)
     output = snakemake(project, "--", "all_tables")
-    assert "6 of 6 steps" in output or "7 of 7 steps" in output, output[-3000:]
+    assert "\n6 jobs. " in output, output[-3000:]
+    begun, ended = (re.findall(rf" {word} .*  (.*)$", output, re.MULTILINE) for word in ("starts", "ends"))
+    assert sorted(begun) == sorted(ended) and len(set(begun)) == 6
+    assert "distil DeiT-S: hard, from RegNetY-16GF, 15 px, seed 0" in begun
+    assert len(output.splitlines()) <= 3 * 6 and "\x1b" not in output and "\r" not in output, output
+    assert output.endswith("\nThe report of smoke: reports/smoke/index.html\n")
     assert not planned(project)
     subprocess.run(["git", "checkout", "-q", "--", "params"], cwd=project, check=True)
     assert planned(project) == {"publish_report": 1}
     snakemake(project, "--", "all_tables")
+
+
+def test_a_failing_jobs_own_message_is_among_the_last_lines(project):
+    """Of a training that diverges; its epochs are in its log alone."""
+    edit(
+        project,
+        "params/smoke.yaml",
+        "students: {",
+        "students: {runs: {deit-s/hard: {learning_rate: 1000, weight_decay: 1000}}, ",
+    )
+    output = snakemake(project, "--", "all_tables", check=False)
+    *_, failed, message, log, empty, last, command = output.splitlines()[-12:]
+    assert failed == "Failed: distil DeiT-S: hard, from RegNetY-16GF, 15 px, seed 0", output
+    assert "not finite" in message and not empty
+    assert last == "Failed. What was finished is kept, and this goes on from there:"
+    assert command.endswith("snakemake --profile local --config study=smoke -- all_tables")
+    assert "epoch 1/" in (project / log.rpartition(" ")[2]).read_text(encoding="utf-8") and "epoch 1/" not in output
+    assert "The report of" not in output
 
 
 def test_comments_plan_nothing_and_constants_plan_the_trainings(project):

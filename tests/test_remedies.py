@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from call.recorded import RecordsRefused, recorded_folders, refuse_to_compute_again
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plan.recorded import RecordsRefused, recorded_folders, refuse_to_compute_again
 
 from deit.store.job import Execution, Job
 from deit.store.results import new_folder, read_result

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from call.begin import look_ahead
 from plan.lookup import Lookup
 from plan.plan import Plan
 from plan.shared import plan_copies
@@ -125,7 +126,8 @@ def test_a_cache_that_only_copies_would_read_is_not_made(twin):
 def test_a_copy_asks_for_no_gpu_and_the_dry_run_tells_of_it(twin, capsys):
     student = student_of(twin)
     folder = make_elsewhere(student, student.name.partition("/")[0])
-    lookup = Lookup("twin", main_process=True, elsewhere=True)
+    lookup = Lookup("twin", main_process=True)
+    look_ahead(lookup.plan, elsewhere=True)
     assert "1 results of twin are there in other studies" in capsys.readouterr().err
     job = lookup.job_of(student.digest)
     assert job.execution.copy_of == folder

@@ -169,7 +169,7 @@ def test_the_paper_is_planned_without_slurm_and_without_images(project):
     """The literal command, in a clone, with nothing prepared."""
     environment = {key: value for key, value in os.environ.items() if key not in ("IMAGENET", "SLURM_CONF")}
     environment["PATH"] = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    words = ["snakemake", "--profile", "slurm", "-n", "all_tables"]
+    words = ["snakemake", "--profile", "slurm", "-n", "-p", "all_tables"]
     output = subprocess.run(words, cwd=project, env=environment, capture_output=True, encoding="utf-8")
     assert output.returncode == 0, output.stderr[-3000:]
     text = output.stdout + output.stderr

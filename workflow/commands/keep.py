@@ -13,10 +13,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from call.recorded import RecordsRefused, listing, recorded_folders
 from jobs.run_lock import holder, is_held, told_gone
 from plan.lookup import PRODUCT
 from plan.plan import Plan
-from plan.recorded import RecordsRefused, listing, recorded_folders
 from plan.studies import plan_study
 from study.problem import ParamsError
 

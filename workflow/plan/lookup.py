@@ -4,41 +4,23 @@ The main process plans the study and writes every recipe before the first job st
 Snakefile again, perhaps days later and with other params: it reads its recipe file and plans nothing.
 """
 
-import atexit
-import errno
 import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
-from typing import NoReturn
 
-from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
-from study.files_here import count_problems, counted_images, image_problems, unset_roots
-from study.params import read_layers
-from study.problem import ParamsError, Problem, refusal
 
 from deit.learn.recipes import Pass
-from deit.store.finished import is_complete, seal_at
+from deit.store.finished import is_complete
 from deit.store.hardware import gpus, visible
 from deit.store.job import Execution, Job
-from deit.store.reach import ROOT
-from plan.given import refuse_unfinished
 from plan.memory import asked_memory
 from plan.passes import plan_passes
 from plan.plan import PRUNABLE, Plan
-from plan.recorded import RecordsRefused, refuse_to_compute_again
 from plan.shared import plan_copies
 from plan.studies import plan_study
-
-# The commands of all jobs, and the notebooks, import deit and what stands beside this file from this clone.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [f"{ROOT}/src", f"{ROOT}/workflow", os.environ.get("PYTHONPATH")])
-)
-PLAN_TODAY = "import sys; from plan.studies import plan_study; print(*plan_study(sys.argv[1]).jobs)"
 
 # Section of results/<study>/ -> the file that stands for a finished result. Folders get their names when complete.
 PRODUCT = {
@@ -64,177 +46,36 @@ def product(folder: str) -> str:
     return ancient(f"{folder}/{PRODUCT[folder.split('/')[2]]}")
 
 
-def refuse_clone() -> None:
-    """ParamsError where the clone lies at a path that no program finds its parts by."""
-    if os.pathsep in str(ROOT):
-        why = f"'{os.pathsep}' separates folders where programs look for code (PYTHONPATH)"
-        raise ParamsError(f"{ROOT}: path of the clone: {why}; move the clone to a path without it.")
-
-
-def end(message: str) -> NoReturn:
-    """Ends Snakemake, which would bury a message under the position in the Snakefile, with a traceback."""
-    print(message, file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(1)
-
-
-@contextmanager
-def writing(folder: str) -> Iterator[None]:
-    """WorkflowError where the folder of the results cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or folder
-        remedy = "make it writable for you, free its disk, or work in a clone of your own"
-        raise WorkflowError(f"{folder} cannot be written ({where}: {error.strerror}): {remedy}.") from None
-
-
 def lock_name(job: Job) -> str:
     """By which a result is locked; the reports of all plans go to one folder, and have one lock."""
     return job.kind if job.kind == "report" else job.digest
 
 
-READS_IMAGES = ("data", "views", "train", "cache", "predict", "tokens")
-"""Kinds of jobs that open the images themselves."""
-
-
 class Lookup:
     """The plan in the main process, recipe files in a job."""
+
+    plan: Plan
+    """In the main process alone."""
 
     def __init__(
         self, study: str, main_process: bool, elsewhere: bool = False, as_if_new: bool = False, gres_only: bool = False
     ):
-        """`elsewhere`: jobs run on a cluster's nodes. `gres_only`: it knows GPUs by --gres alone."""
-        self.study, self.elsewhere, self.gres_only = study, elsewhere, gres_only
-        self.as_if_new = as_if_new
+        """`elsewhere`: on nodes of a cluster. `gres_only`: it knows GPUs by --gres alone. Raises ParamsError."""
+        self.study, self.main_process, self.elsewhere = study, main_process, elsewhere
+        self.as_if_new, self.gres_only = as_if_new, gres_only
         self.passes: dict[str, Job] = {}
-        self.plan = self._plan() if main_process else None
-
-    def _plan(self) -> Plan:
-        try:
-            refuse_clone()
-            plan = plan_study(self.study)
-            copies = 0 if self.as_if_new else plan_copies(plan)
-            self.passes = plan_passes(plan, everything=self.as_if_new)
-            if copies:
-                told = f"{copies} results of {self.study} are there in other studies: they are copied, not made again."
-                print(told, file=sys.stderr)
-            self._look_for_images(plan)
-            refuse_unfinished(self.study, plan.givers, plan.unfinished())
-            self._look_for_room(plan)
-            self._tell_of_networks(plan)
-            return plan
-        except ParamsError as error:
-            end(f"Nothing was started, because of params/:\n{error}")
-        except WorkflowError as error:
-            end(f"Nothing was started: {error}")
-
-    def _tell_of_networks(self, plan: Plan) -> None:
-        """A line where no job has built the networks yet, as timm is not asked when a study is planned."""
-        if not plan.is_finished(plan.jobs[plan.networks]):
-            print(f"The networks of {self.study} were not built yet: check_networks does, in seconds.", file=sys.stderr)
-
-    def _look_for_room(self, plan: Plan) -> None:
-        """WorkflowError where something is to be made and the folder of the results cannot be written."""
-        folder = Path("results", self.study)
-        with writing(str(folder)):
-            if plan.unfinished():
-                folder.mkdir(parents=True, exist_ok=True)
-                if not os.access(folder, os.W_OK):
-                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-
-    def _look_for_images(self, plan: Plan) -> None:
-        """ParamsError where jobs of this machine would miss the images; elsewhere they may have copies of their own."""
-        if not any(job.kind in READS_IMAGES and not job.execution.copy_of for job in plan.unfinished()):
-            return
-        for key, root in unset_roots(plan.study).items():
-            what = "that variable is not set here, so no image was looked for, and each job must have it"
-            print(f"{key} is {root}: {what}.", file=sys.stderr)
-        missing = list(image_problems(plan.study)) or self._count_images(plan)
-        if missing:
-            error = refusal(missing, read_layers(self.study, Path("params")))
-            if not self.elsewhere:
-                raise error
-            print(f"Not on this machine, so each job's must have it:\n{error}", file=sys.stderr)
-
-    def _count_images(self, plan: Plan) -> list[Problem]:
-        """What is wrong with their numbers, as long as `prepare_data` has not counted them."""
-        if all(plan.is_finished(job) for job in plan.of_section("data")):
-            return []
-        counts = counted_images(plan.study)
-        if unknown := [key for key, count in counts.items() if count is None]:
-            what = "prepare_data does, as it would take some seconds here"
-            print(f"The images of {', '.join(unknown)} were not counted: {what}.", file=sys.stderr)
-        return list(count_problems(plan.study, counts))
-
-    def start(self, jobs: Iterable) -> None:
-        """Put every recipe where the jobs will look for it; `jobs` are those of Snakemake that are about to run.
-
-        Nothing starts where DVC could fetch the results, or where the images' folder has no name. But jobs that run
-        elsewhere may have variables that are not set here: each job fills them in.
-        """
-        if not self.plan:
-            return
-        for key, root in unset_roots(self.plan.study).items():
-            if not self.elsewhere:
-                raise WorkflowError(f"{key} is {root}, and that variable is not set: export it first.")
-        try:
-            to_make = [job for job in self.plan.unfinished() if not job.execution.copy_of]
-            refuse_to_compute_again(self.study, to_make)
-        except RecordsRefused as error:
-            raise WorkflowError(str(error)) from None
-        with writing(f"results/{self.study}"):
-            self.plan.write(self.passes)
-            self.mark_what_is_made_again(jobs)
-
-    def mark_what_is_made_again(self, jobs: Iterable) -> None:
-        """Notes the seal of each result that is there and that Snakemake will make all the same: it was told to.
-
-        A job, perhaps days later on another machine, so tells it from one that was finished meanwhile
-        (deit.store.finished).
-        """
-        locks = Path(f"results/{self.study}/locks")
-        locks.mkdir(exist_ok=True)
-        for path in locks.glob("*.again"):
-            path.unlink()
-        for digest in [job.wildcards_dict["digest"] for job in jobs if "digest" in job.wildcards_dict]:
-            job = self.job_of(digest)
-            if is_complete(record := self.plan.record_of(job)):
-                (locks / f"{lock_name(job)}.again").write_text(seal_at(record), encoding="utf-8")
-
-    def refuse_edits_meanwhile(self) -> None:
-        """Fails where params or code were edited while jobs ran, whose results are complete, but of what stood before.
-
-        DVC records a stage when its command has ended well, with the params and code of that moment. Not asked where
-        nothing was to be done. A fresh process plans, as this one has the planning code of the start in memory.
-        """
-        if not self.plan:
-            return
-        words = [sys.executable, "-c", PLAN_TODAY, self.study]
-        today = subprocess.run(words, capture_output=True, encoding="utf-8")
-        if set(today.stdout.split()) != self.plan.jobs.keys():
-            atexit.unregister(self.name_report)
-            raise WorkflowError(
-                "All jobs ended well, but params/ or code were edited meanwhile. The results are those of what stood "
-                "there at the start. For today's, give the command again."
-            )
-
-    def tell_what_stands(self) -> None:
-        """After a failure: what is kept, and that an older report is not of these params."""
-        if not self.plan:
-            return
-        atexit.unregister(self.name_report)
-        print("Failed. What was finished is kept, and the same command goes on from there.", file=sys.stderr)
-        for path in Path(f"reports/{self.study}").glob("provenance-*.json"):
-            if path != self.shown:
-                print(f"reports/{self.study}/ still shows the earlier plan {path.stem[-10:]}.", file=sys.stderr)
+        if main_process:
+            self.plan = plan_study(study)
+            if not as_if_new:
+                plan_copies(self.plan)
+            self.passes = plan_passes(self.plan, everything=as_if_new)
 
     def job(self, wildcards) -> Job:
         return self.job_of(wildcards.digest)
 
     def job_of(self, digest: str) -> Job:
         """A job of the plan; its recipe file's, where this is no main process."""
-        if self.plan and (job := self.plan.jobs.get(digest) or self.passes.get(digest)):
+        if self.main_process and (job := self.plan.jobs.get(digest) or self.passes.get(digest)):
             return job
         path = self.path(digest)
         if not path.exists():
@@ -336,6 +177,11 @@ class Lookup:
 
         return resource
 
+    @property
+    def screen(self) -> str:
+        """Where the output of a job goes besides its log: with Slurm to Slurm's log, which tells of every attempt."""
+        return ">/dev/null" if self.main_process else ""
+
     def launcher(self, wildcards, resources, threads, output) -> str:
         """What starts a job alone on its result and, a training, on all GPUs that it was given, one process each.
 
@@ -365,7 +211,7 @@ class Lookup:
     @property
     def is_here(self) -> bool:
         """Whether the jobs run on this machine, and this process starts them."""
-        return bool(self.plan) and not self.elsewhere
+        return self.main_process and not self.elsewhere
 
     @property
     def jobs_on_gpus(self) -> int | None:
@@ -387,14 +233,10 @@ class Lookup:
     def targets(self, *sections: str) -> Callable:
         """An input function: the products of all planned jobs of these sections.
 
-        Of caches and stored views only those that unfinished jobs read: the others may have been pruned. The sections'
-        folders exist afterwards, even where a study has no job of the kind, as DVC stores each of them.
+        Of caches and stored views only those that unfinished jobs read: the others may have been pruned.
         """
 
         def products(_) -> list[str]:
-            with writing(f"results/{self.study}"):
-                for section in sections:
-                    os.makedirs(f"results/{self.study}/{section}", exist_ok=True)
             jobs = self.plan.of_section(*sections)
             if not self.as_if_new:
                 unfinished = {job.digest for job in self.plan.unfinished()}
@@ -404,18 +246,6 @@ class Lookup:
         return products
 
     def report(self, _) -> str:
-        """An input function: the file that stands for the report, which is named last where it is asked for."""
-        atexit.unregister(self.name_report)
-        atexit.register(self.name_report)
-        return str(self.shown)
-
-    @property
-    def shown(self) -> Path:
-        """The file that exists only while reports/<study>/ shows exactly this plan."""
+        """An input function: the file that exists only while reports/<study>/ shows exactly this plan."""
         (report,) = self.plan.of_section("report")
-        return Path(f"reports/{self.study}/provenance-{report.digest}.json")
-
-    def name_report(self) -> None:
-        """The last line, after all of Snakemake's own: where the report is, once nothing is left to make."""
-        if not self.plan.unfinished():
-            print(f"The report of {self.study}: reports/{self.study}/index.html", file=sys.stderr)
+        return str(self.plan.record_of(report))

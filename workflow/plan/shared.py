@@ -1,12 +1,13 @@
 """Results that other studies of this clone have made: a job of the same digest is copied, and not done twice."""
 
+import os
 from pathlib import Path
 
 from deit.store.finished import is_complete
 from deit.store.job import Job
 from plan.plan import Plan
-from plan.recorded import computes_again
 
+SWITCH = "COMPUTE_AGAIN"
 COSTLY = ("train", "import", "cache", "views", "predict", "tokens")
 """Kinds of jobs whose results are worth a copy. Others take seconds, or are about this machine."""
 OTHER_SECTION = {"teachers": "students", "adapted": "finetuned"}
@@ -27,6 +28,11 @@ def plan_copies(plan: Plan) -> int:
             copy = {"copy_of": source, "folders": {}, "after": []}
             plan.jobs[job.digest] = job.model_copy(update={"execution": job.execution.model_copy(update=copy)})
     return sum(bool(job.execution.copy_of) for job in plan.unfinished())
+
+
+def computes_again() -> bool:
+    """Whether the user asks for results to be made that could be had without."""
+    return os.environ.get(SWITCH, "").lower() in ("yes", "true", "1")
 
 
 def finished_elsewhere(job: Job, others: list[Path]) -> str:

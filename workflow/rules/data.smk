@@ -30,8 +30,9 @@ rule prepare_data:
         folders=plan.flags,
         output=plan.folder,
         launcher=plan.launcher,
+        screen=plan.screen,
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} deit.commands.prepare_data --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
@@ -52,8 +53,9 @@ rule check_networks:
         recipe=plan.recipe,
         output=plan.folder,
         launcher=plan.launcher,
+        screen=plan.screen,
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} deit.commands.check_networks --recipe {params.recipe:q} --output {params.output:q}"
 
 
@@ -76,6 +78,7 @@ rule store_views:
         folders=plan.flags,
         output=plan.folder,
         launcher=plan.launcher,
+        screen=plan.screen,
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} deit.commands.store_views --recipe {params.recipe:q} {params.folders} --output {params.output:q}"

@@ -33,8 +33,9 @@ rule predict:
         folders=plan.flags,
         output=plan.folder,
         launcher=plan.launcher,
+        screen=plan.screen,
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} deit.commands.predict --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
@@ -55,8 +56,9 @@ rule measure_throughput:
         folders=plan.flags,
         output=plan.folder,
         launcher=plan.launcher,
+        screen=plan.screen,
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} deit.commands.measure_throughput --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
@@ -80,6 +82,7 @@ rule compare_tokens:
         folders=plan.flags,
         output=plan.folder,
         launcher=plan.launcher,
+        screen=plan.screen,
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} deit.commands.compare_tokens --recipe {params.recipe:q} {params.folders} --output {params.output:q}"

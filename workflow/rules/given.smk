@@ -37,6 +37,7 @@ rule import_weights:
         folders=plan.flags,
         output=plan.folder,
         launcher=plan.launcher,
+        screen=plan.screen,
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} deit.commands.import_weights --recipe {params.recipe:q} {params.folders} --output {params.output:q}"

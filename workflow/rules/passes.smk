@@ -39,7 +39,8 @@ rule train_pass:
         recipe=plan.recipe,
         output=plan.folder,
         launcher=plan.launcher,
+        screen=plan.screen,
         resume="results/{study}/resume",
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} deit.commands.train_pass --recipe {params.recipe:q} --resume {params.resume:q} --output {params.output:q}"

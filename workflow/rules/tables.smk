@@ -39,8 +39,9 @@ rule render_table:
         folders=plan.flags,
         output=plan.folder,
         launcher=plan.launcher,
+        screen=plan.screen,
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} workflow/jobs/render.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 
@@ -67,8 +68,9 @@ rule publish_report:
         folders=plan.flags,
         output="reports/{study}",
         launcher=plan.launcher,
+        screen=plan.screen,
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} workflow/jobs/report.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
 
 

@@ -36,6 +36,7 @@ rule cache_teacher_logits:
         folders=plan.flags,
         output=plan.folder,
         launcher=plan.launcher,
+        screen=plan.screen,
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} deit.commands.cache_teacher_logits --recipe {params.recipe:q} {params.folders} --output {params.output:q}"

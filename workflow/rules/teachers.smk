@@ -39,9 +39,10 @@ rule train_teacher:
         folders=plan.flags,
         output=plan.folder,
         launcher=plan.launcher,
+        screen=plan.screen,
         resume="results/{study}/resume/{digest}",
     shell:
-        "exec &> >(trap '' TERM USR1; exec tee {log:q}); "
+        "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
         "exec {params.launcher} deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"
 
 

@@ -5,19 +5,17 @@ training; so before the first job starts, planned results that are not here are 
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from shlex import quote
 
 import yaml
+from plan.shared import SWITCH, computes_again
 from pydantic import BaseModel, ValidationError
 
 from deit.store.job import Job
 from deit.store.results import first_line
-
-SWITCH = "COMPUTE_AGAIN"
 
 
 class RecordsRefused(Exception):
@@ -43,11 +41,6 @@ def refuse_to_compute_again(study: str, jobs: list[Job]) -> None:
             + f"\nTo get them:              dvc pull {' '.join(map(quote, wanted))}"
             + f"\nTo compute them again:    {SWITCH}=yes   in front of the same command"
         )
-
-
-def computes_again() -> bool:
-    """Whether the user asks for results to be made that could be had without."""
-    return os.environ.get(SWITCH, "").lower() in ("yes", "true", "1")
 
 
 def recorded_folders(study: str, lock: Path = Path("dvc.lock")) -> dict[str, str]:

@@ -1,0 +1,143 @@
+"""Before the first job: what is refused, in one message, what is told, and what is written for the jobs."""
+
+import errno
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plan.given import refuse_unfinished
+from plan.lookup import Lookup, lock_name
+from plan.plan import Plan
+from study.files_here import count_problems, counted_images, image_problems, unset_roots
+from study.params import read_layers
+from study.problem import ParamsError, Problem, refusal
+
+from call.recorded import RecordsRefused, refuse_to_compute_again
+from deit.store.finished import is_complete, seal_at
+from deit.store.reach import ROOT
+
+READS_IMAGES = ("data", "views", "train", "cache", "predict", "tokens")
+"""Kinds of jobs that open the images themselves."""
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """SystemExit with what params/ are refused for. Other errors Snakemake buries under a place in the Snakefile."""
+    try:
+        yield
+    except ParamsError as error:
+        raise SystemExit(f"Nothing was started, because of params/:\n{error}") from None
+
+
+def refuse_clone() -> None:
+    """ParamsError where the clone lies at a path that no program finds its parts by."""
+    if os.pathsep in str(ROOT):
+        why = f"'{os.pathsep}' separates folders where programs look for code (PYTHONPATH)"
+        raise ParamsError(f"{ROOT}: path of the clone: {why}; move the clone to a path without it.")
+
+
+# When the Snakefile is read, so by a dry run too ----------------------------------------------------------------------
+
+
+def look_ahead(plan: Plan, elsewhere: bool) -> None:
+    """Refuses what cannot end well, and tells what a plan cannot show. `elsewhere`: jobs run on a cluster's nodes."""
+    if copies := sum(bool(job.execution.copy_of) for job in plan.unfinished()):
+        tell(f"{copies} results of {plan.name} are there in other studies: they are copied, not made again.")
+    look_for_images(plan, elsewhere)
+    refuse_unfinished(plan.name, plan.givers, plan.unfinished())
+    look_for_room(plan)
+    if not plan.is_finished(plan.jobs[plan.networks]):  # timm is not asked when a study is planned
+        tell(f"The networks of {plan.name} were not built yet: check_networks does, in seconds.")
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def look_for_images(plan: Plan, elsewhere: bool) -> None:
+    """ParamsError where jobs of this machine would miss the images; elsewhere they may have copies of their own."""
+    if not any(job.kind in READS_IMAGES and not job.execution.copy_of for job in plan.unfinished()):
+        return
+    for key, root in unset_roots(plan.study).items():
+        what = "that variable is not set here, so no image was looked for, and each job must have it"
+        tell(f"{key} is {root}: {what}.")
+    if missing := list(image_problems(plan.study)) or count_images(plan):
+        error = refusal(missing, read_layers(plan.name, Path("params")))
+        if not elsewhere:
+            raise error
+        tell(f"Not on this machine, so each job's must have it:\n{error}")
+
+
+def count_images(plan: Plan) -> list[Problem]:
+    """What is wrong with their numbers, as long as `prepare_data` has not counted them."""
+    if all(plan.is_finished(job) for job in plan.of_section("data")):
+        return []
+    counts = counted_images(plan.study)
+    if unknown := [key for key, count in counts.items() if count is None]:
+        what = "prepare_data does, as it would take some seconds here"
+        tell(f"The images of {', '.join(unknown)} were not counted: {what}.")
+    return list(count_problems(plan.study, counts))
+
+
+def look_for_room(plan: Plan) -> None:
+    """SystemExit where something is to be made and the folder of the results, or the one that it will be in, is none
+    or cannot be written."""
+    folder = Path("results", plan.name)
+    there = next(path for path in (folder, *folder.parents) if path.exists()).resolve()
+    with writing(str(folder)):
+        if plan.unfinished() and not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+        if plan.unfinished() and not os.access(there, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
+
+
+@contextmanager
+def writing(folder: str) -> Iterator[None]:
+    """SystemExit where the folder of the results cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or folder
+        remedy = "make it writable for you, free its disk, or work in a clone of your own"
+        message = f"Nothing was started: {folder} cannot be written ({where}: {error.strerror}): {remedy}."
+        raise SystemExit(message) from None
+
+
+# When jobs are about to start -----------------------------------------------------------------------------------------
+
+
+def begin(lookup: Lookup, jobs: Iterable) -> None:
+    """Puts every recipe where the jobs will look for it; `jobs` are those of Snakemake that are about to run.
+
+    SystemExit where DVC could fetch the results, or where the images' folder has no name. But jobs that run elsewhere
+    may have variables that are not set here: each job fills them in.
+    """
+    plan = lookup.plan
+    for key, root in unset_roots(plan.study).items():
+        if not lookup.elsewhere:
+            raise SystemExit(f"Nothing was started: {key} is {root}, and that variable is not set: export it first.")
+    try:
+        refuse_to_compute_again(plan.name, [job for job in plan.unfinished() if not job.execution.copy_of])
+    except RecordsRefused as error:
+        raise SystemExit(str(error)) from None
+    with writing(f"results/{plan.name}"):
+        plan.write(lookup.passes)
+        mark_what_is_made_again(lookup, jobs)
+
+
+def mark_what_is_made_again(lookup: Lookup, jobs: Iterable) -> None:
+    """Notes the seal of each result that is there and that Snakemake will make all the same: it was told to.
+
+    A job, perhaps days later on another machine, so tells it from one that was finished meanwhile
+    (deit.store.finished).
+    """
+    locks = Path(f"results/{lookup.study}/locks")
+    locks.mkdir(exist_ok=True)
+    for path in locks.glob("*.again"):
+        path.unlink()
+    for digest in [job.wildcards_dict["digest"] for job in jobs if "digest" in job.wildcards_dict]:
+        job = lookup.job_of(digest)
+        if is_complete(record := lookup.plan.record_of(job)):
+            (locks / f"{lock_name(job)}.again").write_text(seal_at(record), encoding="utf-8")
