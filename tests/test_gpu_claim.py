@@ -155,5 +155,6 @@ def test_snakemake_is_told_how_many_jobs_the_gpus_take(machine, monkeypatch, els
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     asked = ({"gpus": 1, "share": 8}, {"gpus": 2}, {})
     jobs = [Job(kind="train", name="a", recipe={}, behaviour={}, execution=Execution(**each)) for each in asked]
-    monkeypatch.setattr(Lookup, "_plan", lambda _: SimpleNamespace(jobs=dict(enumerate(jobs))))
-    assert Lookup("study", True, elsewhere).jobs_on_gpus == limit
+    lookup = Lookup("study", main_process=False, elsewhere=elsewhere)
+    lookup.main_process, lookup.plan = True, SimpleNamespace(jobs=dict(enumerate(jobs)))
+    assert lookup.jobs_on_gpus == limit
