@@ -32,7 +32,7 @@ from deit.store.checkpoints import WEIGHTS, ResumeState, read_weights, save_weig
 from deit.store.job import Execution, Job
 from deit.store.results import file_digest
 from deit.teach.recipes import Caching
-from deit.teach.teacher_logits import TeacherInTheLoop, write_epochs
+from deit.teach.teacher_logits import TeacherInTheLoop, cast_once, write_epochs
 
 STUDENT, TEACHER = "deit-ti", "regnety-16gf"
 EXECUTION = Execution(threads=1)
@@ -92,7 +92,7 @@ def written_teacher(plan: Plan, hard: Job, stream: ViewStream, folder: Path, pla
 def teacher_of(weights: Path, caching: Caching, place: Place) -> torch.nn.Module:
     net = create(caching.model)
     load_weights(net, read_weights(weights))
-    return net.to(place.device).eval().requires_grad_(False)
+    return cast_once(net.to(place.device).eval().requires_grad_(False), caching.precision)
 
 
 def asked(weights: Path, caching: Caching, place: Place) -> TeacherInTheLoop:

@@ -200,7 +200,7 @@ def trained_images_a_second(runs: list[TrainingRun], groups: Iterator[MixGroup],
 
     def epoch() -> None:
         for batch in itertools.islice(batches, stream.steps_per_epoch):
-            said = Answers(runs[0].step // stream.steps_per_epoch, batch)
+            said = Answers(runs[0].step // stream.steps_per_epoch, batch, place)
             for run in runs:
                 take_step(run, batch, said)
 

@@ -62,7 +62,7 @@ from deit.see.views import MixGroup, ViewStream, augment_operations, posterize_t
 from deit.store.checkpoints import ResumeState
 from deit.store.job import Execution, Job
 from deit.teach.recipes import Caching
-from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, open_shards, records_of
+from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, open_shards, packed, unpacked
 
 STUDENTS, TEACHER, TEACHER_MODEL = ("deit-ti", "deit-s"), "regnety-16gf", "regnety_160"
 SUPERVISION = ("labels", "soft", "hard", "token")
@@ -127,14 +127,14 @@ class TimedStream(ViewStream):
     """Whose time is taken."""
     seconds = 0.0
 
-    def finish(self, group: MixGroup, device: torch.device) -> tuple[Tensor, Tensor]:
-        first = int(group.positions[0])
+    def finish_all(self, groups: list[MixGroup], device: torch.device) -> tuple[Tensor, Tensor]:
+        first = int(groups[0].positions[0])
         if first == 0:
             self.seconds = now(device)
         if first == self.steps * self.recipe.batch:
             self.seconds = now(device) - self.seconds
             raise Enough
-        return super().finish(group, device)
+        return super().finish_all(groups, device)
 
 
 def stream_of(recipe: Training, steps: int, folder: str) -> TimedStream:
@@ -192,7 +192,7 @@ def written_cache(planned: Caching, stream: ViewStream, recipe: Training, folder
     shards = open_shards(folder, caching, "", stream)
     for step in shards.remaining(save_minutes=60):
         logits = torch.randn(stream.recipe.batch, stream.data.classes).bfloat16().float()
-        step["epoch"] = records_of(logits, caching)
+        step["epoch"] = unpacked(packed(logits, caching), caching)
     shards.finish()
     return cached_teacher([folder], recipe.model_copy(update={"data": stream.data}), epochs=[0])
 

@@ -11,7 +11,7 @@ from test_training import SGD, close, stop_at
 from tiny_runs import BATCH, CPU, DEIT, DISTILLED, REGNETY, run, same, stream_of, training_job
 
 from deit.learn import training
-from deit.learn.teacher import Seen
+from deit.learn.teacher import Answers, Seen
 from deit.networks.check import Unfit, check
 from deit.networks.distributed import Place
 from deit.networks.drops import Drops, Paths, Units
@@ -49,7 +49,8 @@ def test_the_number_of_ranks_changes_no_draw(root, world):
         share = stream.groups_per_batch // place.world
         groups = [stream[0, 1, number] for number in range(place.rank * share, (place.rank + 1) * share)]
         one.step = 1
-        return training.words_of(one, [Seen(group.positions, *stream.finish(group, CPU.device)) for group in groups])
+        seen = Seen(torch.cat([group.positions for group in groups]), *stream.finish_all(groups, CPU.device), share)
+        return training.shown(one, seen, Answers(0, seen, CPU)).words
 
     alone = words(CPU)
     assert len(alone.unique()) == alone.numel() == 2 * BATCH  # a layer a branch of the second block

@@ -109,7 +109,7 @@ def test_no_step_waits_for_the_gpu_even_one_that_is_skipped(tmp_path, root, plac
     """torch raises where the host waits, for views or a step; from the second epoch on, as the first loads kernels."""
     spoil(monkeypatch, STEPS + 1)
     watched = []
-    take_step, finish, finish_epoch = training.take_step, ViewStream.finish, training.finish_epoch
+    take_step, finish, finish_epoch = training.take_step, ViewStream.finish_all, training.finish_epoch
 
     def watched_step(a_run, *arguments):
         watched.append(a_run.step)
@@ -126,7 +126,7 @@ def test_no_step_waits_for_the_gpu_even_one_that_is_skipped(tmp_path, root, plac
 
     monkeypatch.setattr(training, "take_step", watched_step)
     monkeypatch.setattr(training, "finish_epoch", end_of_epoch)
-    monkeypatch.setattr(ViewStream, "finish", watched_finish)
+    monkeypatch.setattr(ViewStream, "finish_all", watched_finish)
     job = gpu_job(root, model=model, optimisation={"epochs": 3, "skip_nonfinite_steps": 1, "ema_decay": ema_decay})
     trained = run(job, tmp_path / "run", place=place)
     assert watched == list(range(3 * STEPS))
@@ -316,10 +316,17 @@ def test_a_convnet_with_channels_last_computes_about_the_same(place, precision):
     said = logits_of(net, views, precision)
     torch.testing.assert_close(logits_of(last, views_last, precision), said, **tolerance)
     if precision == "fp32":
-        for one, shown in ((net, views), (last, views_last)):
-            one(shown).square().mean().backward()
-        for one, other in zip(net.parameters(), last.parameters(), strict=True):
-            torch.testing.assert_close(other.grad, one.grad, **tolerance)
+        # Single numbers of a gradient are sums that cancel: fp32 misses some by a percent in either layout. So each
+        # tensor is compared with what float64 says, by the norm.
+        exact = gradients(copy.deepcopy(net).double(), views.double())
+        for one, seen in ((net, views), (last, views_last)):
+            for ours, true in zip(gradients(one, seen), exact, strict=True):
+                assert (ours.double() - true).norm() <= 1e-5 * true.norm()
+
+
+def gradients(net: torch.nn.Module, views: torch.Tensor) -> list[torch.Tensor]:
+    net(views).square().mean().backward()
+    return [parameter.grad for parameter in net.parameters()]
 
 
 # The benchmark --------------------------------------------------------------------------------------------------------

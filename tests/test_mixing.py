@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.data import Mixup
 
-from deit.see.mixing import draw_mixing, mix_, mixed_targets
+from deit.see.finishing import mixed, mixed_targets
+from deit.see.mixing import draw_mixing
 from deit.see.recipes import Views
 
 CLASSES = 7
@@ -27,9 +28,8 @@ def constant_views() -> tuple[torch.Tensor, torch.Tensor]:
 
 def mix(views, labels, recipe: Views, key: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mixed copies of views, and targets."""
-    mixing, mixed = draw_mixing(recipe, key), views.clone()
-    mix_(mixed, mixing)
-    return mixed, mixed_targets(labels, mixing, CLASSES, recipe.label_smoothing)
+    mixing = [draw_mixing(recipe, key)]
+    return mixed(views, mixing), mixed_targets(labels, mixing, CLASSES, recipe.label_smoothing)
 
 
 keys = st.integers(0, 2**32 - 1)
@@ -51,11 +51,11 @@ def test_timm_draws_the_same_from_the_same_seed(key, smoothing, switch):
 @given(key=keys)
 def test_mixup_pixels_and_labels_share_one_lambda(key):
     views, labels = constant_views()
-    mixed, targets = mix(views, labels, recipe(switch_probability=0), key)
-    weight = float((mixed[0, 0, 0, 0] - 7) / (0 - 7))
+    seen, targets = mix(views, labels, recipe(switch_probability=0), key)
+    weight = float((seen[0, 0, 0, 0] - 7) / (0 - 7))
     partner = torch.arange(7.0, -1, -1)
     expected = weight * torch.arange(8.0) + (1 - weight) * partner
-    torch.testing.assert_close(mixed, expected[:, None, None, None].expand_as(mixed), rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen, expected[:, None, None, None].expand_as(seen), rtol=0, atol=1e-5)
     for view in range(1, 7):
         assert targets[view, labels[view]] == pytest.approx(weight, abs=1e-5)
         assert targets[view, labels[7 - view]] == pytest.approx(1 - weight, abs=1e-5)

@@ -16,9 +16,7 @@ from smoke_study import ROOT, copy_of_project, snakemake
 from study.params import ParamsError
 from test_training import on_two_ranks
 from tiny_runs import (
-    BATCH,
     CPU,
-    GROUP,
     REGNETY,
     STEPS,
     caching_of,
@@ -119,13 +117,12 @@ def test_two_runs_end_as_each_does_alone(jobs, alone, tmp_path, pair):
 
 def test_all_runs_together_end_as_each_does_alone_and_shared_work_is_done_once(jobs, alone, tmp_path, monkeypatch):
     made, asked = [], []
-    rendered, said = ViewStream.finish, TeacherInTheLoop.says
-    monkeypatch.setattr(ViewStream, "finish", lambda *words: made.append(1) or rendered(*words))
+    rendered, said = ViewStream.finish_all, TeacherInTheLoop.says
+    monkeypatch.setattr(ViewStream, "finish_all", lambda *words: made.append(1) or rendered(*words))
     monkeypatch.setattr(TeacherInTheLoop, "says", lambda *words: asked.append(1) or said(*words))
     weights = together(list(jobs.values()), tmp_path)
     assert all(same(weights[kind], alone[kind]) for kind in KINDS)
-    groups = STEPS * BATCH // GROUP
-    assert len(made) == 3 * groups and len(asked) == 2 * groups
+    assert len(made) == 3 * STEPS and len(asked) == 2 * STEPS
 
 
 @pytest.mark.parametrize("step", [1, STEPS, 2 * STEPS - 1])

@@ -50,7 +50,7 @@ def test_the_views_are_those_of_the_stream_with_the_teachers_answers(runs):
     shown = pictures.seen_views(student, teacher, images, 3)
     assert {view.mixed_by for view in shown} == {"mixup", "cutmix"} and len(shown) == 6
     stream = ViewStream(images, recipe.data, recipe.views, recipe.stream_seed)
-    net = load_teacher(teacher, Model(**REGNETY), recipe.data, torch.device("cpu"))
+    net = load_teacher(teacher, Model(**REGNETY), recipe.data, torch.device("cpu"), "fp32")
     keys = dict(pictures.groups_of_each_kind(stream))
     for view, (key, position) in zip(shown, [(key, i) for key in keys for i in range(3)], strict=True):
         views, targets = stream.finish(stream[key], torch.device("cpu"))

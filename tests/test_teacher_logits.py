@@ -31,12 +31,17 @@ from deit.teach import teacher_logits
 from deit.teach.teacher_logits import (
     TeacherInTheLoop,
     logits_from,
+    packed,
     record_type,
-    records_of,
+    unpacked,
     write_epochs,
 )
 
 WEIGHTS = "a" * 64
+
+
+def records_of(logits: torch.Tensor, caching) -> np.ndarray:
+    return unpacked(packed(logits, caching), caching)
 
 
 def cache(job, folder: Path, keep: str, epochs=(0, 1), net=None, teacher=WEIGHTS, **execution) -> Path:
@@ -147,18 +152,20 @@ def test_the_teacher_computes_in_the_precision_of_the_recipe():
 def test_an_interrupted_cache_asks_only_what_was_not_asked_and_ends_with_the_same_bytes(tmp_path, monkeypatch, workers):
     job, asked = training_job(tmp_path / "data", "soft"), []
 
-    def counted(logits, caching):
-        asked.append(len(logits))
-        if len(asked) == 6:  # in the second step of the first epoch
+    def counted(net, views, precision):
+        asked.append(len(views))
+        if len(asked) == 6:  # in the second step of the first epoch, while the first one is on its way
             os.kill(os.getpid(), signal.SIGTERM)
-        return records_of(logits, caching)
+        return logits_of(net, views, precision)
 
-    monkeypatch.setattr(teacher_logits, "records_of", counted)
+    logits_of = teacher_logits.logits_of
+    monkeypatch.setattr(teacher_logits, "logits_of", counted)
     with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
         cache(job, tmp_path / "cache", "dense", workers=workers)
-    assert len(asked) == 2 * BATCH // GROUP and not (tmp_path / "cache/manifest.json").exists()
+    groups = BATCH // GROUP
+    assert len(asked) == 2 * groups and not (tmp_path / "cache/manifest.json").exists()
     cache(job, tmp_path / "cache", "dense", workers=workers)
-    assert len(asked) == 2 * STEPS * BATCH // GROUP
+    assert len(asked) == (2 * STEPS + 1) * groups, "but for the step that was on its way, each is asked once"
     monkeypatch.undo()
     whole = cache(job, tmp_path / "whole", "dense")
     for path in whole.iterdir():
@@ -283,7 +290,7 @@ def test_a_run_folder_is_a_teacher(tmp_path):
     job = training_job(tmp_path / "data", model=REGNETY)
     weights = run(job, tmp_path / "run")
     net = teacher_logits.load_teacher(
-        read_result(tmp_path / "run"), job.resolved().model, job.resolved().data, torch.device("cpu")
+        read_result(tmp_path / "run"), job.resolved().model, job.resolved().data, torch.device("cpu"), "fp32"
     )
     assert same(net.state_dict(), weights) and not net.training
     assert not any(parameter.requires_grad for parameter in net.parameters())

@@ -137,9 +137,10 @@ def test_accumulation_sees_the_same_views_and_learns_the_same(tmp_path, root, mo
     seen = []
     inner = training.forward_passes
 
-    def forward_passes(a_run, batch, answers):
-        seen[-1].extend(group.positions for group in batch)
-        return inner(a_run, batch, answers)
+    def forward_passes(a_run, shown):
+        passes = list(inner(a_run, shown))
+        seen[-1].extend(views for views, *_ in passes)
+        return passes
 
     monkeypatch.setattr(training, "forward_passes", forward_passes)
     weights = []
@@ -147,8 +148,8 @@ def test_accumulation_sees_the_same_views_and_learns_the_same(tmp_path, root, mo
         seen.append([])
         job = training_job(root, execution={"groups_per_forward": size}, model=model, optimisation=SGD)
         weights.append(run(job, tmp_path / f"{size}"))
-    for positions, others in zip(seen, weights, strict=True):
-        assert torch.equal(torch.cat(positions), torch.cat(seen[0]))
+    for views, others in zip(seen, weights, strict=True):
+        assert torch.equal(torch.cat(views), torch.cat(seen[0]))
         assert close(weights[0], others)
 
 

@@ -127,6 +127,17 @@ def test_groups_made_together_are_each_as_alone(fashion):
     assert together == [digest(subject, key) for key in keys]
 
 
+@pytest.mark.parametrize("changes", [{}, {"mix_probability": 0.5}, {"erasing": 0}, {"switch_probability": 0}])
+def test_groups_finished_together_are_each_as_alone(fashion, changes):
+    """Mixup, cutmix, neither; boxes or none: all of a batch at once, to the same bits."""
+    subject = stream(fashion, VIEWS.model_copy(update=changes))
+    groups = [subject[key] for key in [(0, 0, 0), (3, 5, 1), (3, 5, 2), (0, 311, 1), (7, 2, 3), (9, 9, 0)]]
+    views, targets = subject.finish_all(groups, torch.device("cpu"))
+    alone = [subject.finish(group, torch.device("cpu")) for group in groups]
+    assert torch.equal(views, torch.cat([seen for seen, _ in alone]))
+    assert torch.equal(targets, torch.cat([wanted for _, wanted in alone]))
+
+
 @pytest.mark.parametrize("together, decoded", [(1, 96), (2, 64), (4, 48), (12, 32)])
 def test_an_image_is_decoded_once_for_the_views_that_are_made_together(together, decoded):
     """Of 96 views in 12 groups, three of an image."""

@@ -26,7 +26,7 @@ def main() -> None:
     teacher = check_input(arguments.teacher, job, "teacher")
 
     recipe = job.resolved()
-    net = load_teacher(teacher, recipe.model, recipe.data, set_up_torch(job.execution))
+    net = load_teacher(teacher, recipe.model, recipe.data, set_up_torch(job.execution), recipe.precision)
     stream = open_stream(recipe, job.execution.data_root, arguments.views, data.json("manifest.json"))
     with new_folder(arguments.output, job, keep=True) as folder:
         write_epochs(folder, recipe, net, teacher.sha256[WEIGHTS], stream, job.execution)

@@ -15,9 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from deit.see.datasets import ImageSet, located
+from deit.see.finishing import erase_, normalised
 from deit.see.mixing import Mixing, draw_mixing
 from deit.see.recipes import TrainingData
-from deit.see.views import MIXING, ViewStream, erase_, keyed, normalised
+from deit.see.views import MIXING, ViewStream, keyed
 from deit.store.results import Result
 from deit.tables.predictions import Inputs
 from deit.tables.recipes import Cell
@@ -67,7 +68,7 @@ def seen_views(student: Result, teacher: Result, images: ImageSet, each: int) ->
     """
     recipe = student.job.resolved()
     stream = ViewStream(images, recipe.data, recipe.views, recipe.stream_seed)
-    net = load_teacher(teacher, teacher.job.resolved().model, recipe.data, torch.device("cpu"))
+    net = load_teacher(teacher, teacher.job.resolved().model, recipe.data, torch.device("cpu"), "fp32")
     return [view for key, mixing in groups_of_each_kind(stream) for view in of_group(stream, net, key, mixing, each)]
 
 
@@ -90,7 +91,7 @@ def of_group(stream: ViewStream, net: torch.nn.Module, key: tuple, mixing: Mixin
     """The first views of a mix group."""
     group, data = stream[key], stream.data
     erased = normalised(group.pixels, data.mean, data.std)
-    erase_(erased, group.boxes, group.noise)
+    erase_(erased, group.boxes.numpy(), group.noise)
     views, targets = stream.finish(group, torch.device("cpu"))
     probabilities = logits_of(net, views[:count], "fp32").softmax(1)
     shown = stream.shown(key[0], stream.positions(*key[1:]))

@@ -75,7 +75,7 @@ def teacher_of(job: Job, place: Place, run: Result | None, caches: list[Path]) -
     if run is None:
         raise SystemExit(f"{job.name}: the objective {recipe.objective.loss!r} needs --teacher-logits or --teacher.")
     model = run.job.resolved().model.model_copy(update={"resolution": recipe.views.resolution})
-    net = load_teacher(run, model, recipe.data, place.device)
+    net = load_teacher(run, model, recipe.data, place.device, recipe.hears)
     return TeacherInTheLoop(net, recipe.hears)
 
 

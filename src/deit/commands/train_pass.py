@@ -140,7 +140,7 @@ def teachers_of(jobs: list[Job], caches: list[Job], place: Place) -> dict[str, P
 def in_the_loop(cache: Job, network: Result, place: Place) -> TeacherInTheLoop:
     """The teacher that a cache is made by."""
     recipe = cache.resolved()
-    net = load_teacher(network, recipe.model, recipe.data, place.device)
+    net = load_teacher(network, recipe.model, recipe.data, place.device, recipe.precision)
     return TeacherInTheLoop(net, recipe.precision)
 
 

@@ -22,8 +22,8 @@ class FiniteSteps:
         self.seen = torch.tensor(-1, pin_memory=device.type == "cuda")
         """What the host knows of `fatal`, maybe some steps late."""
 
-    def judge(self, step: int, loss: Tensor, gradients: list[Tensor]) -> Tensor:
-        """Whether the step counts, () bool on the device: its loss () and the gradients' norm are finite.
+    def judge(self, step: Tensor, loss: Tensor, gradients: list[Tensor]) -> Tensor:
+        """Whether the step () counts, () bool on the device: its loss () and the gradients' norm are finite.
 
         The norm, not each number: squares that overflow would make Adam's second moment infinite.
         """
@@ -37,6 +37,31 @@ class FiniteSteps:
     def fatal_step(self) -> int:
         """`fatal`, for which the device is waited for."""
         return int(self.fatal)
+
+
+class Undoing:
+    """Tensors that a step alters and a skipped one leaves: a copy before, a choice after, however many there are."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self.of_types: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors:
+            self.of_types.setdefault(tensor.dtype, []).append(tensor)
+        self.before: list[Tensor] = []
+        """One flat tensor a type."""
+
+    def note(self) -> None:
+        self.before = [flat(same) for same in self.of_types.values()]
+
+    def undo_unless(self, good: Tensor) -> None:
+        """Back to what was noted, if not () `good`."""
+        for same, before in zip(self.of_types.values(), self.before, strict=True):
+            chosen = torch.where(good, flat(same), before).split([tensor.numel() for tensor in same])
+            torch._foreach_copy_(same, [part.view_as(tensor) for part, tensor in zip(chosen, same, strict=True)])
+        self.before = []
+
+
+def flat(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 def all_finite(state: object) -> bool:

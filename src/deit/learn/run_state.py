@@ -10,7 +10,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from deit.learn.finite import FiniteSteps, all_finite, tensors_in
+from deit.learn.finite import FiniteSteps, Undoing, all_finite, tensors_in
 from deit.learn.recipes import Training
 from deit.learn.reduction import GradientReduction
 from deit.learn.schedules import learning_rate
@@ -65,11 +65,12 @@ class TrainingRun:
         # A batch norm's momentum changes from pass to pass, and torch.compile would compile each anew.
         self.forward = torch.compile(heads) if self.execution.compile and not layers else heads
         self.finite = FiniteSteps(self.recipe.optimisation.skip_nonfinite_steps, self.place.device)
-        self.buffers = list(self.net.buffers()) if layers else []
+        self.statistics = Undoing(self.net.buffers() if layers else [])
         """What a forward pass alters."""
         decay = self.recipe.optimisation.ema_decay
         self.average = ModelEmaV3(self.net, decay) if decay else None
         """Of the weights after every step and, of a convnet, the batch statistics; begins as the initial ones."""
+        self.averages = Undoing(self.average.module.state_dict().values()) if self.average else None
         self.reduction = GradientReduction(self.net) if self.place.world > 1 else None
         self.validator = None
         if self.place.writes and self.execution.validation:

@@ -2,39 +2,50 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 from deit.learn.recipes import Training
+from deit.networks.distributed import Place
 from deit.teach.teacher_logits import CachedTeacher, PartlyCachedTeacher, TeacherAnswer, TeacherInTheLoop
 
 Teacher = CachedTeacher | TeacherInTheLoop | PartlyCachedTeacher
 
 
 class Seen(NamedTuple):
-    """A mix group on the device."""
+    """The mix groups of a step that a rank takes, on the device; S views."""
 
     positions: Tensor
-    """(G,) int64, on the CPU."""
+    """(S,) int64, on the CPU."""
     views: Tensor
-    """(G, C, H, W) float32."""
+    """(S, C, H, W) float32."""
     targets: Tensor
-    """(G, K) float32, mixed and smoothed."""
+    """(S, K) float32, mixed and smoothed."""
+    groups: int
+    """Into which the views are cut."""
 
 
 class Answers:
-    """What teachers say of the mix groups of a step; each teacher is asked once, when the first run needs it."""
+    """What teachers say of what is seen at a step; each teacher is asked once, when the first run needs it."""
 
-    def __init__(self, epoch: int, batch: list[Seen]):
-        self.epoch, self.batch = epoch, batch
-        self.said: dict[int, list[TeacherAnswer]] = {}
+    def __init__(self, epoch: int, seen: Seen, place: Place):
+        self.epoch, self.seen, self.place = epoch, seen, place
+        self.said: dict[int, TeacherAnswer] = {}
+        self.sent: dict[tuple[int, str], Tensor] = {}
 
-    def of(self, teacher: Teacher) -> list[TeacherAnswer]:
-        """One answer a mix group."""
+    def of(self, teacher: Teacher) -> TeacherAnswer:
         if id(teacher) not in self.said:
-            self.said[id(teacher)] = [teacher.says(self.epoch, seen.positions, seen.views) for seen in self.batch]
+            seen = self.seen
+            self.said[id(teacher)] = teacher.says(self.epoch, seen.positions, seen.views, seen.groups)
         return self.said[id(teacher)]
+
+    def on_device(self, teacher: Teacher, what: Literal["labels", "logits"]) -> Tensor:
+        """Labels (S,) or logits (S, K)."""
+        key = id(teacher), what
+        if key not in self.sent:
+            self.sent[key] = self.place.sent(getattr(self.of(teacher), what))
+        return self.sent[key]
 
 
 def cached_teacher(

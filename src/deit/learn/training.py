@@ -10,9 +10,9 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -98,14 +98,14 @@ def train_together(
                 return
             if place.world == 1 or step % ASK_EVERY == 0:
                 save_where_due(runs, recorders, request, step)
-            batch = next(batches)
-            said = Answers(step // stream.steps_per_epoch, batch)
+            seen = next(batches)
+            said = Answers(step // stream.steps_per_epoch, seen, place)
             for run in runs:
                 if run.step == step and not run.failure:
-                    take_step(run, batch, said)
+                    take_step(run, seen, said)
             for recorder in recorders:
                 if recorder.step == step:
-                    recorder.add([seen.positions for seen in batch], said.of(recorder.teacher))
+                    recorder.add(seen.positions, said.of(recorder.teacher))
         yield from ended(runs, recorders)
 
 
@@ -161,15 +161,16 @@ def given_up_where_diverged(run: TrainingRun) -> Iterator[None]:
         run.log.error("%s: %s", run.name, error)
 
 
-def batches_of(groups: Iterator[MixGroup], stream: ViewStream, place: Place, share: int) -> Iterator[list[Seen]]:
+def batches_of(groups: Iterator[MixGroup], stream: ViewStream, place: Place, share: int) -> Iterator[Seen]:
     """This rank's mix groups of each step, on the device; a GPU fetches them beside the step before."""
     beside = torch.cuda.Stream(place.device) if place.device.type == "cuda" else None
     while batch := list(islice(groups, share)):
+        positions = torch.cat([group.positions for group in batch])
         with torch.cuda.stream(beside):
-            seen = [Seen(group.positions, *stream.finish(group, place.device)) for group in batch]
+            seen = Seen(positions, *stream.finish_all(batch, place.device), share)
         if beside:
             torch.cuda.current_stream().wait_stream(beside)
-            for tensor in (tensor for one in seen for tensor in (one.views, one.targets)):
+            for tensor in (seen.views, seen.targets):
                 tensor.record_stream(torch.cuda.current_stream())  # not to be freed before it was used there
         yield seen
 
@@ -207,46 +208,77 @@ def begin_from(net: nn.Module, initial: Path, name: str) -> None:
         run_log(name).info("starts from given weights: %s", note)
 
 
-def take_step(run: TrainingRun, batch: list[Seen], answers: Answers) -> None:
-    """One optimiser step: the gradient of the mean loss over the whole batch, summed over forward passes and ranks."""
-    recipe, place = run.recipe, run.place
-    rate = learning_rate(recipe.optimisation, recipe.views.batch, run.step, run.steps_per_epoch)
-    sums, before = torch.zeros(2, device=place.device), [buffer.clone() for buffer in run.buffers]
-    parts, words = list(forward_passes(run, batch, answers)), words_of(run, batch)
-    for part, (views, targets, said) in enumerate(parts):
-        run.drops.show(words[:, : len(views)])
-        words = words[:, len(views) :]
-        share_batch_statistics(run, part, len(parts))
-        with torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
-            logits = run.forward(views)
-        loss = objective_loss(recipe.objective, logits, targets, said) * (len(views) / recipe.views.batch)
-        if run.reduction and part == len(parts) - 1:
-            run.reduction.begin()
-        loss.backward()
-        sums += torch.stack([loss.detach(), found(logits[0], targets)])
-    sum_over_ranks(run, sums)
-    update(run, rate, sums, before)
+def take_step(run: TrainingRun, seen: Seen, answers: Answers) -> None:
+    """One optimiser step of a run, from what its rank sees; at the end of an epoch, its row of the history."""
+    step(run, shown(run, seen, answers))
+    run.step += 1
     if run.step % run.steps_per_epoch == 0:
         with given_up_where_diverged(run):
             finish_epoch(run, run.step // run.steps_per_epoch - 1)
 
 
-def forward_passes(
-    run: TrainingRun, batch: list[Seen], answers: Answers
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Views (B, C, H, W), targets (B, K) and what the teacher says of these very views, of each forward pass of a step.
+class Shown(NamedTuple):
+    """All that differs from step to step, of the S views of a rank's share; all but the rate is on the device."""
 
-    What it says is labels (B,), logits (B, K) or nothing, as the objective asks.
+    views: Tensor
+    """(S, C, H, W)"""
+    targets: Tensor
+    """(S, K)"""
+    teacher: Tensor | None
+    """Labels (S,), logits (S, K) or nothing, as the objective asks."""
+    words: Tensor
+    """(L, S) int64, by which each of L layers drops: see networks/drops.py."""
+    number: Tensor
+    """() int64, of the step in its run."""
+    rate: float
+    """Learning rate."""
+
+
+def shown(run: TrainingRun, seen: Seen, answers: Answers) -> Shown:
+    """What a run is shown at its next step."""
+    recipe, asked = run.recipe, run.recipe.objective.teacher_says
+    words = run.drops.of_step(run.step, seen.positions.numpy() % recipe.views.batch)
+    return Shown(
+        views=seen.views,
+        targets=seen.targets,
+        teacher=answers.on_device(run.teacher, asked) if asked and run.teacher else None,
+        words=run.place.sent(words),
+        number=run.place.sent(torch.tensor(run.step)),
+        rate=learning_rate(recipe.optimisation, recipe.views.batch, run.step, run.steps_per_epoch),
+    )
+
+
+def step(run: TrainingRun, seen: Shown) -> None:
+    """The gradient of the mean loss over the whole batch, summed over forward passes and ranks, and an update by it.
+
+    Asks the device for nothing: it does the same there at each step, whatever the numbers.
     """
-    asked, first = run.recipe.objective.teacher_says, 0
-    said = answers.of(run.teacher) if asked else []
+    recipe, place = run.recipe, run.place
+    sums = torch.zeros(2, device=place.device)
+    run.statistics.note()
+    parts = list(forward_passes(run, seen))
+    for part, (views, targets, teacher, words) in enumerate(parts):
+        run.drops.show(words)
+        share_batch_statistics(run, part, len(parts))
+        with torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
+            logits = run.forward(views)
+        loss = objective_loss(recipe.objective, logits, targets, teacher) * (len(views) / recipe.views.batch)
+        if run.reduction and part == len(parts) - 1:
+            run.reduction.begin()
+        loss.backward()
+        sums += torch.stack([loss.detach(), found(logits[0], targets)])
+    sum_over_ranks(run, sums)
+    update(run, seen, sums)
+
+
+def forward_passes(run: TrainingRun, seen: Shown) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
+    """Views (B, C, H, W), targets (B, K), what the teacher says and words (L, B) of each forward pass of a step."""
+    first = 0
     for size in forward_sizes(run):
-        part = slice(first, first + size)
-        answer = None
-        if asked:
-            answer = run.place.sent(torch.cat([getattr(one, asked) for one in said[part]]))
-        yield torch.cat([seen.views for seen in batch[part]]), torch.cat([seen.targets for seen in batch[part]]), answer
-        first += size
+        part = slice(first, first + size * run.recipe.views.mix_group)
+        teacher = None if seen.teacher is None else seen.teacher[part]
+        yield seen.views[part], seen.targets[part], teacher, seen.words[:, part]
+        first = part.stop
 
 
 def forward_sizes(run: TrainingRun) -> list[int]:
@@ -258,12 +290,6 @@ def forward_sizes(run: TrainingRun) -> list[int]:
     share = run.stream.groups_per_batch // run.place.world
     size = 1 if run.batch_norms else run.execution.groups_per_forward or share
     return [min(size, share - first) for first in range(0, share, size)]
-
-
-def words_of(run: TrainingRun, batch: list[Seen]) -> Tensor:
-    """What decides which paths and units are dropped of this rank's views, on the device: see networks/drops.py."""
-    positions = torch.cat([seen.positions for seen in batch]) % run.recipe.views.batch
-    return run.place.sent(run.drops.of_step(run.step, positions.numpy()))
 
 
 def share_batch_statistics(run: TrainingRun, part: int, parts: int) -> None:
@@ -293,29 +319,20 @@ def sum_over_ranks(run: TrainingRun, sums: Tensor) -> None:
         buffer /= run.place.world
 
 
-def update(run: TrainingRun, rate: float, sums: Tensor, before: list[Tensor]) -> None:
+def update(run: TrainingRun, seen: Shown, sums: Tensor) -> None:
     """One optimiser step, from the gradients and `sums` (loss, found) of the whole batch.
 
-    Where they are not finite, weights and optimiser stay as they are, and the batch statistics as they were `before`.
+    Where they are not finite, weights and optimiser stay as they are, and batch statistics and average as they were.
     """
     gradients = [parameter.grad for parameter in run.net.parameters() if parameter.grad is not None]
-    good = run.finite.judge(run.step, sums[0], gradients)
-    step_if(good, run.optimizer, rate, run.recipe.optimisation.clip_gradients)
-    for buffer, old in zip(run.buffers, before, strict=True):
-        buffer.copy_(torch.where(good, buffer, old))
-    if run.average:
-        move_average(run.average, run.net, good)
+    good = run.finite.judge(seen.number, sums[0], gradients)
+    step_if(good, run.optimizer, seen.rate, run.recipe.optimisation.clip_gradients)
+    run.statistics.undo_unless(good)
+    if run.average and run.averages:
+        run.averages.note()
+        run.average.update(run.net)
+        run.averages.undo_unless(good)
     run.sums += torch.cat([torch.where(good, sums, 0), ~good[None]])
-    run.step += 1
-
-
-def move_average(average: ModelEmaV3, net: nn.Module, good: Tensor) -> None:
-    """Moves the average towards the weights after a step, unless it was left out; the host does not wait to know."""
-    averages = list(average.module.state_dict().values())
-    before = [tensor.clone() for tensor in averages]
-    average.update(net)
-    for tensor, old in zip(averages, before, strict=True):
-        tensor.copy_(torch.where(good, tensor, old))
 
 
 def finish_epoch(run: TrainingRun, epoch: int) -> None:

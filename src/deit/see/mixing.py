@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from timm.data import Mixup
-from timm.data.mixup import cutmix_bbox_and_lam, mixup_target
-from torch import Tensor
+from timm.data.mixup import cutmix_bbox_and_lam
 
 from deit.see.recipes import Views
 
@@ -17,6 +16,15 @@ class Mixing(NamedTuple):
     """Lambda, the weight of a view's own label, and of its own pixels; 1 = not mixed. With cutmix, its own area."""
     box: tuple[int, ...] = (0, 0, 0, 0)
     """What cutmix takes from the other view: top, bottom, left, right; empty = mixup."""
+
+    @property
+    def cuts(self) -> bool:
+        top, bottom, left, right = self.box
+        return self.weight != 1 and top < bottom and left < right
+
+    @property
+    def blends(self) -> bool:
+        return self.weight != 1 and not self.cuts
 
 
 def draw_mixing(recipe: Views, key: int) -> Mixing:
@@ -39,20 +47,3 @@ def draw_mixing(recipe: Views, key: int) -> Mixing:
         return Mixing(float(weight), tuple(map(int, box)))
     finally:
         np.random.set_state(before)
-
-
-def mix_(views: Tensor, mixing: Mixing) -> None:
-    """Mixes views (G, C, H, W) in place. G is even where they are mixed."""
-    top, bottom, left, right = mixing.box
-    if mixing.weight == 1:
-        return
-    if top < bottom and left < right:
-        views[:, :, top:bottom, left:right] = views[:, :, top:bottom, left:right].flip(0)
-    else:
-        others = views.flip(0).mul_(1 - mixing.weight)
-        views.mul_(mixing.weight).add_(others)
-
-
-def mixed_targets(labels: Tensor, mixing: Mixing, classes: int, smoothing: float) -> Tensor:
-    """Labels (G,) -> mixed and smoothed targets (G, K) float32."""
-    return mixup_target(labels, classes, mixing.weight, smoothing)

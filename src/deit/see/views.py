@@ -30,7 +30,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms import Compose, InterpolationMode, RandomCrop, Resize
 
 from deit.see.datasets import ImageSet
-from deit.see.mixing import Mixing, draw_mixing, mix_, mixed_targets
+from deit.see.finishing import erase_, mixed, mixed_targets, normalised, sent
+from deit.see.mixing import Mixing, draw_mixing
 from deit.see.recipes import EvaluationView, TrainingData, Views
 from deit.store.job import canonical_digest, without_none
 
@@ -115,17 +116,24 @@ class ViewStream(Dataset):
         )
 
     def finish(self, group: MixGroup, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Views (G, C, H, W), normalised, erased and mixed, and targets (G, K), mixed and smoothed.
+        """Views (G, C, H, W) and targets (G, K) of one mix group, as `finish_all`."""
+        return self.finish_all([group], device)
 
-        Both are float32 and on the device. A pure function of the group, which waits for no GPU.
+    def finish_all(self, groups: list[MixGroup], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Views (V, C, H, W), normalised, erased and mixed, and targets (V, K), mixed and smoothed, of mix groups.
+
+        Both are float32 and on the device. A pure function of each group, which waits for no GPU.
         """
-        labels, pixels, noise = (
-            part.to(device, non_blocking=True) for part in (group.labels, group.pixels, group.noise)
+        # The largest part is not joined on the host, which would copy it once more.
+        pixels = torch.cat([group.pixels.to(device, non_blocking=True) for group in groups])
+        labels, noise, boxes = (
+            np.concatenate([getattr(group, part).numpy() for group in groups]) for part in ("labels", "noise", "boxes")
         )
+        mixings = [group.mixing for group in groups]
         views = normalised(pixels, self.data.mean, self.data.std)
-        erase_(views, group.boxes, noise)
-        mix_(views, group.mixing)
-        return views, mixed_targets(labels, group.mixing, self.data.classes, self.recipe.label_smoothing)
+        erase_(views, boxes, sent(noise, device))
+        targets = mixed_targets(sent(labels, device), mixings, self.data.classes, self.recipe.label_smoothing)
+        return mixed(views, mixings), targets
 
 
 @lru_cache(maxsize=2)
@@ -196,29 +204,6 @@ class Patch:
     def __setitem__(self, where: tuple[slice, slice, slice], noise: Tensor) -> None:
         _, rows, columns = where
         self.box, self.noise = (rows.start, rows.stop, columns.start, columns.stop), noise.flatten()
-
-
-def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Pixels (G, C, H, W) uint8 -> contiguous float32: as torchvision's ToTensor and Normalize, bit for bit."""
-    whole, centre, spread = constants(mean, std, pixels.device)
-    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(whole).sub_(centre).div_(spread)
-
-
-@lru_cache
-def constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """255, mean and std (C, 1, 1) on the device. By the number 255 a GPU would not divide but multiply by 1 / 255."""
-    centre, spread = (torch.tensor(part)[:, None, None].to(device) for part in (mean, std))
-    return torch.tensor(255.0).to(device), centre, spread
-
-
-def erase_(views: Tensor, boxes: Tensor, noise: Tensor) -> None:
-    """Fills the box of each view (G, C, H, W), in place, with the noise (N,) that is its own."""
-    first = 0
-    for number in boxes.any(1).nonzero().flatten().tolist():
-        top, bottom, left, right = boxes[number].tolist()
-        box = views[number, :, top:bottom, left:right]
-        box.copy_(noise[first : first + box.numel()].view_as(box))
-        first += box.numel()
 
 
 def training_transform(data: TrainingData, views: Views) -> Compose:

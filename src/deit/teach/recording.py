@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from deit.networks.distributed import Place
@@ -12,12 +11,14 @@ from deit.see.views import ViewStream
 from deit.store.checkpoints import WEIGHTS
 from deit.store.job import Job
 from deit.teach.teacher_logits import (
+    OnItsWay,
     PartlyCachedTeacher,
     TeacherAnswer,
     differs_of,
     open_shards,
+    packed,
     record_type,
-    records_of,
+    unpacked,
 )
 
 
@@ -46,20 +47,31 @@ class Recorder:
         self.step = first * stream.steps_per_epoch + done
         """Steps of the stream that are recorded, and those before the cache's first epoch."""
         self.end = (first + epochs) * stream.steps_per_epoch
+        self.on_its_way: tuple[Tensor, OnItsWay] | None = None
         self.saved = time.perf_counter()
 
-    def add(self, positions: list[Tensor], said: list[TeacherAnswer]) -> None:
-        """Keeps what the teacher says of this rank's mix groups of a step; positions (G,) a group."""
-        where = torch.cat(positions) % self.caching.views.batch
-        records = np.concatenate([records_of(one.logits, self.caching) for one in said])
-        batch = np.empty(self.caching.views.batch, record_type(self.caching))
-        for places, part in self.place.of_all_ranks(where, torch.from_numpy(records.view(np.uint8))):
-            batch[places.numpy()] = part.numpy().view(batch.dtype)
+    def add(self, positions: Tensor, said: TeacherAnswer) -> None:
+        """Keeps what the teacher says of this rank's mix groups of a step, at positions (S,) of the epoch."""
+        content = OnItsWay(packed(said.logits, self.caching))
+        self.keep()
+        self.on_its_way = positions % self.caching.views.batch, content
+        self.step += 1
+        if self.step == self.end:
+            self.keep()
+
+    def keep(self) -> None:
+        """Puts the last step's records, which have arrived meanwhile, into the shards; all ranks do so together."""
+        if self.on_its_way is None:
+            return
+        positions, content = self.on_its_way
+        batch, self.on_its_way = np.empty(self.caching.views.batch, record_type(self.caching)), None
+        for places, part in self.place.of_all_ranks(positions, content.arrived()):
+            batch[places.numpy()] = unpacked(part, self.caching)
         if self.shards:
             self.shards.add({"epoch": batch})
-        self.step += 1
 
     def save(self) -> None:
+        self.keep()
         if self.shards:
             self.shards.save()
         self.saved = time.perf_counter()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,18 +23,30 @@ from deit.networks.given import load_network
 from deit.networks.recipes import Model
 from deit.see.loading import Keys, mix_groups
 from deit.see.recipes import Data, Stream
-from deit.see.views import ViewStream, stream_digest, transform_versions
+from deit.see.views import MixGroup, ViewStream, stream_digest, transform_versions
 from deit.store.job import Execution
 from deit.store.results import Result, file_digest
 from deit.store.shards import Form, ShardFolder, shard_name
 from deit.teach.recipes import Caching
 
+Item = TypeVar("Item")
 REMEDY = "Cache this teacher again with the recipe of the present plan, or give the folders that the plan names."
 
 
-def load_teacher(run: Result, model: Model, data: Data, device: torch.device) -> nn.Module:
+def load_teacher(run: Result, model: Model, data: Data, device: torch.device, precision: str) -> nn.Module:
     """The network of a run, built as `model`, for views of `data`; in evaluation mode and without gradients."""
-    return load_network(run, model, data).to(device).eval().requires_grad_(False)
+    return cast_once(load_network(run, model, data).to(device).eval().requires_grad_(False), precision)
+
+
+def cast_once(net: nn.Module, precision: str) -> nn.Module:
+    """A frozen network whose weights have the precision to which autocast would round them in every forward pass.
+
+    Those of torch's own linear and convolutional layers, which use them for nothing else: what is said stays the same.
+    """
+    for layer in net.modules() if precision == "bf16" else ():
+        if type(layer) in (nn.Linear, nn.Conv2d):
+            layer.bfloat16()
+    return net
 
 
 @torch.no_grad()
@@ -52,27 +65,57 @@ def record_type(caching: Caching) -> np.dtype:
     return np.dtype(fields)
 
 
-def records_of(logits: Tensor, caching: Caching) -> np.ndarray:
-    """Logits (G, K) -> records (G,).
+def packed(logits: Tensor, caching: Caching) -> Tensor:
+    """Logits (G, K) -> the bytes of their records (G, bytes) uint8, where the logits are.
+
+    Of a bf16 teacher's logits, a last byte says whether two bytes hold all of each.
+    """
+    parts = [
+        bytes_of(logits.argmax(1, keepdim=True))[:, :2]
+    ]  # the lower two, which come first on every machine of ours
+    if caching.keep == "dense" and caching.precision == "bf16":
+        halves = logits.bfloat16()
+        parts += [bytes_of(halves), (halves.float() == logits).all(1, keepdim=True).byte()]
+    elif caching.keep == "dense":
+        parts += [bytes_of(logits)]
+    return torch.cat(parts, 1)
+
+
+def bytes_of(numbers: Tensor) -> Tensor:
+    """(G, N) -> (G, bytes) uint8."""
+    return numbers.contiguous().view(torch.uint8)
+
+
+def unpacked(content: Tensor, caching: Caching) -> np.ndarray:
+    """Records (G,) of their bytes (G, bytes), which are on the CPU.
 
     Raises SystemExit where two bytes would not hold all of a logit, as where a teacher says the mean of two heads.
     """
-    records = np.empty(len(logits), record_type(caching))
-    records["label"] = logits.argmax(1).cpu().numpy()
-    if caching.keep == "dense":
-        records["logits"] = bits_of(logits) if caching.precision == "bf16" else logits.cpu().numpy()
-    return records
-
-
-def bits_of(logits: Tensor) -> np.ndarray:
-    """The bits (G, K) uint16 of float32 logits that a network said in bf16, which lose nothing by that."""
-    halves = logits.bfloat16()
-    if not torch.equal(halves.float(), logits):
+    form = record_type(caching)
+    if not content[:, form.itemsize :].all():
         raise SystemExit(
             "caching: these logits are no bf16 numbers (a teacher of two heads says their mean), and keep: dense would "
             "round them. Cache a teacher of one head, or with precision: fp32."
         )
-    return halves.view(torch.int16).cpu().numpy().view(np.uint16)
+    return np.ascontiguousarray(content[:, : form.itemsize].numpy()).view(form).reshape(-1)
+
+
+class OnItsWay:
+    """Bytes on their way from the device to the host: one copy, beside what the device does next."""
+
+    def __init__(self, content: Tensor):
+        self.host, self.copied = content, None
+        if content.device.type == "cuda":
+            self.host = torch.empty(content.shape, dtype=content.dtype, pin_memory=True)
+            self.host.copy_(content, non_blocking=True)
+            self.copied = torch.cuda.Event()
+            self.copied.record()
+
+    def arrived(self) -> Tensor:
+        """The bytes, for which the device is waited for."""
+        if self.copied:
+            self.copied.synchronize()
+        return self.host
 
 
 def logits_from(records: np.ndarray) -> Tensor:
@@ -110,20 +153,37 @@ def write_epochs(
     epochs, steps, batch = shards.epochs, shards.steps_per_epoch, caching.views.batch
     first = epochs.start * steps
     keys = Keys(first + shards.steps, epochs.stop * steps, steps, range(stream.groups_per_batch))
-    device = next(net.parameters()).device
     with mix_groups(stream, keys, execution) as groups:
-        for step in shards.remaining(execution.save_minutes):
+        said = one_late(answers_of_steps(groups, caching, net, stream))
+        for step, (positions, content) in zip(shards.remaining(execution.save_minutes), said, strict=False):
             step["epoch"] = np.empty(batch, record_type(caching))
-            for group in islice(groups, stream.groups_per_batch):
-                views, _ = stream.finish(group, device)
-                said = records_of(logits_of(net, views, caching.precision), caching)
-                step["epoch"][group.positions.numpy() % batch] = said
+            step["epoch"][positions % batch] = unpacked(content.arrived(), caching)
     shards.finish()
 
 
 def differs_of(net: nn.Module) -> list[str]:
     """In words, the ways in which a teacher sees or says something else than the study; none of one trained here."""
     return net.differs if isinstance(net, Translated) else []
+
+
+def answers_of_steps(
+    groups: Iterator[MixGroup], caching: Caching, net: nn.Module, stream: ViewStream
+) -> Iterator[tuple[np.ndarray, OnItsWay]]:
+    """Of each step: positions (B,) in the epoch, and the bytes of their records."""
+    device, teacher = next(net.parameters()).device, TeacherInTheLoop(net, caching.precision)
+    while batch := list(islice(groups, stream.groups_per_batch)):
+        positions, (views, _) = torch.cat([group.positions for group in batch]), stream.finish_all(batch, device)
+        said = teacher.says(caching.first_epoch, positions, views, len(batch))
+        yield positions.numpy(), OnItsWay(packed(said.logits, caching))
+
+
+def one_late(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each after the next one was begun: so a GPU has work while the host waits for its answer."""
+    before = next(items, None)
+    while before is not None:
+        begun = next(items, None)
+        yield before
+        before = begun
 
 
 def manifest_of(caching: Caching, teacher: str, views: int) -> dict:
@@ -145,15 +205,15 @@ def stream_parameters(recipe: Stream) -> dict:
 
 @dataclass
 class TeacherAnswer:
-    """What a teacher says of a mix group, for whichever objectives ask."""
+    """What a teacher says of V views, for whichever objectives ask."""
 
     labels: Tensor
-    """(G,) int64."""
+    """(V,) int64."""
     decode: Callable[[], Tensor]
 
     @cached_property
     def logits(self) -> Tensor:
-        """(G, K) float32."""
+        """(V, K) float32."""
         return self.decode()
 
 
@@ -164,9 +224,10 @@ class TeacherInTheLoop:
         """`net` is in evaluation mode and on the device of the views."""
         self.net, self.precision = net, precision
 
-    def says(self, epoch: int, positions: Tensor, views: Tensor) -> TeacherAnswer:
-        """Of one mix group (G, C, H, W)."""
-        logits = logits_of(self.net, views, self.precision)
+    def says(self, epoch: int, positions: Tensor, views: Tensor, groups: int = 1) -> TeacherAnswer:
+        """Of views (V, C, H, W) of so many mix groups, one after another; each is forwarded alone."""
+        of_each = [logits_of(self.net, group, self.precision) for group in views.split(len(views) // groups)]
+        logits = torch.cat(of_each)
         return TeacherAnswer(logits.argmax(1), lambda: logits)
 
 
@@ -200,8 +261,8 @@ class CachedTeacher:
         for epoch in epochs:
             self.open(epoch)
 
-    def says(self, epoch: int, positions: Tensor, views: Tensor) -> TeacherAnswer:
-        """Of one mix group at these positions (G,) of an epoch, on the CPU.
+    def says(self, epoch: int, positions: Tensor, views: Tensor, groups: int = 1) -> TeacherAnswer:
+        """Of the views at these positions (V,) of an epoch, on the CPU.
 
         Raises SystemExit where the epoch's file is not the one that was written.
         """
@@ -234,13 +295,13 @@ class PartlyCachedTeacher:
     def __init__(self, cached: CachedTeacher | None, in_the_loop: TeacherInTheLoop | None):
         self.cached, self.in_the_loop = cached, in_the_loop
 
-    def says(self, epoch: int, positions: Tensor, views: Tensor) -> TeacherAnswer:
-        """Of one mix group (G, C, H, W) at these positions (G,) of an epoch."""
+    def says(self, epoch: int, positions: Tensor, views: Tensor, groups: int = 1) -> TeacherAnswer:
+        """Of views (V, C, H, W) of so many mix groups at these positions (V,) of an epoch."""
         if self.cached and epoch in self.cached.shards:
             return self.cached.says(epoch, positions, views)
         if self.in_the_loop is None:
             raise SystemExit(f"no teacher logits of epoch {epoch}. {REMEDY}")
-        return self.in_the_loop.says(epoch, positions, views)
+        return self.in_the_loop.says(epoch, positions, views, groups)
 
 
 def read_manifest(folder: Path) -> dict:
