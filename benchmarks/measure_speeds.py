@@ -4,8 +4,9 @@
 
 What is measured: views/s a core at each resolution, by the study's own loader; images/s of each of its models on one
 device in training and in inference, by its own loop, on one mix group of views that is made once; and the seconds that
-a job takes to start. On a GPU a step has the batch of one of the run's GPUs; without a GPU two views, which tells
-little more than that the script works. What is not in the figures: the sum over ranks, the file system.
+a job takes to start. On a GPU a step has the batch of one of the run's GPUs; without one that of a study which asks for
+none, else two views, which tells little more than that the script works. What is not in the figures: the sum over
+ranks, the file system.
 """
 
 import argparse
@@ -162,10 +163,11 @@ def views_a_second(stream: ViewStream, workers: int, seconds: float) -> float:
 
 
 def share_of_one_device(job: Job, device: torch.device) -> Training:
-    """The training as one of its GPUs does it: its part of each batch. Without a GPU: two views a step."""
+    """The training as one of its GPUs does it: its part of each batch. Without the GPUs that it asks for: two views."""
     recipe, world = job.resolved(), max(job.execution.gpus * job.execution.nodes, 1)
-    group = recipe.views.mix_group if device.type == "cuda" else 2
-    batch = recipe.views.batch // world if device.type == "cuda" else group
+    as_planned = device.type == "cuda" or not job.execution.gpus
+    group = recipe.views.mix_group if as_planned else 2
+    batch = recipe.views.batch // world if as_planned else group
     views = recipe.views.model_copy(update={"batch": batch, "mix_group": group})
     optimisation = recipe.optimisation.model_copy(update={"epochs": FAR})
     return recipe.model_copy(update={"views": views, "optimisation": optimisation})
@@ -215,15 +217,17 @@ def answered_images_a_second(run: TrainingRun, group: MixGroup, seconds: float) 
 
 
 def a_second(work: Callable[[], object], images: int, run: TrainingRun, seconds: float) -> float:
-    """Images a second of `work`, which handles so many, after a warm-up."""
+    """Images a second of `work`, which handles so many, after a warm-up; without a GPU by this process's CPU time,
+    of which others of the machine take none."""
+    clock = time.perf_counter if run.place.device.type == "cuda" else time.process_time
     work()
     wait_for(run.place.device)
-    done, start = 0, time.perf_counter()
-    while not done or time.perf_counter() - start < seconds:
+    done, start = 0, clock()
+    while not done or clock() - start < seconds:
         work()
         wait_for(run.place.device)
         done += images
-    return done / (time.perf_counter() - start)
+    return done / (clock() - start)
 
 
 # The node -------------------------------------------------------------------------------------------------------------

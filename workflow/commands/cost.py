@@ -11,6 +11,7 @@ A pass makes its views once and takes its GPUs for all of its runs, one after an
 import argparse
 import heapq
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -113,23 +114,26 @@ def longest_chain(plan: Plan, minutes: Minutes) -> list[str]:
     return max(chain_after(plan, minutes).values(), key=lambda chain: rank(plan, chain, minutes))
 
 
-def makespan(plan: Plan, available: int, minutes: Minutes) -> float:
-    """Minutes until the last job has ended, on so many GPUs. Raises SystemExit where a job asks for more than these."""
+def makespan(plan: Plan, available: int, minutes: Minutes, takes: Callable[[Job], int] = gpus) -> float:
+    """Minutes until the last job has ended, on so many GPUs, or of whatever a job `takes` some of.
+
+    Raises SystemExit where a job asks for more than these.
+    """
     chains = {digest: length(chain, minutes) for digest, chain in chain_after(plan, minutes).items()}
     missing = {digest: set(makers) for digest, makers in needs(plan).items()}
-    if too_large := [job.name for job in plan.jobs.values() if gpus(job) > available]:
+    if too_large := [job.name for job in plan.jobs.values() if takes(job) > available]:
         raise SystemExit(f"{too_large[0]} asks for more than {available} GPUs; lower execution's gpus x nodes.")
     now, running = 0, []
     while missing or running:
         ready = [digest for digest, makers in missing.items() if not makers]
         for digest in sorted(ready, key=lambda digest: (-chains[digest], plan.jobs[digest].name)):
             job = plan.jobs[digest]
-            if gpus(job) <= available:
-                available -= gpus(job)
+            if takes(job) <= available:
+                available -= takes(job)
                 heapq.heappush(running, (now + minutes[digest], digest))
                 del missing[digest]
         now, done = heapq.heappop(running)
-        available += gpus(plan.jobs[done])
+        available += takes(plan.jobs[done])
         for makers in missing.values():
             makers.discard(done)
     return now

@@ -12,7 +12,7 @@ import pandas as pd
 from deit.tables.axes import axis_of, thresholds
 from deit.tables.computed import PaperTable
 from deit.tables.definition import caption, definition
-from deit.tables.layout import GUIDE, STYLE, table_html
+from deit.tables.layout import BESIDE, BEST, CELLS, STYLE, has_paper, table_html
 from deit.tables.recipes import Report
 from deit.tables.verdicts import Finding, signed
 from jobs.report_runs import CellShown, MadeFrom, command
@@ -67,6 +67,7 @@ def page(content: Content, plan: pd.DataFrame) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"duration": duration, "signed": signed}
+    beside = has_paper(table.frame for table in content.tables)
     return environment.get_template("report.html.j2").render(
         recipe=content.recipe,
         findings=[finding_shown(finding) for finding in content.findings],
@@ -80,7 +81,8 @@ def page(content: Content, plan: pd.DataFrame) -> str:
         phase_titles=PHASES,
         total_seconds=sum(phase["seconds"] for phase in content.made["phases"]),
         evaluation_images=evaluation_images({table.name: table.frame for table in content.tables}),
-        guide=GUIDE,
+        beside=beside,
+        guide=CELLS + (BESIDE if beside else "") + BEST,
         table_style=STYLE,
     )
 

@@ -41,7 +41,7 @@ def forest(found: Sequence[Finding]) -> Figure | None:
             names |= {row + 1 + i: comparison.what for i, comparison in enumerate(finding.comparisons)}
             row += len(finding.comparisons) + 2
         frame(axes, shown, names, rows)
-        figure.legend(handles=legend(), loc="outside lower center", ncols=2)
+        figure.legend(handles=legend(shown), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -78,9 +78,10 @@ def frame(axes: Axes, shown: Sequence[Finding], names: dict[int, str], rows: int
     axes.set_xlabel("difference, points of accuracy")
 
 
-def legend() -> list[matplotlib.lines.Line2D]:
+def legend(shown: Sequence[Finding]) -> list[matplotlib.lines.Line2D]:
+    """What the marks are; the paper's only where it has a difference."""
     line, ours = matplotlib.lines.Line2D, "ours, with its 95 % interval over seeds and images"
-    return [
-        line([], [], color=INK, marker="o", ms=4.5, lw=1.4, label=ours),
-        line([], [], color=PAPER, marker="x", ms=5.5, mew=1.4, ls="", label="the paper, on ImageNet"),
-    ]
+    marks = [line([], [], color=INK, marker="o", ms=4.5, lw=1.4, label=ours)]
+    if not all(math.isnan(one.paper) for finding in shown for one in finding.comparisons):
+        marks.append(line([], [], color=PAPER, marker="x", ms=5.5, mew=1.4, ls="", label="the paper, on ImageNet"))
+    return marks

@@ -1,6 +1,6 @@
 """A frame as people read it: HTML and LaTeX, ours above the paper's number and the difference, the best in bold."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -12,11 +12,12 @@ from .definition import caption, definition, titles_of
 from .titles import title
 
 DASH = "—"
-CELLS = (
-    "Each cell shows our number, the mean over seeds ± half of its 95 % interval. Below it, in grey, stand the paper’s "
-    "number and the difference, ours − paper (for images/s and parameters the ratio, ×)."
+CELLS = "Each cell shows our number, the mean over seeds ± half of its 95 % interval."
+BESIDE = (
+    " Below it, in grey, stand the paper’s number and the difference, ours − paper (for images/s and parameters the "
+    "ratio, ×)."
 )
-GUIDE = f"{CELLS} Bold: the best number of its column."
+BEST = " Bold: the best number of its column."
 IMAGES_TOO = "analysis of variance in which seeds and images are random, Student’s t for the spread over seeds"
 ONE_SEED = "how much another seed, or another machine, would change is unknown"
 KINDS = {
@@ -133,13 +134,19 @@ def parted(recipe: Table, rows: list[str]) -> Iterator[tuple[str, bool]]:
 def notes(recipe: Table, frame: pd.DataFrame) -> list[str]:
     """How to read the table, the same for all; then over how many seeds and images its numbers are."""
     own = definition(recipe.table)
-    found = [CELLS, own.guide] if own.guide else [GUIDE]
+    cells = CELLS + (BESIDE if has_paper([frame]) else "")
+    found = [cells, own.guide] if own.guide else [cells + BEST]
     if not own.counted:
         return found
     found.append(certainty(recipe.table, frame))
     if missing := recipe.options.get("missing"):
         found.append(f"Empty cells have no published weights: {'; '.join(missing)}.")
     return found
+
+
+def has_paper(frames: Iterable[pd.DataFrame]) -> bool:
+    """Whether a number of the paper's stands in any of these tables: it has none of networks that it does not know."""
+    return any(frame["paper"].notna().any() for frame in frames)
 
 
 def certainty(table: str, frame: pd.DataFrame) -> str:

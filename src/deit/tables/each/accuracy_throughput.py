@@ -41,7 +41,7 @@ def build(recipe: Table, inputs: Inputs) -> Computed:
     for wanted in recipe.cells:
         found.add(wanted.row, "images_per_second", measured(inputs, wanted.row, "images_per_second"))
         found.add(wanted.row, "accuracy", accuracy(wanted, inputs))
-    return found, throughput_facts(inputs)
+    return found, throughput_facts(inputs, found)
 
 
 def draw(recipe: Table, frame: pd.DataFrame) -> Figure:

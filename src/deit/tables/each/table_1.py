@@ -40,7 +40,7 @@ def build(recipe: Table, inputs: Inputs) -> Computed:
     for row in recipe.rows:
         for column, value in measured(row, inputs):
             cells.add(row, column, value)
-    return cells, throughput_facts(inputs)
+    return cells, throughput_facts(inputs, cells)
 
 
 def measured(row: str, inputs: Inputs) -> Iterator[tuple[str, float | None]]:

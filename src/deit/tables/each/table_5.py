@@ -83,7 +83,7 @@ def build(recipe: Table, inputs: Inputs) -> Computed:
     for wanted in recipe.cells:
         there = wanted.row, columns.get(wanted.column, wanted.column)
         found.add(wanted.row, wanted.column, accuracy(wanted, inputs), there)
-    return found, throughput_facts(inputs)
+    return found, throughput_facts(inputs, found)
 
 
 TABLE = Definition(
