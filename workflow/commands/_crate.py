@@ -34,7 +34,8 @@ def write_crate(report: Path, citation: Path = Path("CITATION.cff")) -> Path:
     """Writes the metadata of a complete report into its folder; returns the file."""
     from study.params_file import read_yaml  # late: no other command than the one that publishes waits for it
 
-    made = json.loads(next(report.glob("provenance-*.json")).read_text(encoding="utf-8"))
+    (provenance,) = sorted(report.glob("provenance-*.json"))
+    made = json.loads(provenance.read_text(encoding="utf-8"))
     paths = sorted(path for path in report.iterdir() if path.is_file() and path.name != METADATA)
     cited = read_yaml(citation)
     files, software = list(map(file_entity, paths)), software_entities(made, cited)

@@ -52,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     study = named_or_chosen(arguments.study)
     report = arguments.report or next(PUBLISHED / name for name in (study, USUAL) if (PUBLISHED / name).is_dir())
-    if not list(report.glob("*_comparisons.csv")):
+    if not any(report.glob("*_comparisons.csv")):
         raise SystemExit(f"{report}: holds no comparisons of a report. Name another with --from.")
     try:
         settings = RunSettings(load_study(study))
