@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 from commands import new
+from commands._layouts import layout_of
 from PIL import Image
 from plan.speeds import Node, Speed
 from plan.studies import plan_study
@@ -21,7 +22,6 @@ from smoke_study import ROOT
 from study.files_here import count_problems, counted_images, image_problems
 from study.params import load_study
 
-from deit.see.layouts import layout_of
 from deit.tables.cells import paper
 
 CLASSES = ("bird", "cat", "große Hunde")

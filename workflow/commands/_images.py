@@ -7,11 +7,11 @@ from typing import Any
 
 from study.problem import listed, printable
 
+from commands._layouts import Layout, layout_of
+from commands._survey import Survey, survey_of
 from deit.see.folders import Unclear
-from deit.see.layouts import Layout, layout_of
 from deit.see.reader import reader_named
 from deit.see.recipes import Split, TrainingData
-from deit.see.survey import Survey, survey_of
 
 MOST_CLASSES = 65536
 LOOK_SECONDS = 60
