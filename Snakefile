@@ -3,24 +3,22 @@
 Every result is named after what it is made from (workflow/plan/plan.py), so a name that exists is right and needs no record.
 """
 
-import os
 import sys
 
 
 configfile: "params/study.yaml"
 
 
-code = [f"{workflow.basedir}/src", f"{workflow.basedir}/workflow"]
-sys.path[:0] = code
-os.environ["PYTHONPATH"] = os.pathsep.join([*code, *filter(None, [os.environ.get("PYTHONPATH")])])  # of all jobs
+sys.path[:0] = [f"{workflow.basedir}/src", f"{workflow.basedir}/workflow"]
 
-from call.begin import begin, look_ahead, refusals, refuse_clone
+from call.begin import begin, let_jobs_find_our_code, look_ahead, refusals, refuse_clone
 from call.screen import show
 from plan.lookup import Lookup
 
 study = str(config.get("study", ""))  # a name of digits is a number to YAML
 with refusals():
     refuse_clone()
+    let_jobs_find_our_code()
     plan = Lookup(
         study,
         workflow.is_main_process,

@@ -17,7 +17,7 @@ ALWAYS_TEXT = {"read_text", "write_text", "FileHandler", "RotatingFileHandler", 
 FILES = {"open", "NamedTemporaryFile", "TemporaryFile", "SpooledTemporaryFile"}
 PROCESSES = {"run", "Popen", "check_output", "check_call", "call"}
 AS_TEXT = {"text", "universal_newlines", "errors"}
-UTF_8 = {"utf-8", "utf8"}
+UTF_8 = {"utf-8", "utf8", "utf-8-sig"}
 NO_TEXT = ("Image", "os", "tarfile", "gzip", "self")
 """What has an `open` of other things than texts."""
 FRAMES = {"read_csv", "to_csv", "to_json", "to_html", "to_latex"}

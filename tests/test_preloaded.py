@@ -26,8 +26,8 @@ print("packages", "torch" in sys.modules, threading.active_count(), os.environ["
 if "save" in sys.argv:
     signal.signal(signal.SIGTERM, lambda *_: (print("saved", flush=True), sys.exit(143)))
     signal.signal(signal.SIGUSR1, lambda *_: print("heard", flush=True))
-print("error", file=sys.stderr, flush=True)
 try:
+    print("error", file=sys.stderr, flush=True)
     while "wait" in sys.argv:
         time.sleep(0.05)
 except KeyboardInterrupt:
@@ -55,6 +55,7 @@ class Place:
             [sys.executable, "-IS", preloaded.__file__, *own, *words],
             cwd=self.folder, env=self.environment | variables, encoding="utf-8", umask=0o27, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # ignored where nohup runs the tests
         )  # fmt: skip
 
     def preloaders(self) -> list[int]:

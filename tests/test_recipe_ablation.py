@@ -185,7 +185,7 @@ def test_a_run_with_these_arguments_is_read_by_timm_and_as_published_weights(tmp
     job = training_job(root, loss, model=with_arguments(model, arguments))
     weights = run(job, tmp_path / "run")
     by_timm = timm.create_model(f"local-dir:{tmp_path / 'run'}", pretrained=True)
-    published = models.create_published(job.resolved().model, weights)
+    published = models.create_given(job.resolved().model, weights)
     assert same(by_timm.state_dict(), weights) and same(published.state_dict(), weights)
     assert by_timm.pos_drop.p == published.pos_drop.p == by_timm.head_drop.p == by_timm.blocks[0].mlp.drop1.p == 0.1
     views = torch.randn(4, 1, PIXELS, PIXELS)

@@ -185,7 +185,10 @@ def test_a_data_set_that_is_learnt_in_two_ways_is_looked_at_once(plan):
 
 
 def test_what_is_not_taken_anywhere_keeps_its_name(place):
-    added = {"extends": "smoke", "transfer": yaml.safe_load((place / "params/taken.yaml").read_text())["transfer"]}
+    added = {
+        "extends": "smoke",
+        "transfer": yaml.safe_load((place / "params/taken.yaml").read_text(encoding="utf-8"))["transfer"],
+    }
     third = {"transfer": {"students": ["deit-ti"], "teacher": "regnety-16gf", "rows": ROWS, "sets": ["shapes"]}}
     (place / "params/more.yaml").write_text(yaml.safe_dump(added | {"tables": third}), encoding="utf-8")
     (place / "params/idle.yaml").write_text(yaml.safe_dump(added), encoding="utf-8")

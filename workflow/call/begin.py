@@ -38,6 +38,12 @@ def refuse_clone() -> None:
         raise ParamsError(f"{ROOT}: path of the clone: {why}; move the clone to a path without it.")
 
 
+def let_jobs_find_our_code() -> None:
+    """The commands of all jobs, and the notebooks, import deit and the folders of workflow from this clone."""
+    paths = [f"{ROOT}/src", f"{ROOT}/workflow", os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
 # When the Snakefile is read, so by a dry run too ----------------------------------------------------------------------
 
 

@@ -41,11 +41,12 @@ def failure(words: str, says: str, logs: list[str]) -> Iterator[str]:
 
 
 def message(log: Path | None) -> list[str]:
-    """What a log says last: after a traceback the error alone, otherwise its last lines."""
+    """What a log says last, each thing once: after a traceback the error alone, otherwise its last lines."""
     if not (log and log.exists()):
         return ["It said nothing."]
     lines = log.read_text(errors="replace", encoding="utf-8").rstrip().splitlines()
     lines = [line for line in lines if " node(s) x " not in line]  # the launcher's
+    lines = [line for line, after in zip(lines, [*lines[1:], ""], strict=True) if not after or not line.endswith(after)]
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     if not frames:
         return lines[-LAST_LINES:]

@@ -91,20 +91,20 @@ def hashed(words: Tensor, number: Tensor) -> Tensor:
 
 
 def drop_by_position(net: nn.Module) -> list[Dropping]:
-    """Puts layers of this file in place of timm's and torch's that drop anything; those that are in training mode.
+    """Puts layers of this file in place of timm's and torch's that drop anything, and are in training mode.
 
     Fused attention draws by itself, so attention that drops is computed step by step.
     """
     layers: list[Dropping] = []
     for module in list(net.modules()):
-        for name, child in list(module.named_children()):
+        for name, child in [each for each in module.named_children() if each[1].training]:
             if type(child) is DropPath and child.drop_prob or type(child) is nn.Dropout and child.p:
                 layer = Paths(child) if isinstance(child, DropPath) else Units(child)
-                setattr(module, name, layer.train(child.training))
+                setattr(module, name, layer)
                 layers.append(layer)
         if isinstance(getattr(module, "attn_drop", None), Units):
             module.fused_attn = False  # pyrefly: ignore[bad-argument-type]
-    return [layer for layer in layers if layer.training]
+    return layers
 
 
 class Drops:
