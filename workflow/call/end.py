@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from shlex import join, quote
 
@@ -46,7 +47,8 @@ def message(log: Path | None) -> list[str]:
         return ["It said nothing."]
     lines = log.read_text(errors="replace", encoding="utf-8").rstrip().splitlines()
     lines = [line for line in lines if " node(s) x " not in line]  # the launcher's
-    lines = [line for line, after in zip(lines, [*lines[1:], ""], strict=True) if not after or not line.endswith(after)]
+    repeated = [bool(after) and line.endswith(after) for line, after in pairwise(lines)]  # "name: why", then "why"
+    lines = [line for line, again in zip(lines, [*repeated, False], strict=False) if not again]
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     if not frames:
         return lines[-LAST_LINES:]

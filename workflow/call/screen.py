@@ -30,6 +30,7 @@ LOGGED_ONLY = (
     "Trying to restart job",  # is told as a job that starts
     "Shutting down",
     "Exiting because a job execution failed",  # which one, and why, is told in the end
+    "Warning: the following output files of rule",  # a run that its pass, or another Snakemake, has made meanwhile
     "Cannot restore",  # outputs of a failed job, which there were none of before
     "Reasons:",
     "SLURM run ID",
