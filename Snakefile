@@ -30,7 +30,7 @@ with refusals():
         look_ahead(plan.plan, plan.elsewhere)
         screen = show(plan, workflow)
 
-if (limit := plan.jobs_on_gpus) and "gpu" not in workflow.global_resources:  # --resources gpu=N says otherwise
+if "gpu" not in workflow.global_resources and (limit := plan.jobs_on_gpus):  # else --resources gpu=N says it
     workflow.register_resource("gpu", limit)
 
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from cifar_files import FOLDER, declaration, write_cifar
+from in_process import working_in
 from plan.plan import Plan
 from plan.studies import plan_study
 from smoke_study import ENVIRONMENT, run_command
@@ -72,14 +72,10 @@ def place(tmp_path_factory):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "params", folder / "params")
     (folder / "params/small.yaml").write_text(yaml.safe_dump(layer(folder / "images")), encoding="utf-8")
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with working_in(folder) as patch:
         patch.setenv("CIFAR10", str(folder / "images"))
         patch.setenv("PYTHONPATH", str(ROOT / "src"))
         yield folder
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from cifar_files import declaration, write_cifar
+from in_process import working_in
 from plan.plan import Plan
 from plan.studies import plan_study
 from smoke_study import run_command
@@ -64,12 +65,8 @@ def place(tmp_path_factory):
         (folder / name).symlink_to(ROOT / name)
     content = yaml.safe_dump(SMALL | {"data": data_of(folder / "images")})
     (folder / "params/small.yaml").write_text(content, encoding="utf-8")
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with working_in(folder):
         yield folder
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 # As planned -----------------------------------------------------------------------------------------------------------

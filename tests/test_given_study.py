@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 import yaml
+from in_process import working_in
 from plan.given import refuse_unfinished
 from plan.plan import Plan
 from plan.runs import Run
@@ -254,10 +255,8 @@ def finished(tmp_path_factory) -> Plan:
         source = study["models"][model][part]
         source["sha256"] = hashlib.sha256((folder / source["file"]).read_bytes()).hexdigest()
     layered(folder, study, "smoke", "edited")
-    threads = torch.get_num_threads()
     logging.getLogger().setLevel(logging.INFO)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with working_in(folder):
         plan = plan_study("edited")
         targets = [f"{job.execution.output}/weights.safetensors" for job in plan.of_section("given")]
         snakemake_makes(*targets)
@@ -269,8 +268,6 @@ def finished(tmp_path_factory) -> Plan:
         run_command(plan, report.model_copy(update={"execution": output}))
         yield plan
     logging.getLogger().setLevel(logging.WARNING)
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 def snakemake_makes(*targets: str) -> None:

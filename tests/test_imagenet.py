@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
+from in_process import working_in
 from PIL import Image
 from plan.plan import COMMANDS, Plan
 from plan.studies import plan_study
@@ -137,13 +138,9 @@ def place(tmp_path_factory):
     write_images(folder / "images")
     shutil.copytree(ROOT / "params", folder / "params")
     (folder / "params/miniature.yaml").write_text(STUDY, encoding="utf-8")
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with working_in(folder) as patch:
         patch.setenv("IMAGENET", str(folder / "images"))
         yield folder
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
+from in_process import working_in
 from plan.studies import plan_study
 from smoke_study import COMMAND, ENVIRONMENT, SMALL, copy_of_project, processes_of_jobs, run_command, snakemake
 
@@ -65,16 +65,12 @@ class Killer:
 def undisturbed(tmp_path) -> Path:
     """A folder in which every job of the study ended at once; their commands ran in this process."""
     folder = clone_with_study(tmp_path / "undisturbed")
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with working_in(folder):
         plan = plan_study("small")
         plan.write({})
         for job in plan.jobs.values():
             if job.kind != "report":
                 run_command(plan, job)
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
     return folder
 
 

@@ -16,6 +16,7 @@ import pytest
 import timm
 import torch
 import yaml
+from in_process import working_in
 from PIL import Image
 from plan.plan import COMMANDS, Plan
 from plan.studies import plan_study
@@ -103,15 +104,11 @@ def place(tmp_path_factory):
     missing = {"deit-b/token/384": None, "deit-b/token/256": "the published one was trained for 1000 epochs"}
     released = {"source": "files", "weights": write_weights(folder / "weights") | gone, "missing": missing}
     (folder / "params/miniature.yaml").write_text(json.dumps(STUDY | {"released": released}), encoding="utf-8")
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with working_in(folder) as patch:
         patch.setenv("IMAGENET", str(folder / "images"))
         patch.setenv("DEIT_WEIGHTS", str(folder / "weights"))
         patch.setenv("PYTHONPATH", str(ROOT / "src"))
         yield folder
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 def snakemake(folder: Path, study: str, *arguments: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from cifar_files import declaration, write_cifar
+from in_process import working_in
 from plan.plan import Plan
 from plan.studies import plan_study
 from smoke_study import run_command
@@ -96,12 +97,8 @@ def place(tmp_path_factory):
     for name in ("workflow", "src"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "params/taken.yaml").write_text(yaml.safe_dump(study_of(folder)), encoding="utf-8")
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with working_in(folder):
         yield folder
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="module")

@@ -49,11 +49,14 @@ def let_jobs_find_our_code() -> None:
 
 def look_ahead(plan: Plan, elsewhere: bool) -> None:
     """Refuses what cannot end well, and tells what a plan cannot show. `elsewhere`: jobs run on a cluster's nodes."""
-    if copies := sum(bool(job.execution.copy_of) for job in plan.unfinished()):
+    unfinished = plan.unfinished()
+    if copies := sum(bool(job.execution.copy_of) for job in unfinished):
         tell(f"{copies} results of {plan.name} are there in other studies: they are copied, not made again.")
-    look_for_images(plan, elsewhere)
-    refuse_unfinished(plan.name, plan.givers, plan.unfinished())
-    look_for_room(plan)
+    if any(job.kind in READS_IMAGES and not job.execution.copy_of for job in unfinished):
+        look_for_images(plan, elsewhere)
+    refuse_unfinished(plan.name, plan.givers, unfinished)
+    if unfinished:
+        look_for_room(plan)
     if not plan.is_finished(plan.jobs[plan.networks]):  # timm is not asked when a study is planned
         tell(f"The networks of {plan.name} were not built yet: check_networks does, in seconds.")
 
@@ -64,8 +67,6 @@ def tell(line: str) -> None:
 
 def look_for_images(plan: Plan, elsewhere: bool) -> None:
     """ParamsError where jobs of this machine would miss the images; elsewhere they may have copies of their own."""
-    if not any(job.kind in READS_IMAGES and not job.execution.copy_of for job in plan.unfinished()):
-        return
     for key, root in unset_roots(plan.study).items():
         what = "that variable is not set here, so no image was looked for, and each job must have it"
         tell(f"{key} is {root}: {what}.")
@@ -88,14 +89,13 @@ def count_images(plan: Plan) -> list[Problem]:
 
 
 def look_for_room(plan: Plan) -> None:
-    """SystemExit where something is to be made and the folder of the results, or the one that it will be in, is none
-    or cannot be written."""
+    """SystemExit where the folder of the results, or the one that it will be in, is none or cannot be written."""
     folder = Path("results", plan.name)
     there = next(path for path in (folder, *folder.parents) if path.exists()).resolve()
     with writing(str(folder)):
-        if plan.unfinished() and not there.is_dir():
+        if not there.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
-        if plan.unfinished() and not os.access(there, os.W_OK):
+        if not os.access(there, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
 
 

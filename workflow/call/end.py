@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import zip_longest
 from pathlib import Path
 from shlex import join, quote
 
@@ -47,8 +47,8 @@ def message(log: Path | None) -> list[str]:
         return ["It said nothing."]
     lines = log.read_text(errors="replace", encoding="utf-8").rstrip().splitlines()
     lines = [line for line in lines if " node(s) x " not in line]  # the launcher's
-    repeated = [bool(after) and line.endswith(after) for line, after in pairwise(lines)]  # "name: why", then "why"
-    lines = [line for line, again in zip(lines, [*repeated, False], strict=False) if not again]
+    pairs = zip_longest(lines, lines[1:], fillvalue="")
+    lines = [line for line, after in pairs if not (after and line.endswith(after))]  # of "name: why", "why" the second
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     if not frames:
         return lines[-LAST_LINES:]

@@ -1,13 +1,13 @@
 """A teacher that is given to `python workflow new`: by timm's tag, or as a file of a network that timm can build."""
 
 import difflib
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from deit.networks.recipes import Model
 from deit.see.folders import Unclear
+from deit.store.results import file_digest
 
 DIGITS = 16
 """Of the sha256 that names a file."""
@@ -38,6 +38,8 @@ def teacher_of(words: str) -> Teacher:
     """The teacher of NAME.TAG or NETWORK=FILE. Raises Unclear, and SystemExit for a file that holds no weights."""
     import timm
 
+    from deit.networks.given import told_by_timm
+
     network, _, file = words.partition("=")
     if file:
         return teacher_in_file(network, Path(file).expanduser().absolute())
@@ -47,9 +49,8 @@ def teacher_of(words: str) -> Teacher:
         near = difflib.get_close_matches(words, timm.list_pretrained(), n=3)
         hint = f"Did you mean {' or '.join(near)}?" if near else "timm.list_pretrained() has them"
         raise Unclear(f"--teacher {words}: is no file, and no network of timm's with the tag of its weights. {hint}")
-    told = timm.get_pretrained_cfg(words)
-    architecture = words.partition(".")[0]
-    return Teacher(architecture, kind_of(architecture), {"timm": words}, told.num_classes, told.input_size[-1])
+    architecture, told = told_by_timm(words)
+    return Teacher(architecture, kind_of(architecture), {"timm": words}, told["classes"], told["resolution"])
 
 
 def teacher_in_file(network: str, path: Path) -> Teacher:
@@ -65,7 +66,7 @@ def teacher_in_file(network: str, path: Path) -> Teacher:
         raise Unclear(f"--teacher {network}={path}: is missing. Put the file there, or correct its path")
     sizes = {"classes": 1, "channels": 3, "resolution": 224, "stochastic_depth": 0.0}
     classes = told_by_shapes(Model.model_validate({"timm": network} | sizes), read_published(path)).get("classes")
-    digits = hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
+    digits = file_digest(path)[:DIGITS]
     return Teacher(network, kind_of(network), {"file": str(path), "sha256": digits}, classes, None)
 
 

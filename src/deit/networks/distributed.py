@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from deit.networks.ranks import ending_together
+from deit.see.finishing import on_device
 from deit.store.job import Execution
 
 
@@ -32,9 +33,7 @@ class Place:
 
     def sent(self, tensor: Tensor) -> Tensor:
         """The tensor on the device; the host does not wait for the copy."""
-        if self.device.type == "cuda" and tensor.device.type == "cpu":
-            tensor = tensor.pin_memory()
-        return tensor.to(self.device, non_blocking=True)
+        return on_device(tensor, self.device)
 
     def sum_over_ranks(self, tensors: list[Tensor]) -> None:
         """Replaces each tensor by its sum over the ranks; one message for all tensors of a type."""

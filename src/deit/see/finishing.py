@@ -99,6 +99,12 @@ def weights(mixings: list[Mixing], device: torch.device) -> Tensor:
 
 
 def sent(numbers: np.ndarray | list, device: torch.device) -> Tensor:
-    """Numbers of the host as a tensor on the device; the host does not wait for the copy."""
-    tensor = torch.from_numpy(np.asarray(numbers))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    """Numbers of the host as a tensor on the device."""
+    return on_device(torch.from_numpy(np.asarray(numbers)), device)
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device; the host does not wait for the copy."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

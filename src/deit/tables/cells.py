@@ -92,6 +92,14 @@ def accuracies(recipe: Table, inputs: Inputs) -> Computed:
     return cells, []
 
 
+def add_accuracies(found: Cells, recipe: Table, inputs: Inputs) -> None:
+    """An accuracy in each cell, of a column that is an evaluation set, beside the paper's set that it stands for."""
+    columns = recipe.options.get("paper_columns", {})
+    for wanted in recipe.cells:
+        there = wanted.row, columns.get(wanted.column, wanted.column)
+        found.add(wanted.row, wanted.column, accuracy(wanted, inputs), there)
+
+
 def measured(inputs: Inputs, label: str, column: str) -> float | None:
     """A number of throughput.csv; None where the label was not measured."""
     return inputs.throughput[column].get(label) if column in inputs.throughput else None

@@ -75,14 +75,12 @@ def longer(params: Table5, runs: Runs) -> list[tuple[str, str, list]]:
 
 def build(recipe: Table, inputs: Inputs) -> Computed:
     """Images per second, and an accuracy for each evaluation set (a cell's column)."""
-    from deit.tables.cells import Cells, accuracy, measured, paper, throughput_facts
+    from deit.tables.cells import Cells, add_accuracies, measured, paper, throughput_facts
 
-    found, columns = Cells(paper("table_5")), recipe.options.get("paper_columns", {})
+    found = Cells(paper("table_5"))
     for row in recipe.rows:
         found.add(row, "images_per_second", measured(inputs, row, "images_per_second"))
-    for wanted in recipe.cells:
-        there = wanted.row, columns.get(wanted.column, wanted.column)
-        found.add(wanted.row, wanted.column, accuracy(wanted, inputs), there)
+    add_accuracies(found, recipe, inputs)
     return found, throughput_facts(inputs, found)
 
 

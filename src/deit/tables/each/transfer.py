@@ -120,12 +120,10 @@ def titles(params: Transfer, runs: Runs) -> dict[str, str]:
 
 def build(recipe: Table, inputs: Inputs) -> Computed:
     """An accuracy in each cell; the paper's of the study's own images is that of the set which stands for them."""
-    from deit.tables.cells import Cells, accuracy, paper
+    from deit.tables.cells import Cells, add_accuracies, paper
 
-    found, columns = Cells(paper("transfer")), recipe.options.get("paper_columns", {})
-    for wanted in recipe.cells:
-        there = wanted.row, columns.get(wanted.column, wanted.column)
-        found.add(wanted.row, wanted.column, accuracy(wanted, inputs), there)
+    found = Cells(paper("transfer"))
+    add_accuracies(found, recipe, inputs)
     return found, [*untaught(recipe)]
 
 

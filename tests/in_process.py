@@ -1,0 +1,19 @@
+"""Commands of jobs that run in the test's own process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[pytest.MonkeyPatch]:
+    """`folder` is the working one; afterwards it is as before, and so are what is patched, and torch's settings."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield patch
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
