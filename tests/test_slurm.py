@@ -37,6 +37,7 @@ ON_GPUS = (*TRAININGS, "cache_teacher_logits")
 STUDIES = {
     "small": SMALL,
     "short": "extends: smoke\nteachers: {epochs: 30}\nexecution: {default: {save_minutes: 0.02}}\n",
+    "endless": "extends: smoke\nstored_views: false\nteachers: {epochs: 3000}\nexecution: {default: {save_minutes: 0.02}}\n",
     "hungry": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {mem_mb: 700}}\n",
     "edited": "extends: smoke\nteachers: {epochs: 3}\n",
     "two-nodes": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {nodes: 2}}\n",
@@ -535,14 +536,14 @@ def test_after_a_killed_snakemake_a_job_that_ended_meanwhile_is_not_submitted_ag
 
 @in_cluster
 def test_progress_names_job_node_and_epoch_and_an_interrupt_cancels_the_jobs(training, cluster):
-    one = training("short")
+    one = training("endless")
     with one.start() as process:
         job = one.under_way()
-        until(lambda: "epoch 2/30" in one.log(job))
-        text = answer(cluster, sys.executable, "workflow", "progress", "short", cwd=one.project)
+        until(lambda: "epoch 2/3000" in one.log(job))
+        text = answer(cluster, sys.executable, "workflow", "progress", "endless", cwd=one.project)
         line = next(line for line in text.splitlines() if line.startswith("  running"))
         assert f"teachers/regnety-4gf/labels/{LOW}/seed0  job {job}: {node_of(one, job)}, " in line
-        assert re.search(r"of 30:00, epoch \d+/30, loss .*, 0 h \d+ min \d+ s left$", line)
+        assert re.search(r"of 30:00, epoch \d+/3000, loss .*, 0 h \d+ min \d+ s left$", line)
         process.send_signal(signal.SIGINT)
         assert process.wait(300) != 0
     until(lambda: state(cluster, job) == "CANCELLED")
