@@ -12,6 +12,7 @@ configfile: "params/study.yaml"
 sys.path[:0] = [f"{workflow.basedir}/src", f"{workflow.basedir}/workflow"]
 
 from call.begin import begin, let_jobs_find_our_code, look_ahead, refusals, refuse_clone
+from call.gpus import jobs_on_gpus
 from call.screen import show
 from plan.lookup import Lookup
 
@@ -30,7 +31,7 @@ with refusals():
         look_ahead(plan.plan, plan.elsewhere)
         screen = show(plan, workflow)
 
-if "gpu" not in workflow.global_resources and (limit := plan.jobs_on_gpus):  # else --resources gpu=N says it
+if "gpu" not in workflow.global_resources and (limit := jobs_on_gpus(plan)):  # else --resources gpu=N says it
     workflow.register_resource("gpu", limit)
 
 

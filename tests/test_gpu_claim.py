@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from call.gpus import jobs_on_gpus
 from jobs import gpu_claim, launch
 from plan.lookup import Lookup
 from smoke_study import ROOT
@@ -157,4 +158,4 @@ def test_snakemake_is_told_how_many_jobs_the_gpus_take(machine, monkeypatch, els
     jobs = [Job(kind="train", name="a", recipe={}, behaviour={}, execution=Execution(**each)) for each in asked]
     lookup = Lookup("study", main_process=False, elsewhere=elsewhere)
     lookup.main_process, lookup.plan = True, SimpleNamespace(jobs=dict(enumerate(jobs)))
-    assert lookup.jobs_on_gpus == limit
+    assert jobs_on_gpus(lookup) == limit

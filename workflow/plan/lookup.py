@@ -4,7 +4,6 @@ The main process plans the study and writes every recipe before the first job st
 Snakefile again, perhaps days later and with other params: it reads its recipe file and plans nothing.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,6 @@ from snakemake.io import ancient
 
 from deit.learn.recipes import Pass
 from deit.store.finished import is_complete
-from deit.store.hardware import gpus, visible
 from deit.store.job import Execution, Job
 from plan.memory import asked_memory
 from plan.passes import plan_passes
@@ -212,12 +210,6 @@ class Lookup:
     def is_here(self) -> bool:
         """Whether the jobs run on this machine, and this process starts them."""
         return self.main_process and not self.elsewhere
-
-    @property
-    def jobs_on_gpus(self) -> int | None:
-        """How many jobs this machine's GPUs take at the same time; None where they are not this machine's to count."""
-        shares = {job.execution.share for job in self.plan.jobs.values() if job.execution.gpus} if self.is_here else ()
-        return len(visible(gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))) * max(shares) if shares else None
 
     def started_by(self, wildcards) -> str:
         """launch.py; of a job that is one process on this machine, in a python that has imported its packages."""
