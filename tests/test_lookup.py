@@ -1,7 +1,9 @@
 """What the rules are told of a job: its inputs, GPUs, memory, and where the images' folder is looked for."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ from plan.lookup import Lookup
 from plan.memory import LOGS, RAN_OUT
 from plan.passes import plan_passes
 from plan.studies import plan_study
-from rule_files import FILES, rules_of
+from rule_files import FILES, RuleText, rules_of
 
 from deit.store.job import Execution, Job
 
@@ -91,19 +93,53 @@ def test_jobs_of_one_process_on_this_machine_are_forked(monkeypatch, execution, 
 # What a job reads ----------------------------------------------------------------------------------------------------
 
 
+RULES = rules_of(*FILES)
+OWN_SHELL = {rule.name: rule for rule in RULES if not rule.like}
+STUDIES = sorted(path.stem for path in (ROOT / "params").glob("*.yaml") if path.stem != "study")
+
+
+def shell_roles(rule: RuleText) -> set[str]:
+    """The roles that its shell names."""
+    return rule.named or OWN_SHELL[rule.like or rule.name].named
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_an_input_is_named_in_the_shell_or_explained_in_the_docstring(rule):
+    explained = {*re.findall(r"`(\w+)`", rule.docstring + (OWN_SHELL[rule.like].docstring if rule.like else ""))}
+    assert rule.roles.keys() - explained == rule.roles.keys() & shell_roles(rule)
+    assert rule.like or rule.named <= rule.roles.keys() | {"teacher_logits"}, "no edge for what the command reads"
+
+
+def assert_rules_name_what_is_read(jobs: Iterable[Job]) -> None:
+    """In `input`, as the job could start too early; in `shell`, as its command would not be told."""
+    rules = {rule.section: rule for rule in RULES}
+    for job in jobs:
+        rule = rules[job.name.partition("/")[0]]
+        read = {flag.replace("-", "_") for flag in job.execution.folders}
+        assert read <= rule.roles.keys(), job.name
+        assert read <= shell_roles(rule) or job.kind == "pass", job.name
+        assert not job.execution.made_by or "train_pass" in rule.roles, job.name
+
+
 @pytest.mark.parametrize("passes", [False, True], ids=["", "passes"])
-@pytest.mark.parametrize("study", ["fashion", "smoke", "imagenet", "released"])
+@pytest.mark.parametrize("study", STUDIES)
 def test_a_rule_names_every_role_in_which_its_jobs_read(study, passes, monkeypatch):
-    """One that it left out would be an edge that Snakemake does not know: the job could start too early."""
     monkeypatch.chdir(ROOT)
     plan = plan_study(study)
     if passes:
         plan.jobs |= plan_passes(plan, everything=True)
-    rules = {rule.section: rule.roles for rule in rules_of(*FILES)}
-    for job in plan.jobs.values():
-        named = rules[job.name.partition("/")[0]]
-        assert {flag.replace("-", "_") for flag in job.execution.folders} <= named.keys(), job.name
-        assert not job.execution.made_by or "train_pass" in named, job.name
+    assert_rules_name_what_is_read(plan.jobs.values())
+
+
+def test_a_training_that_starts_from_given_weights_waits_for_them(tmp_path):
+    source = {"timm": "deit_tiny_distilled_patch16_224.fb_in1k"}
+    layer = {"extends": "imagenet", "models": {"deit-ti": {"initial": source}}}
+    for path in (ROOT / "params").glob("*.yaml"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(layer), encoding="utf-8")
+    jobs = plan_study("mine", tmp_path).jobs.values()
+    assert "students" in {job.name.partition("/")[0] for job in jobs if "initial" in job.execution.folders}
+    assert_rules_name_what_is_read(jobs)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -5,6 +5,7 @@ Snakefile again, perhaps days later and with other params: it reads its recipe f
 """
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
@@ -112,10 +113,14 @@ class Lookup:
         }
         return read | {folder.split("/")[2]: [product(folder)] for folder in job.execution.after}
 
-    def flags(self, wildcards) -> str:
-        """The folders that the job reads as flags of its command."""
+    def flags(self, wildcards) -> dict[str, str]:
+        """Role -> the flag of the command with the folders that it reads so; "" in a role in which it reads none.
+
+        They are those of the inputs, but also where Snakemake is told of none: a finished result may be made again.
+        """
         folders = self.job(wildcards).execution.folders
-        return " ".join(f"--{role} {' '.join(map(quote, paths))}" for role, paths in folders.items())
+        flags = {role: f"--{role} {' '.join(map(quote, paths))}" for role, paths in folders.items()}
+        return defaultdict(str, {role.replace("-", "_"): flag for role, flag in flags.items()})
 
     def request(self, wildcards) -> Execution:
         """What the job is run with; one whose result a pass makes has only to look for it, a copy takes no GPU."""

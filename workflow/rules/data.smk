@@ -27,13 +27,12 @@ rule prepare_data:
         **plan.resources,
     params:
         recipe=plan.recipe,
-        folders=plan.flags,
         output=plan.folder,
         launcher=plan.launcher,
         screen=plan.screen,
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
-        "exec {params.launcher} deit.commands.prepare_data --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec {params.launcher} deit.commands.prepare_data --recipe {params.recipe:q} --output {params.output:q}"
 
 
 rule check_networks:
@@ -81,4 +80,4 @@ rule store_views:
         screen=plan.screen,
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
-        "exec {params.launcher} deit.commands.store_views --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec {params.launcher} deit.commands.store_views --recipe {params.recipe:q} {params.folders[data]} --output {params.output:q}"

@@ -36,7 +36,7 @@ rule predict:
         screen=plan.screen,
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
-        "exec {params.launcher} deit.commands.predict --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec {params.launcher} deit.commands.predict --recipe {params.recipe:q} {params.folders[data]} {params.folders[runs]} --output {params.output:q}"
 
 
 rule measure_throughput:
@@ -53,13 +53,12 @@ rule measure_throughput:
         **plan.resources,
     params:
         recipe=plan.recipe,
-        folders=plan.flags,
         output=plan.folder,
         launcher=plan.launcher,
         screen=plan.screen,
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
-        "exec {params.launcher} deit.commands.measure_throughput --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec {params.launcher} deit.commands.measure_throughput --recipe {params.recipe:q} --output {params.output:q}"
 
 
 rule compare_tokens:
@@ -85,4 +84,4 @@ rule compare_tokens:
         screen=plan.screen,
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
-        "exec {params.launcher} deit.commands.compare_tokens --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec {params.launcher} deit.commands.compare_tokens --recipe {params.recipe:q} {params.folders[data]} {params.folders[run]} --output {params.output:q}"

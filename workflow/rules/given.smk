@@ -15,7 +15,10 @@ OUTPUTS:
 
 
 rule import_weights:
-    """Make a run's folder of given weights, from the hub, a file or another study (the authors' DeiTs and RegNetY-16GF)."""
+    """Make a run's folder of given weights, from the hub, a file or another study (the authors' DeiTs and RegNetY-16GF).
+
+    `networks` is waited for: what cannot be built is refused before anything is fetched.
+    """
     input:
         networks=plan.needs("networks"),
         run=plan.needs("run"),
@@ -40,4 +43,4 @@ rule import_weights:
         screen=plan.screen,
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
-        "exec {params.launcher} deit.commands.import_weights --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec {params.launcher} deit.commands.import_weights --recipe {params.recipe:q} {params.folders[run]} --output {params.output:q}"

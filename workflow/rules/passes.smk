@@ -18,7 +18,11 @@ OUTPUTS, all below results/{study}:
 
 
 rule train_pass:
-    """Train runs that see the same views, which are made once, and fill the caches of their teachers on the way."""
+    """Train runs that see the same views, which are made once, and fill the caches of their teachers on the way.
+
+    Its command finds `data`, `initial`, `views`, `teacher_logits` and `teacher` in the recipes of the runs and caches, as
+    each of them may be given others. `networks` is waited for: what cannot be built is refused before.
+    """
     input:
         networks=plan.needs("networks"),
         data=plan.needs("data"),

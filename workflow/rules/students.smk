@@ -5,6 +5,7 @@ REQUIRED INPUTS, all below results/{study}:
 
     networks        networks/all-{digest}/networks.csv, which is waited for and not read
     data            data/training-{digest}/manifest.json
+    initial         given/{model}/initial-{digest}/weights.safetensors, where the params say to start from weights
     views           views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json, where the study stores them
     teacher_logits  teacher_logits/{teacher}/stream{seed}-epochs{a}-{b}-{digest}/manifest.json; none to learn from labels
     train_pass      passes/{name}-{digest}/provenance.json alone, where a pass trains the run (passes.smk)
@@ -20,6 +21,7 @@ use rule train_teacher as distil_student with:
     input:
         networks=plan.needs("networks"),
         data=plan.needs("data"),
+        initial=plan.needs("initial"),
         views=plan.needs("views"),
         teacher_logits=plan.needs("teacher_logits"),
         train_pass=plan.needs("train_pass"),

@@ -42,7 +42,9 @@ rule render_table:
         screen=plan.screen,
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
-        "exec {params.launcher} workflow/jobs/render.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec {params.launcher} workflow/jobs/render.py --recipe {params.recipe:q} "
+        "{params.folders[predictions]} {params.folders[throughput]} {params.folders[networks]} {params.folders[tokens]} "
+        "--output {params.output:q}"
 
 
 rule publish_report:
@@ -71,7 +73,10 @@ rule publish_report:
         screen=plan.screen,
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
-        "exec {params.launcher} workflow/jobs/report.py --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec {params.launcher} workflow/jobs/report.py --recipe {params.recipe:q} "
+        "{params.folders[tables]} {params.folders[runs]} {params.folders[given]} {params.folders[data]} "
+        "{params.folders[predictions]} {params.folders[throughput]} {params.folders[networks]} {params.folders[tokens]} "
+        "--output {params.output:q}"
 
 
 # The phases, as stages of dvc.yaml and for those who want a part: `snakemake teachers`.

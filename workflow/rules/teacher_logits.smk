@@ -15,7 +15,10 @@ OUTPUTS, all below results/{study}:
 
 
 rule cache_teacher_logits:
-    """Record what a teacher says of every view of some epochs: y_t = argmax Z_t, and Z_t for soft distillation (paper, section 4)."""
+    """Record what a teacher says of every view of some epochs: y_t = argmax Z_t, and Z_t for soft distillation (paper, section 4).
+
+    Where a pass fills the cache, `train_pass` is waited for, and then there is nothing to do.
+    """
     input:
         data=plan.needs("data"),
         teacher=plan.needs("teacher"),
@@ -39,4 +42,5 @@ rule cache_teacher_logits:
         screen=plan.screen,
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
-        "exec {params.launcher} deit.commands.cache_teacher_logits --recipe {params.recipe:q} {params.folders} --output {params.output:q}"
+        "exec {params.launcher} deit.commands.cache_teacher_logits --recipe {params.recipe:q} "
+        "{params.folders[data]} {params.folders[teacher]} {params.folders[views]} --output {params.output:q}"

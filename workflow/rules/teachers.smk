@@ -6,7 +6,8 @@ REQUIRED INPUTS, all below results/{study}:
     networks      networks/all-{digest}/networks.csv, which is waited for and not read
     data          data/training-{digest}/manifest.json
     views         views/{resolution}/stream{seed}-epochs{n}-{digest}/manifest.json, where the study stores them
-    initial       teachers/{run}-{digest}/weights.safetensors, to start from at the higher resolution
+    initial       {teachers,given}/{run}-{digest}/weights.safetensors, to start from at the higher resolution; or given
+                  {model}/initial-{digest}, to start from at all
     train_pass    passes/{name}-{digest}/provenance.json alone, where a pass trains the run (passes.smk)
 
 OUTPUTS, all below results/{study}:
@@ -17,10 +18,15 @@ OUTPUTS, all below results/{study}:
 
 
 rule train_teacher:
-    """Train a network that others learn from: the RegNetYs with SGD, DeiT-B with labels only (paper, section 5.1)."""
+    """Train a network that others learn from: the RegNetYs with SGD, DeiT-B with labels only (paper, section 5.1).
+
+    `networks` is waited for: what cannot be built is refused before anything is trained. Where a pass trains the run,
+    `train_pass` is waited for, and then there is nothing to do.
+    """
     input:
         networks=plan.needs("networks"),
         data=plan.needs("data"),
+        initial=plan.needs("initial"),
         views=plan.needs("views"),
         train_pass=plan.needs("train_pass"),
     output:  # update: not deleted by a job that comes late, after another has made the result
@@ -43,7 +49,9 @@ rule train_teacher:
         resume="results/{study}/resume/{digest}",
     shell:
         "exec &> >(trap '' TERM USR1; exec tee {log:q} {params.screen}); "
-        "exec {params.launcher} deit.commands.train --recipe {params.recipe:q} {params.folders} --resume {params.resume:q} --output {params.output:q}"
+        "exec {params.launcher} deit.commands.train --recipe {params.recipe:q} "
+        "{params.folders[data]} {params.folders[initial]} {params.folders[views]} {params.folders[teacher_logits]} "
+        "--resume {params.resume:q} --output {params.output:q}"
 
 
 use rule train_teacher as adapt_teacher with:
