@@ -37,7 +37,11 @@ ON_GPUS = (*TRAININGS, "cache_teacher_logits")
 STUDIES = {
     "small": SMALL,
     "short": "extends: smoke\nteachers: {epochs: 30}\nexecution: {default: {save_minutes: 0.02}}\n",
-    "endless": "extends: smoke\nstored_views: false\nteachers: {epochs: 3000}\nexecution: {default: {save_minutes: 0.02}}\n",
+    "endless": """extends: smoke
+stored_views: false
+teachers: {epochs: 3000}
+execution: {default: {save_minutes: 0.02}}
+""",
     "hungry": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {mem_mb: 700}}\n",
     "edited": "extends: smoke\nteachers: {epochs: 3}\n",
     "two-nodes": "extends: smoke\nteachers: {epochs: 30}\nexecution: {teachers: {nodes: 2}}\n",

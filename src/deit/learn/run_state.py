@@ -57,15 +57,14 @@ class TrainingRun:
     """Of the result to be, on rank 0."""
 
     def __post_init__(self) -> None:
-        layers = [layer for layer in self.net.modules() if isinstance(layer, _BatchNorm) and layer.training]
-        self.batch_norms = [(layer, layer.momentum) for layer in layers]
+        normed = any(isinstance(layer, _BatchNorm) and layer.training for layer in self.net.modules())
         share = self.recipe.views.batch // self.place.world
         self.drops = Drops(self.net, self.recipe.seed, share, self.place.device)
         heads = models.TokenHeads(self.net)
-        # A batch norm's momentum changes from pass to pass, and torch.compile would compile each anew.
-        self.forward = torch.compile(heads) if self.execution.compile and not layers else heads
+        # torch.compile does not see that GroupStatistics replaces batch norm, and would normalise all groups together.
+        self.forward = torch.compile(heads) if self.execution.compile and not normed else heads
         self.finite = FiniteSteps(self.recipe.optimisation.skip_nonfinite_steps, self.place.device)
-        self.statistics = Undoing(self.net.buffers() if layers else [])
+        self.statistics = Undoing(self.net.buffers() if normed else [])
         """What a forward pass alters."""
         decay = self.recipe.optimisation.ema_decay
         self.average = ModelEmaV3(self.net, decay) if decay else None

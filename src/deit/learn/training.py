@@ -23,6 +23,7 @@ from deit.learn.schedules import learning_rate
 from deit.learn.teacher import Answers, Seen, Teacher
 from deit.networks import models
 from deit.networks.distributed import Place
+from deit.networks.group_statistics import GroupStatistics
 from deit.networks.start import start_from
 from deit.see.loading import Keys, mix_groups
 from deit.see.views import MixGroup, ViewStream
@@ -256,14 +257,12 @@ def step(run: TrainingRun, seen: Shown) -> None:
     recipe, place = run.recipe, run.place
     sums = torch.zeros(2, device=place.device)
     run.statistics.note()
-    parts = list(forward_passes(run, seen))
-    for part, (views, targets, teacher, words) in enumerate(parts):
+    for views, targets, teacher, words, groups in forward_passes(run, seen):
         run.drops.show(words)
-        share_batch_statistics(run, part, len(parts))
-        with torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
+        with groups, torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
             logits = run.forward(views)
         loss = objective_loss(recipe.objective, logits, targets, teacher) * (len(views) / recipe.views.batch)
-        if run.reduction and part == len(parts) - 1:
+        if run.reduction and groups.last:
             run.reduction.begin()
         loss.backward()
         sums += torch.stack([loss.detach(), found(logits[0], targets)])
@@ -271,36 +270,17 @@ def step(run: TrainingRun, seen: Shown) -> None:
     update(run, seen, sums)
 
 
-def forward_passes(run: TrainingRun, seen: Shown) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
-    """Views (B, C, H, W), targets (B, K), what the teacher says and words (L, B) of each forward pass of a step."""
-    first = 0
-    for size in forward_sizes(run):
-        part = slice(first, first + size * run.recipe.views.mix_group)
+def forward_passes(
+    run: TrainingRun, seen: Shown
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor, GroupStatistics]]:
+    """Views (B, C, H, W), targets (B, K), what the teacher says, words (L, B) and groups of each forward pass."""
+    share, size = run.stream.groups_per_batch // run.place.world, run.recipe.views.mix_group
+    at_once = run.execution.groups_per_forward or share
+    for first in range(0, share, at_once):
+        groups = min(at_once, share - first)
+        part = slice(first * size, (first + groups) * size)
         teacher = None if seen.teacher is None else seen.teacher[part]
-        yield seen.views[part], seen.targets[part], teacher, seen.words[:, part]
-        first = part.stop
-
-
-def forward_sizes(run: TrainingRun) -> list[int]:
-    """The number of mix groups in each forward pass of a step on this rank.
-
-    A network with batch statistics always takes one mix group, as on each GPU of the original runs: else its result
-    would depend on how many GPUs there are.
-    """
-    share = run.stream.groups_per_batch // run.place.world
-    size = 1 if run.batch_norms else run.execution.groups_per_forward or share
-    return [min(size, share - first) for first in range(0, share, size)]
-
-
-def share_batch_statistics(run: TrainingRun, part: int, parts: int) -> None:
-    """Sets the momenta of batch norms so that a step moves their running statistics once, towards its groups' mean.
-
-    With rate r = momentum / parts, pass i of n weighs r / (1 - (n - 1 - i) r): by the end each pass has the weight r
-    and the statistics before the step have 1 - momentum, however many passes and (by their mean) ranks there are.
-    """
-    for layer, momentum in run.batch_norms:
-        rate = momentum / parts
-        layer.momentum = rate / (1 - (parts - 1 - part) * rate)
+        yield seen.views[part], seen.targets[part], teacher, seen.words[:, part], GroupStatistics(first, groups, share)
 
 
 def found(logits: Tensor, targets: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Resources(Recipe):
     (`threads` + `workers`) a node. Views are the same for any number."""
     groups_per_forward: Size = 0
     """Mix groups in one forward pass on one GPU; 0 = all of its share (no gradient accumulation). Lower it where memory
-    runs out. Networks with batch norm always take one, so that statistics do not depend on the GPUs."""
+    runs out. Batch norm takes each group's own statistics all the same, so these do not depend on the GPUs."""
     compile: bool = False
     """torch.compile the student. Networks with batch norm are never compiled. May change last bits."""
     deterministic: bool = True
