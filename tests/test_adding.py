@@ -1,28 +1,41 @@
 """The recipes of CONTRIBUTING's "Adding", followed to the letter."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from in_process import working_in
+from plan.studies import plan_study
+from smoke_study import run_command
 from tiny_runs import run, same, training_job
 
 from deit.learn import objectives, recipes
 from deit.learn.objectives import Objective, objective_loss
 from deit.learn.optimizers import optimizer_of
 from deit.networks.models import create
+from deit.store.checkpoints import WEIGHTS, read_weights
+from deit.store.results import read_result
 
-CONTRIBUTING = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def code_of(recipe: str, language: str) -> str:
+    """The one block of code of a recipe."""
+    section = CONTRIBUTING.partition(f"### {recipe}\n")[2].partition("\n### ")[0]
+    (source,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    return source
 
 
 @pytest.fixture
 def smooth(tmp_path, monkeypatch) -> str:
     """The objective that CONTRIBUTING adds, in a folder beside those of the package."""
-    section = CONTRIBUTING.partition("### An objective\n")[2]
-    (source,) = re.findall(r"```python\n(.*?)```", section.partition("\n### ")[0], re.DOTALL)
     (tmp_path / "objectives").mkdir()
-    (tmp_path / "objectives/smooth.py").write_text(source, encoding="utf-8")
+    (tmp_path / "objectives/smooth.py").write_text(code_of("An objective", "python"), encoding="utf-8")
     monkeypatch.setattr(objectives, "__path__", [*objectives.__path__, str(tmp_path / "objectives")])
     forget()
     yield "smooth"
@@ -57,3 +70,22 @@ def test_an_optimiser_of_timm_is_a_line(tmp_path, monkeypatch):
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
     weights = run(job, tmp_path / "run")
     assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_a_network_is_params_alone(tmp_path):
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
+    own = {"extends": "smoke"} | yaml.safe_load(code_of("A network", "yaml"))
+    (tmp_path / "params/mine.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    with working_in(tmp_path):
+        plan, others = plan_study("mine"), plan_study("smoke")
+        new = {job.name: job for digest, job in plan.jobs.items() if digest not in others.jobs and job.kind == "train"}
+        assert "students/deit-b/hard-from-resnet10t/15/seed0" in new and all("resnet10t" in name for name in new)
+        teacher = new["teachers/resnet10t/labels/15/seed0"]
+        plan.write({})
+        needed = [plan.output_of(plan.networks), *sum(teacher.execution.folders.values(), [])]
+        for job in [job for job in plan.jobs.values() if job.execution.output in needed] + [teacher]:
+            run_command(plan, job)
+        result = read_result(Path(teacher.execution.output))
+        result.verify()
+        assert "conv1.0.weight" in read_weights(result.file(WEIGHTS)), "a ResNet with a deep stem"
