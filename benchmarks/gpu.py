@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from cost.speeds import model_of
 from measure_speeds import (
     FAR,
     a_second,
@@ -37,7 +38,6 @@ from measure_speeds import (
     views_a_second,
 )
 from plan.plan import Plan
-from plan.speeds import model_of
 from plan.studies import plan_study
 from smoke_study import copy_of_project, snakemake
 from torch.utils.flop_counter import FlopCounterMode

@@ -1,6 +1,6 @@
 """Measure the speeds of this node that `python workflow cost` reckons with; two minutes on a GPU.
 
-    PYTHONPATH=src:workflow python benchmarks/measure_speeds.py imagenet --output workflow/plan/speeds.csv
+    PYTHONPATH=src:workflow python benchmarks/measure_speeds.py imagenet --output workflow/cost/speeds.csv
 
 What is measured: views/s a core at each resolution, by the study's own loader; images/s of each of its models on one
 device in training and in inference, by its own loop, on one mix group of views that is made once; and the seconds that
@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cost.speeds import COLUMNS, UNITS, Speed, model_of
 from PIL import Image, ImageFilter
 from plan.plan import Plan
-from plan.speeds import COLUMNS, UNITS, Speed, model_of
 from plan.studies import plan_study
 
 from deit.learn.recipes import Training

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import cost
-from plan.speeds import COLUMNS, SPEEDS, Node, model_of, read_speeds
+from cost.speeds import COLUMNS, SPEEDS, Node, model_of, read_speeds
 from plan.studies import plan_study
 
 ROOT = Path(__file__).resolve().parent.parent

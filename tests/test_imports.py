@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ({"commands"}, {"tables", "learn"}, {"teach"}, {"networks"}, {"see"}, {"store"}, {"bounds"}, {"names"})
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 WORKFLOW_TOOLS = {"snakemake", "dvc", "papermill"}
-WORKFLOW = {"study": set(), "plan": {"study"}, "jobs": set(), "call": {"study", "plan"}}
+WORKFLOW = {"study": set(), "plan": {"study"}, "jobs": set(), "cost": {"plan"}, "call": {"study", "plan", "cost"}}
 WORKFLOW["commands"] = WORKFLOW.keys() - {"commands"}
 """Folder of workflow/ -> the others that it may import."""
 SLOW_IMPORTS = {"torch", "torchvision", "timm"}

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import timm
 import torch
+from call.images_here import count_problems, counted_images, image_problems
 from commands import new
 from commands._layouts import layout_of
+from cost.speeds import Node, Speed
 from PIL import Image
-from plan.speeds import Node, Speed
 from plan.studies import plan_study
 from smoke_study import ROOT
-from study.files_here import count_problems, counted_images, image_problems
 from study.params import load_study
 
 from deit.tables.cells import paper

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from call.begin import look_ahead
+from call.images_here import count_problems, counted_images, image_problems
 from PIL import Image
 from plan.studies import plan_study
 from ruamel.yaml import YAML
-from study.files_here import count_problems, counted_images, image_problems
 from study.params import load_study, read_layers
 from study.problem import ParamsError, Problem, refusal
 
@@ -176,7 +176,7 @@ def test_a_plan_refuses_another_number_of_images_where_its_jobs_run(place, monke
 def test_a_folder_that_several_sets_read_is_counted_once(place, monkeypatch):
     said(place, "data: {evaluation: {again: {title: A, reader: timm, split: {images: 60, folder: val}}}}")
     study, listed = load_study("mine", place / "params"), []
-    monkeypatch.setattr("study.files_here.os.listdir", lambda path, real=os.listdir: listed.append(path) or real(path))
+    monkeypatch.setattr("call.images_here.os.listdir", lambda path, real=os.listdir: listed.append(path) or real(path))
     counts = counted_images(study)
     assert sorted(counts.values()) == [60, 60, 120] and len(listed) == len(set(listed)) == 6
 

@@ -151,12 +151,11 @@ def test_the_rooms_are_the_folders(house):
     assert set(re.findall(r"^  (\w+)/", drawn, re.MULTILINE)) == folders - {"__pycache__"}
 
 
-@pytest.mark.parametrize("room", ["study", "plan", "call", "jobs", "commands"])
+@pytest.mark.parametrize("room", ["study", "plan", "cost", "call", "jobs", "commands"])
 def test_a_room_imports_what_is_drawn(room):
     texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / room).glob("*.py"))
-    imported = set(re.findall(r"^ *(?:from|import) (study|plan|call|jobs|commands|deit)\b", texts, re.MULTILINE)) - {
-        room
-    }
+    rooms = r"^ *(?:from|import) (study|plan|cost|call|jobs|commands|deit)\b"
+    imported = set(re.findall(rooms, texts, re.MULTILINE)) - {room}
     drawn = re.search(rf"^  {room}/.*; imports (.*)$", ROOMS, re.MULTILINE)[1].replace("src/deit", "deit")
     assert set(drawn.split(", ")) == imported
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from call.end import LAST_LINES, message
 from call.screen import Screen
-from call.time_left import TimeLeft, work
 from call.words import words
+from cost.time_left import TimeLeft, work
 from plan.lookup import Lookup
 from plan.passes import plan_passes
 from plan.studies import plan_study

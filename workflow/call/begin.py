@@ -10,10 +10,10 @@ from pathlib import Path
 from plan.given import refuse_unfinished
 from plan.lookup import Lookup, lock_name
 from plan.plan import Plan
-from study.files_here import count_problems, counted_images, image_problems, unset_roots
 from study.params import read_layers
 from study.problem import ParamsError, Problem, refusal
 
+from call.images_here import count_problems, counted_images, image_problems, unset_roots
 from call.recorded import RecordsRefused, refuse_to_compute_again
 from deit.store.finished import is_complete, seal_at
 from deit.store.reach import ROOT

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
 
+from cost.time_left import TimeLeft, clock
 from plan.lookup import Lookup
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import logger
@@ -20,7 +21,6 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from tqdm import tqdm
 
 from call.end import failure, refuse_edits_meanwhile, what_stands
-from call.time_left import TimeLeft, clock
 from call.words import words
 
 LOGGED_ONLY = (

@@ -3,7 +3,7 @@
     python workflow cost [STUDY] --gpus 8 32 128 [--speeds FILE] [--card NAME]
 
 *At most* is the limit that `execution:` grants every job. *Expected* is the time of its start, and of its views at the
-speed of what is slower, its GPUs or its loader, by workflow/plan/speeds.csv. Where no speed is known, the limit counts.
+speed of what is slower, its GPUs or its loader, by workflow/cost/speeds.csv. Where no speed is known, the limit counts.
 The simulation starts whatever is ready and fits, beginning with the longest chain; jobs without GPUs always find room.
 A pass makes its views once and takes its GPUs for all of its runs, one after another; these cost nothing more.
 """
@@ -15,9 +15,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from cost.speeds import SPEEDS, Node, Pace, read_speeds
 from plan.passes import plan_passes
 from plan.plan import Plan
-from plan.speeds import SPEEDS, Node, Pace, read_speeds
 from plan.studies import plan_study
 from study.problem import ParamsError
 

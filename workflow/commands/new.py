@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import jinja2
-from plan.speeds import UNITS, Node, Speed, read_speeds
+from cost.speeds import UNITS, Node, Speed, read_speeds
 from study.names import NAMES, known_studies
 from study.problem import ParamsError
 

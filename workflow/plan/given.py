@@ -1,13 +1,12 @@
 """Runs of other studies that give their weights to models of this one: each is the run that its study plans today."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 
 from study.given import sources
 from study.models import Models
 from study.names import check_exists
-from study.problem import ParamsError, listed
+from study.problem import ParamsError, listed, meant
 
 from deit.store.finished import is_complete
 from deit.store.job import Job
@@ -29,8 +28,7 @@ def givers_of(models: Models, name: str, folder: Path, jobs_of: Callable[[str], 
         check_exists(source.study, folder, f"{where}.study", "Name one of them.")
         runs = {job.name.partition("/")[2]: job for job in jobs_of(source.study) if job.kind in ("train", "import")}
         if source.run not in runs:
-            near = get_close_matches(str(source.run), runs, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"its runs are {listed(list(runs), 5)}."
+            hint = meant(str(source.run), runs) or f"its runs are {listed(list(runs), 5)}."
             raise ParamsError(f"{where}.run: the study {source.study} has no run '{source.run}'; {hint}")
         found[source.study, source.run] = runs[source.run]
     return found

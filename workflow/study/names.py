@@ -1,12 +1,11 @@
 """Names in params/, and the studies that there are; known to commands that need no installed package."""
 
 import argparse
-import difflib
 import re
 from pathlib import Path
 
 from deit.names import NAME
-from study.problem import ParamsError, listed, short
+from study.problem import ParamsError, listed, meant, short
 
 NAMES = "names hold letters, digits, - and _, at most 64, and begin with a letter or digit"
 
@@ -25,9 +24,9 @@ def check_exists(name: object, folder: Path, where: str, remedy: str) -> None:
     if name == "published":
         raise ParamsError(f"{where}: reports/published/ is for reports that are committed; rename params/{name}.yaml.")
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'? There" if near else "there"
-        raise ParamsError(f"{where}: there is no study '{name}'; {hint} are {listed(known)}. {remedy}")
+        question = meant(name, known)
+        there = f"{question} There" if question else "there"
+        raise ParamsError(f"{where}: there is no study '{name}'; {there} are {listed(known)}. {remedy}")
 
 
 def study_name(name: str) -> str:

@@ -112,10 +112,15 @@ def listed(names: Sequence[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + more or "none"
 
 
+def meant(name: str, known: Iterable[str]) -> str:
+    """A question, where one of the known names is much like this one; empty where none is."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else ""
+
+
 def unknown(key: str, name: str, known: Iterable[str], what: str, section: str = "") -> Iterator[Problem]:
     """A reference to something that is not defined; `section` is where it would be."""
     known = list(known)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"defined are {listed(known)}."
+        hint = meant(name, known) or f"defined are {listed(known)}."
         yield Problem(key, f"there is no {what} {short(name)}", hint, (f"{section}.{name}",) if section else ())

@@ -1,6 +1,5 @@
 """What the types of study.py refuse, in words of ours: no word of pydantic's, or of Python's, reaches a user."""
 
-import difflib
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from study.names import NAMES
-from study.problem import Problem, listed, short
+from study.problem import Problem, listed, meant, short
 
 Words = Callable[[dict], str]
 
@@ -75,8 +74,7 @@ def told(detail: ErrorDetails, location: list[str], kind: type[BaseModel]) -> tu
     match detail["type"]:
         case "extra_forbidden":
             known = sorted(known_keys(kind, location[:-1]))
-            near = difflib.get_close_matches(location[-1], known, n=1)
-            return "unknown key", "", f"did you mean '{near[0]}'?" if near else f"known here: {listed(known, 40)}."
+            return "unknown key", "", meant(location[-1], known) or f"known here: {listed(known, 40)}."
         case "remedy":
             return detail["ctx"]["said"], "", detail["ctx"]["remedy"]
         case "missing" if location[-1].isdecimal():  # one number of two

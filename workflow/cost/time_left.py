@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import mean
 
 from plan.lookup import Lookup
-from plan.speeds import VIEWS_OF, model_of
 
+from cost.speeds import VIEWS_OF, model_of
 from deit.networks.recipes import Predicting
 from deit.store.job import Job
 

@@ -1,0 +1,109 @@
+"""Images that a study names and this machine does not have: looked for before a job here reads them.
+
+Not for jobs elsewhere, as each node may have images of its own.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from study.data import DataParams
+from study.files_here import expanded, image_root, missing_root, restore, splits_of
+from study.problem import Problem, listed
+from study.study import Study
+from study.transfer import data_sets
+
+from deit.see.folders import ENDINGS, ending
+
+SECONDS = 3.0
+"""For which a plan counts images, at most."""
+
+
+def unset_roots(study: Study) -> dict[str, str]:
+    """Key of a data root -> what it says, where it names a variable that is not set here."""
+    roots = {f"{key}.root": expanded(data.root) for key, data in data_sets(study).items()}
+    return {key: root for key, root in roots.items() if "$" in root}
+
+
+def image_problems(study: Study) -> Iterator[Problem]:
+    """Folders, files and classes that are not there. Not for jobs elsewhere: each node may have images of its own."""
+    for key, data in data_sets(study).items():
+        if (root := image_root(data)) is not None:
+            yield from folder_problems(key, data, root)
+
+
+def folder_problems(key: str, data: DataParams, root: Path) -> Iterator[Problem]:
+    if not root.is_dir():
+        yield missing_root(key, root)
+        return
+    for place, (reader, split) in splits_of(key, data).items():
+        for part, name in reader.names(split).items():
+            if not (root / name).exists():
+                yield Problem(f"{place}.{part}", f"{root / name} is missing", restore(key), (f"{key}.root",))
+    for name, evaluation in data.evaluation.items():
+        if evaluation.labels and not (path := root / evaluation.labels).is_file():
+            place = f"{key}.evaluation.{name}.labels"
+            yield Problem(place, f"{path} is missing", restore(key), (f"{key}.root",))
+    yield from class_problems(key, data, root)
+
+
+def class_problems(key: str, data: DataParams, root: Path) -> Iterator[Problem]:
+    """Class folders that one split has and another lacks, by name; those of an evaluation set may be numbers."""
+    splits, of_root = splits_of(key, data), f"{key}.root"
+    folders = {f"{place}.folder": root / split.folder for place, (_, split) in splits.items()}
+    known = {f"{place}.folder": reader.class_folders(split, root) for place, (reader, split) in splits.items()}
+    classes = {place: found for place, found in known.items() if found is not None}
+    first = next(iter(classes), "")
+    numbers = {str(number) for number in range(data.classes)}
+    for place, found in classes.items():
+        if found == numbers:  # as ImageNet-V2's are
+            continue
+        if lacking := sorted(classes[first] - found):
+            text = f"{folders[place]} has no folder of the class {listed(lacking)}, and {folders[first]} has"
+            yield Problem(place, text, "add it, as every split has the same classes.", (first, of_root))
+        if extra := sorted(found - classes[first]):
+            text = f"{folders[place]} has a folder {listed(extra)}, and {folders[first]} has none of that class"
+            yield Problem(place, text, "remove it, or add it there.", (first, of_root))
+    if first and len(classes[first]) != data.classes:
+        text = f"{data.classes} is not the number of folders in {folders[first]}, {len(classes[first])}"
+        remedy = f"correct it, or the folders; there are {listed(sorted(classes[first]))}."
+        yield Problem(f"{key}.classes", text, remedy, (first, of_root))
+
+
+def counted_images(study: Study, seconds: float = SECONDS) -> dict[str, int | None]:
+    """Key of a split in class folders -> how many images they hold, by their names; None where time was up before."""
+    end = time.monotonic() + seconds
+    found: dict[Path, int | None] = {}
+    counts = {}
+    for of_data, data in data_sets(study).items():
+        root = image_root(data)
+        for key, (reader, split) in splits_of(of_data, data).items():
+            if root and (classes := reader.class_folders(split, root)):
+                folder = root / split.folder
+                if folder not in found:
+                    found[folder] = images_in((folder / name for name in classes), end)
+                counts[key] = found[folder]
+    return counts
+
+
+def images_in(folders: Iterable[Path], end: float) -> int | None:
+    """Files with the endings of images; None where a folder cannot be read, as a job will say, or `end` has come."""
+    total = 0
+    for folder in folders:
+        if time.monotonic() > end:
+            return None
+        try:
+            total += sum(ending(name) in ENDINGS for name in os.listdir(folder))
+        except OSError:
+            return None
+    return total
+
+
+def count_problems(study: Study, counts: dict[str, int | None]) -> Iterator[Problem]:
+    """Splits that hold another number of images than the params declare."""
+    for of_data, data in data_sets(study).items():
+        for key, (_, split) in splits_of(of_data, data).items():
+            if (found := counts.get(key)) is not None and found != split.images:
+                text = f"{split.images} is not the number of images in {split.folder}, {found}"
+                yield Problem(f"{key}.images", text, "correct it, or the folder.", (f"{key}.folder", f"{of_data}.root"))
