@@ -166,7 +166,7 @@ def test_the_ablation_is_a_family_of_its_own(shown, inputs):
     assert {one.family for one in alone.values()} == {"distillation"}
     claims = definition("ablation").claims
     raw = {
-        claim.key: judged("ablation", claim, rows)
+        claim.key: judged(shown["ablation"].recipe, claim, rows)
         for claim in claims
         if len(rows := of_claim(shown["ablation"], claim.key))
     }

@@ -374,6 +374,7 @@ class Plan:
             evaluation_sets={name: evaluation.title for name, evaluation in study.data.evaluation.items()},
             seeds={model: self.settings.seeds(model) for model in students},
             streams=study.seeds.streams,
+            teachers=None if study.seeds.teachers == "one" else study.seeds.teachers,
         )
         shown = [self.jobs[digest].resolved().module for digest in tables.values()]
         given = [digest for digest, job in self.jobs.items() if job.kind == "import"]

@@ -99,9 +99,14 @@ class RunSettings:
         return [replace(run, data=data, seed=seed) for seed in self.seeds(run.model)]
 
     def seeds(self, model: str) -> list[int]:
-        if self.is_convnet(model):
+        if self.is_convnet(model) and not self.teacher_a_seed:
             return [0]
         return self.study.seeds.models.get(model, self.study.seeds.default)
+
+    @property
+    def teacher_a_seed(self) -> bool:
+        """Whether students of each seed have teachers of their own."""
+        return self.study.seeds.teachers == "per-seed"
 
     def is_convnet(self, model: str) -> bool:
         return self.study.models[model].kind == "convnet"
@@ -112,11 +117,13 @@ class RunSettings:
         return bool(self.study.models[run.model].weights) and run.supervision == self.labels and own
 
     def teacher_of(self, run: Run) -> Run | None:
-        """The teacher at the run's own resolution; all students of a model share one, of its first seed."""
+        """The teacher at the run's own resolution: that of its seed, or the first, which all students share."""
         if not run.teacher or not self.objective(run).teacher_says:
             return None
         teacher = (self.task(run).teacher or run.teacher) if run.data else run.teacher
-        return Run(teacher, self.labels, "", run.resolution, self.seeds(teacher)[0], data=run.data)
+        shared = not self.teacher_a_seed or self.study.models[teacher].weights
+        seed = self.seeds(teacher)[0] if shared else run.seed
+        return Run(teacher, self.labels, "", run.resolution, seed, data=run.data)
 
     def initial_of(self, run: Run) -> Run | None:
         """The run that a run at the higher resolution, or on another data set, starts from."""
@@ -173,9 +180,8 @@ class RunSettings:
             epoch_views=phase.epoch_views,
             **params.model_dump(),
         )
-        if self.is_convnet(run.model):
-            return views, TEACHERS_STREAM
-        return views, run.seed if self.study.seeds.streams == "per-seed" else 0
+        seed = run.seed if self.study.seeds.streams == "per-seed" else 0
+        return views, TEACHERS_STREAM + seed if self.is_convnet(run.model) else seed
 
     @cache  # noqa: B019
     def stream_key(self, run: Run) -> tuple[str, str, int]:

@@ -52,6 +52,8 @@ def table_recipe(settings: RunSettings, name: str, cells: Wanted) -> Table:
     if own.of_networks:
         firsts = {row: runs[0] for (row, *_), runs in reversed(cells.items())}  # Table 2: the teacher, not its students
         options["families"] = {row: family(settings, firsts[row]) for row in rows}
+    if settings.teacher_a_seed:
+        options["teacher_a_seed"] = True
     if missing := why_missing(study.released, runs_of(cells)):
         options["missing"] = missing
     return Table(

@@ -48,7 +48,9 @@ class Runs(Protocol):
     def seeded(self, model: str, supervision: str, teacher: str, resolution: int, variant: str = "") -> list[Any]:
         """A run for every seed of its model."""
 
-    def seeds(self, model: str) -> list[int]: ...
+    @property
+    def teacher_a_seed(self) -> bool:
+        """Whether students of each seed have teachers of their own."""
 
     def is_convnet(self, model: str) -> bool: ...
 
@@ -77,9 +79,10 @@ class Measured(NamedTuple):
     """At the higher resolution."""
 
 
-def of_labels(runs: Runs, model: str) -> Any:
-    """The one run of a convnet, or the first one of a transformer, that learns from labels at the lower resolution."""
-    return runs.run(model, runs.labels, "", runs.resolutions[0], runs.seeds(model)[0])
+def of_labels(runs: Runs, model: str) -> list[Any]:
+    """The runs of a teacher, which learn from labels at the lower resolution: one, or one a seed."""
+    all_seeds = runs.seeded(model, runs.labels, "", runs.resolutions[0])
+    return all_seeds if runs.teacher_a_seed else all_seeds[:1]
 
 
 def family(runs: Runs, run: Any) -> str:

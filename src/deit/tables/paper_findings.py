@@ -75,6 +75,8 @@ class Claim:
     threshold: float = 0.0
     side: Side = "above"
     remark: str = ""
+    of_teachers: bool = False
+    """Whether it speaks of teachers, so that it matters how many networks stand behind each."""
     rows: tuple[str, ...] = ()
     """Where it is not empty, the finding is spoken of only if the table has any of these rows."""
 

@@ -51,3 +51,5 @@ class Report(JobRecipe, kind="report"):
     """Student -> seeds."""
     streams: Literal["shared", "per-seed"]
     """Whether the seeds of a run see the same views."""
+    teachers: Literal["per-seed"] | None = None
+    """Whether students of each seed have teachers of their own."""

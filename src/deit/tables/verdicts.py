@@ -15,7 +15,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from .definition import definition, definitions
-from .paper_findings import Claim, Family, Place, Side
+from .paper_findings import ONE_TEACHER, Claim, Family, Place, Side
+from .recipes import Table
 
 LEVEL = 0.05
 """At most the probability that any claim of a family is wrongly said to hold; and that any is wrongly contradicted."""
@@ -116,7 +117,7 @@ def findings(tables: Iterable) -> list[Finding]:
     order = list(definitions())
     order.sort(key=lambda name: name != "table_3")  # what the paper is about
     raw = [
-        judged(table.name, claim, table.comparisons[table.comparisons["finding"] == claim.key])
+        judged(table.recipe, claim, table.comparisons[table.comparisons["finding"] == claim.key])
         for table in sorted(tables, key=lambda table: order.index(table.name))
         for claim in definition(table.name).claims
         if claim.is_of(table.recipe.rows)
@@ -156,7 +157,7 @@ def verdict(finding: Finding, p_holds: float, p_contradicted: float) -> Verdict:
     return "contradicted" if p_contradicted <= LEVEL else "undecided"
 
 
-def judged(table: str, claim: Claim, rows: pd.DataFrame) -> Finding:
+def judged(recipe: Table, claim: Claim, rows: pd.DataFrame) -> Finding:
     """A claim with the p-values of all its parts together, not yet corrected.
 
     Where a part was not measured, the others may contradict the claim, but it cannot hold.
@@ -165,15 +166,15 @@ def judged(table: str, claim: Claim, rows: pd.DataFrame) -> Finding:
     against = decisive["p_contradicted"]
     return Finding(
         key=claim.key,
-        table=table,
+        table=recipe.table,
         claim=claim.text,
         rule=claim.rule,
         verdict="undecided",
         comparisons=tuple(map(shown, rows[rows["n"] > 0].itertuples())),
-        remark=" ".join(filter(None, remarks(claim, rows))),
+        remark=" ".join(filter(None, remarks(claim, rows, recipe))),
         p_holds=float(decisive["p_holds"].max(skipna=False)) if len(decisive) else math.nan,
         p_contradicted=float(against.count() * against.min()),
-        unit=UNITS[definition(table).kind],
+        unit=UNITS[definition(recipe.table).kind],
     )
 
 
@@ -196,9 +197,11 @@ def shown(row: Any) -> Comparison:
     )
 
 
-def remarks(claim: Claim, rows: pd.DataFrame) -> Iterable[str]:
+def remarks(claim: Claim, rows: pd.DataFrame, recipe: Table) -> Iterable[str]:
     """What to keep in mind: the claim's own remark, and what of it is measured with one seed, or not at all."""
     yield claim.remark
+    if claim.of_teachers and "teacher_a_seed" not in recipe.options:
+        yield ONE_TEACHER
     means = rows["better_row"] == ""
     single = rows[~means]
     every, missing, one_seed = names(single), names(single[single["n"] == 0]), names(single[single["n"] == 1])

@@ -6,7 +6,7 @@ from deit.bounds import Mistake, Name, SomeNames
 from deit.tables.asked import Runs, TableParams, Wanted, of_labels
 from deit.tables.checks import Checked, known_models, known_supervision, token_variants
 from deit.tables.definition import Definition
-from deit.tables.paper_findings import ONE_TEACHER, Claim, Layout, Pair, phases
+from deit.tables.paper_findings import Claim, Layout, Pair, phases
 
 
 class Table2(TableParams):
@@ -39,7 +39,7 @@ def cells(params: Table2, runs: Runs) -> Wanted:
     wanted: Wanted = {}
     for teacher in params.teachers:
         columns = {
-            "teacher": [of_labels(runs, teacher)],
+            "teacher": of_labels(runs, teacher),
             "pretrained": runs.seeded(params.student, params.supervision, teacher, low),
             "finetuned": runs.seeded(params.student, params.supervision, teacher, high),
         }
@@ -94,14 +94,14 @@ TABLE = Definition(
             pairs=convnets_over_transformers,
             over="resolutions",
             each="convnet",
-            remark=ONE_TEACHER,
+            of_teachers=True,
         ),
         Claim(
             key="student_over_teacher",
             text="The fine-tuned student is better than its convnet teacher.",
             pairs=students_over_teachers,
             over="teachers",
-            remark=ONE_TEACHER,
+            of_teachers=True,
         ),
     ),
 )

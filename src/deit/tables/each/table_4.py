@@ -9,7 +9,7 @@ from deit.bounds import Name
 from deit.tables.asked import Runs, TableParams, Wanted, of_labels
 from deit.tables.checks import Checked, known_models, reads_table_3
 from deit.tables.definition import Definition
-from deit.tables.paper_findings import ONE_TEACHER, Claim, Layout, Pair
+from deit.tables.paper_findings import Claim, Layout, Pair
 from deit.tables.recipes import Cell, Table
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ def checks(params: Table4, study: Any) -> Checked:
 
 
 def cells(params: Table4, runs: Runs) -> Wanted:
-    """Classifiers of the matrix; the n-th run of each is compared with the n-th of the others."""
+    """Classifiers of the matrix."""
     low, supervision = runs.resolutions[0], runs.study.tables.table_3.rows
     token = runs.seeded(params.student, supervision["token"], params.teacher, low)
     rows: dict[str, tuple[str, list]] = {
         GROUND_TRUTH: ("class", []),
-        "convnet": ("class", [of_labels(runs, params.teacher)] * len(runs.seeds(params.student))),
+        "convnet": ("class", of_labels(runs, params.teacher)),
         "deit": ("class", runs.seeded(params.student, supervision["labels"], params.teacher, low)),
         "token_class": ("class", token),
         "token_distillation": ("distillation", token),
@@ -135,8 +135,8 @@ TABLE = Definition(
             pairs=nearer_to_the_convnet,
             over="seeds",
             each="step",
-            remark="Each number is a difference of two fractions of images on which a head disagrees with the convnet. "
-            + ONE_TEACHER,
+            remark="Each number is a difference of two fractions of images on which a head disagrees with the convnet.",
+            of_teachers=True,
         ),
     ),
 )

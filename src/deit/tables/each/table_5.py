@@ -52,7 +52,7 @@ def networks(params: Table5, runs: Runs) -> list[tuple[str, str, list]]:
     """Rows as (row, head, runs): convnets, DeiTs, distilled DeiTs."""
     low, high = runs.resolutions
     third = runs.study.tables.table_3
-    rows = [(name, "class", [of_labels(runs, name)]) for name in params.convnets]
+    rows = [(name, "class", of_labels(runs, name)) for name in params.convnets]
     for method, suffix, head in (("labels", "", "class"), ("token", "-token", "fusion")):
         for ending, names, resolution in (("", params.students, low), (FINETUNED, params.finetuned, high)):
             for model in names:

@@ -83,11 +83,11 @@ def cells(params: Transfer, runs: Runs) -> Wanted:
     tasks = {name: runs.study.transfer[name] for name in params.sets or runs.study.transfer}
     taken = {name: task for name, task in tasks.items() if not task.from_scratch}
     teachers = [*dict.fromkeys(name for task in taken.values() for name in teachers_of(params, task, runs))]
-    first = [*((name, [of_labels(runs, name)]) for name in teachers), *networks]
+    first = [*((name, of_labels(runs, name)) for name in teachers), *networks]
     primary = runs.study.data.primary
     wanted: Wanted = {(row, primary, head_of(group, runs), primary): group for row, group in first}
     for name, task in (taken | tasks).items():
-        own = [(teacher, [of_labels(runs, teacher)]) for teacher in teachers_of(params, task, runs)]
+        own = [(teacher, of_labels(runs, teacher)) for teacher in teachers_of(params, task, runs)]
         for row, group in [*own, *networks]:
             if task.from_scratch and row.endswith(FINETUNED):
                 continue
