@@ -26,9 +26,9 @@ class Seeds(Recipe):
     """shared: all seeds see the same views, so one teacher cache serves them and the seed varies initialisation and
     stochastic depth only; per-seed: each seed has views, and caches, of its own."""
     teachers: Literal["one", "per-seed"] = "one"
-    """one: students of all seeds learn from one network, so nothing is said of other teachers of its kind; per-seed: each
-    teacher is trained once a seed, convnets too, and a student learns from that of its own seed. It costs a training, an
-    adaptation and caches more for each teacher and seed. Given weights are one network all the same."""
+    """one: students of all seeds learn from one network, so nothing is said of other teachers of its kind; per-seed:
+    each teacher is trained once a seed, convnets too, and a student learns from that of its own seed. It costs a
+    training, an adaptation and caches more for each teacher and seed. Given weights are one network all the same."""
 
 
 def seed_lists(seeds: Seeds) -> Iterator[tuple[str, list[int]]]:
