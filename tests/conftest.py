@@ -1,4 +1,7 @@
-"""What several test files share: one finished smoke study."""
+"""What several test files share: one finished smoke study, one synthetic study, images, params.
+
+What needs torch or pandas is imported by the fixture that does: most files need neither.
+"""
 
 import fcntl
 import os
@@ -7,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from smoke_study import copy_of_project, snakemake
+from smoke_study import ROOT, copy_of_project, snakemake
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +32,48 @@ def finished(tmp_path_factory) -> Path:
 def project(finished, tmp_path_factory) -> Path:
     """A test file's own copy of the finished clone."""
     return shutil.copytree(finished, tmp_path_factory.mktemp("clone") / "project", symlinks=True)
+
+
+@pytest.fixture(scope="session")
+def params(tmp_path_factory) -> Path:
+    """params/ elsewhere, where a test may write a study `mutant`."""
+    return shutil.copytree(ROOT / "params", tmp_path_factory.mktemp("bad") / "params")
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """Where a tiny training finds its images."""
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def fashion():
+    """The images that the streams of the tests show."""
+    from streams import DATA, FASHION
+
+    from deit.see.datasets import training_images
+
+    return training_images(DATA, FASHION)
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    """Predictions, throughput and tokens of the synthetic study."""
+    import synthetic_study as study
+
+    from deit.tables.predictions import Inputs
+
+    results = study.build(tmp_path_factory.mktemp("study"))
+    return Inputs([folder for section in ("predictions", "throughput", "tokens") for folder in results[section]])
+
+
+@pytest.fixture(scope="session")
+def shown(inputs) -> dict:
+    """Name -> table of the synthetic study; a test may not change one."""
+    import synthetic_study as study
+    from synthetic_tables import computed
+
+    return {name: computed(recipe, inputs) for name, recipe in study.tables().items()}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from test_training import SGD, close, stop_at
 from tiny_runs import BATCH, CPU, DEIT, DISTILLED, REGNETY, run, same, stream_of, training_job
+from training_runs import SGD, close, stop_at
 
 from deit.learn import training
 from deit.learn.teacher import Answers, Seen

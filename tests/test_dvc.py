@@ -3,7 +3,6 @@
 One smoke study, made by `dvc repro`, serves all tests; each works in a clone of its own that pulled the results.
 """
 
-import csv
 import gzip
 import hashlib
 import json
@@ -15,144 +14,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import pytest
-import yaml
-from plan.studies import plan_study
-from rule_files import FILES, rules_of
-from smoke_study import SECONDS
-
-ROOT = Path(__file__).resolve().parent.parent
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-LOW, HIGH = yaml.safe_load((ROOT / "params/smoke.yaml").read_text(encoding="utf-8"))["resolutions"].values()
-# A study of its own for one student: what else the file says of `students:` stays.
-STUDENT = ("epochs: 2, epoch_views: 600}", "epochs: 2, epoch_views: 600, runs: {deit-s/hard: {learning_rate: 0.001}}}")
-# What follows from this one is only the token analysis.
-CONTROL = (STUDENT[0], STUDENT[1].replace("deit-s/hard", "deit-ti/two-class-tokens"))
-TEACHER = (
-    "students: {epochs: 2, epoch_views: 600}\nteachers: {epochs: 2, epoch_views: 600}",
-    "students: {epochs: 2, epoch_views: 600}\nteachers: {epochs: 2, epoch_views: 600, "
-    "runs: {regnety-4gf: {weight_decay: 0.001}}}",
+from dvc_clone import (
+    CONTROL,
+    ENVIRONMENT,
+    HIGH,
+    LOW,
+    ROOT,
+    STAGES,
+    STUDENT,
+    TEACHER,
+    agree_that_nothing_is_to_be_done,
+    commit,
+    edit,
+    plan_of,
+    ran,
+    results,
+    run,
+    section,
+    snakemake,
+    trained,
 )
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("COMPUTE_AGAIN", "SNAKEMAKE_PROFILE")} | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    **{f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
-}
-
-
-# Without a run ------------------------------------------------------------------------------------------------------
-
-
-def section(path: str) -> str:
-    return path.removeprefix("results/${study}/")
-
-
-def stage_of(name: str) -> str:
-    """The stage that makes a section of results/<study>/; views are made with the data, and not stored by DVC."""
-    outs = {"views": "data"} | {
-        section(next(iter(out))): stage for stage, content in STAGES.items() for out in content["outs"]
-    }
-    return outs[name]
-
-
-def stored_edges() -> set[tuple[str, str]]:
-    """(stage, stage that reads it) in dvc.yaml."""
-    read = {(dep, stage) for stage, content in STAGES.items() for dep in content["deps"]}
-    return {(stage_of(section(dep)), stage) for dep, stage in read if dep.startswith("results/")}
-
-
-def test_the_stages_are_the_snakefile_folded():
-    """Snakemake's own graph of rules, each rule put into the stage that stores it, is the graph of dvc.yaml."""
-    dot = snakemake(ROOT, "--config", "study=smoke", "as_if_new=True", "--rulegraph", "--", "all_tables")
-    sections = {rule.name: rule.section for rule in rules_of(*FILES)}
-    assert sections.pop("train_pass") == "passes"  # DVC does not store it: its runs' own jobs are in the stages
-    stages = {rule: "tables" if name == "report" else stage_of(name) for rule, name in sections.items()}
-    stages["all_tables"] = "tables"
-    rules = dict(re.findall(r'(\d+)\[label = "(\w+)"', dot))
-    edges = {(stages[rules[a]], stages[rules[b]]) for a, b in re.findall(r"(\d+) -> (\d+)", dot)}
-    assert {(a, b) for a, b in edges if a != b} == stored_edges()
-
-
-@pytest.mark.parametrize("study", ["fashion", "imagenet"])
-def test_no_study_has_an_edge_that_dvc_does_not_know(study, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    known = stored_edges() | {(stage, stage) for stage in STAGES}
-    for job in plan_study(study).jobs.values():
-        reader = "tables" if job.kind == "report" else stage_of(job.name.split("/")[0])
-        for folder in chain(*job.execution.folders.values(), job.execution.after):
-            assert (stage_of(folder.split("/")[2]), reader) in known, job.name
-
-
-def test_stages_keep_their_outputs_and_name_no_run():
-    command = r"SNAKEMAKE_PROFILE=\\\$\{SNAKEMAKE_PROFILE:-local\} snakemake --config 'study=\$\{study\}' -- \w+"
-    for stage, content in STAGES.items():
-        *folders, call = content["cmd"] if isinstance(content["cmd"], list) else [content["cmd"]]
-        assert re.fullmatch(command, call), stage
-        outs = [path for out in content["outs"] for path in out]
-        assert folders == [f"mkdir -p {' '.join(outs)}"] or stage in ("data", "tables") and not folders
-        assert all(options["persist"] for out in content["outs"] for options in out.values())
-        assert content["params"] == [{"params/${study}.yaml": None}] and "params" in content["deps"]
-    assert not re.search(r"deit-(ti|s|b)|regnety|seed\d", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-
-
-# With a run ---------------------------------------------------------------------------------------------------------
-
-
-def run(project: Path, *command: str, fails: bool = False, **environment: str) -> str:
-    """stdout and stderr of a command, which must succeed, or fail."""
-    done = subprocess.run(
-        command,
-        cwd=project,
-        env=ENVIRONMENT | environment,
-        capture_output=True,
-        encoding="utf-8",
-        stdin=subprocess.DEVNULL,
-        timeout=SECONDS,
-    )
-    output = done.stdout + done.stderr
-    assert bool(done.returncode) == fails, output[-6000:]
-    return output
-
-
-def snakemake(project: Path, *arguments: str, **options) -> str:
-    return run(project, "snakemake", "--profile", "local", *arguments, **options)
-
-
-def edit(project: Path, file: str, old: str, new: str) -> None:
-    path = project / file
-    text = path.read_text(encoding="utf-8")
-    assert old in text, f"{old!r} is not in {file}"
-    path.write_text(text.replace(old, new, 1), encoding="utf-8")
-
-
-def commit(project: Path, message: str) -> None:
-    run(project, "git", "add", "-A")
-    run(project, "git", "commit", "-qm", message)
-
-
-def results(project: Path) -> dict[str, int]:
-    """Finished results, section/name-digest -> when they were finished; without views, which DVC does not keep."""
-    root = project / "results/smoke"
-    found = {path.parent.relative_to(root): path.stat().st_mtime_ns for path in root.glob("**/recipe.json")}
-    return {str(name): time for name, time in found.items() if name.suffix != ".partial" and name.parts[0] != "views"}
-
-
-def ran(project: Path, before: dict[str, int]) -> list[str]:
-    """Sorted section/name of what was made since `before`."""
-    return sorted(folder[:-11] for folder, time in results(project).items() if before.get(folder) != time)
-
-
-def trained(project: Path, before: dict[str, int]) -> list[str]:
-    """What was made since `before`, but for what is read off trainings."""
-    return [name for name in ran(project, before) if name.split("/")[0] not in ("predictions", "tokens", "tables")]
-
-
-def agree_that_nothing_is_to_be_done(project: Path, *stage: str) -> bool:
-    """DVC and Snakemake, of everything, or of one stage and what it needs."""
-    clean = "Data and pipelines are up to date" in run(project, "dvc", "status", "--with-deps", *stage)
-    return clean and "Nothing to be done" in snakemake(project, "-n", *(stage or ["all_tables"]))
 
 
 @pytest.fixture(scope="module")
@@ -481,13 +365,6 @@ def test_an_edited_image_is_refused_until_it_is_declared_and_then_all_is_new(pul
     assert len(manifests) == 2 and manifests[0] != manifests[1]
 
 
-def plan_of(project: Path) -> dict[str, dict[str, str]]:
-    """Digest -> row of plan.csv, planned in the project's own code."""
-    code = "from plan.studies import plan_study; plan_study('smoke').write({})"
-    run(project, sys.executable, "-c", code, PYTHONPATH="workflow:src")
-    return {row["digest"]: row for row in csv.DictReader((project / "results/smoke/plan.csv").open(encoding="utf-8"))}
-
-
 @pytest.mark.dvc
 def test_params_edited_during_a_run_reach_neither_its_results_nor_dvcs_record(pulled):
     before = results(pulled)
@@ -531,7 +408,6 @@ def test_adopted_results_are_recorded_and_told_of(pulled):
 
 
 # Experiments --------------------------------------------------------------------------------------------------------
-
 
 SLOWER = "params/smoke.yaml:+students.runs={deit-s/hard:{learning_rate:0.001}}"
 SLOWER_CONTROL = SLOWER.replace("deit-s/hard", "deit-ti/two-class-tokens")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import close, on_two_ranks, recorded_states, spoil, stop_at
 from test_validation import rows_of, validation
 from tiny_runs import CPU, DEIT, PIXELS, REGNETY, STEPS, images_of, run, same, stream_of, training_job
+from training_runs import close, on_two_ranks, recorded_states, spoil, stop_at
 
 from deit.learn import training
 from deit.learn.recipes import Optimisation

@@ -23,9 +23,9 @@ from jobs import launch
 from PIL import Image
 from test_passes import caching_job, together
 from test_stored_views import stored
-from test_training import ENVIRONMENT, command, with_data
 from test_validation import validation
 from tiny_runs import CPU, IMAGES, REGNETY, STEPS, images_of, run, stream_of, teacher_net, training_job
+from training_runs import ENVIRONMENT, command, with_data
 
 from deit import commands
 from deit.networks import evaluation

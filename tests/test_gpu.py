@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_training import ENVIRONMENT, NO_DROP, SGD, close, command, history, rows_of, spoil, stop_at, with_data
 from tiny_runs import (
     DEIT,
     DISTILLED,
@@ -34,6 +33,7 @@ from tiny_runs import (
     teacher_net,
     training_job,
 )
+from training_runs import ENVIRONMENT, NO_DROP, SGD, close, command, history, rows_of, spoil, stop_at, with_data
 
 from deit.learn import training
 from deit.learn.teacher import cached_teacher

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 import torch
-from test_training import stop_at
 from timm.optim import create_optimizer_v2, get_optimizer_info
 from tiny_runs import DEIT, OPTIMISATION, run, same, training_job
+from training_runs import stop_at
 
 from deit.learn.finite import tensors_in
 from deit.learn.optimizers import optimizer_of, step_if

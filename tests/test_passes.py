@@ -14,7 +14,6 @@ from plan.passes import ancestors, plan_passes
 from plan.studies import plan_study
 from smoke_study import ROOT, copy_of_project, snakemake
 from study.params import ParamsError
-from test_training import on_two_ranks
 from tiny_runs import (
     CPU,
     REGNETY,
@@ -26,6 +25,7 @@ from tiny_runs import (
     teacher_net,
     training_job,
 )
+from training_runs import on_two_ranks
 
 from deit.learn import training
 from deit.learn.teacher import cached_teacher

@@ -11,7 +11,7 @@ from commands import power as command
 from commands._power import WANTED, Part, part_of, power, seeds_for
 from plan.runs import RunSettings
 from study.params import load_study
-from test_tables import computed
+from synthetic_tables import computed
 
 from deit.tables.comparisons import p_values
 from deit.tables.paper_findings import Claim, Pair

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from jobs import launch, preloaded, run_lock
 from smoke_study import ROOT
-from test_training import command, with_data
 from tiny_runs import training_job
+from training_runs import command, with_data
 
 JOBS = ROOT / "workflow/jobs"
 SECONDS = 60

@@ -9,7 +9,6 @@ import pytest
 import timm
 import torch
 from plan.studies import plan_study
-from test_training import stop_at
 from tiny_runs import (
     BATCH,
     CPU,
@@ -24,6 +23,7 @@ from tiny_runs import (
     teacher_net,
     training_job,
 )
+from training_runs import stop_at
 
 from deit.learn import training
 from deit.networks import models

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import synthetic_study as study
-from test_tables import computed, reversed_methods
+from synthetic_tables import computed, reversed_methods
 
 from deit.store.frames import read_frame
 from deit.tables import cells, figures, layout

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from test_training import on_two_ranks
 from torch import nn
+from training_runs import on_two_ranks
 
 from deit.learn.reduction import GradientReduction
 

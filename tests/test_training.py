@@ -1,63 +1,38 @@
 """The loop: what it computes, that nothing but the recipe decides it, and that nothing computed is lost."""
 
-import copy
-import csv
-import json
-import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-import traceback
 from itertools import zip_longest
-from pathlib import Path
 
 import pytest
 import torch
-from jobs import launch
 from tiny_runs import BATCH, CPU, DEIT, IMAGES, PIXELS, REGNETY, STEPS, run, same, stream_of, training_job
+from training_runs import (
+    ENVIRONMENT,
+    NO_DROP,
+    SGD,
+    close,
+    command,
+    history,
+    recorded_states,
+    rows_of,
+    spoil,
+    stop_at,
+    with_data,
+)
 
 from deit.commands.train import planned_input, teacher_of
 from deit.learn import training
 from deit.learn.finite import tensors_in
-from deit.learn.run_state import TrainingRun
 from deit.learn.schedules import learning_rate
 from deit.networks import models
-from deit.networks.distributed import Place
-from deit.networks.ranks import ending_together
-from deit.see.datasets import manifest_of
-from deit.see.recipes import PreparingData
 from deit.store import checkpoints
 from deit.store.checkpoints import ResumeState
 from deit.store.job import Job
 from deit.store.results import new_folder
-
-# AdamW turns rounding errors of gradients that are zero in theory (a key's bias) into steps of full length.
-SGD = {"optimizer": "sgd", "learning_rate": 0.05}
-NO_DROP = {"stochastic_depth": 0.0}
-
-
-@pytest.fixture
-def root(tmp_path) -> Path:
-    return tmp_path / "data"
-
-
-def close(left: dict, right: dict) -> bool:
-    numbers = [name for name in left if left[name].is_floating_point()]  # batch norms also count their passes
-    return all(torch.allclose(left[name], right[name], rtol=1e-4, atol=1e-5) for name in numbers)
-
-
-def stop_at(monkeypatch, step: int, action) -> None:
-    """Calls `action` in the middle of an optimiser step."""
-
-    def rate(optimisation, batch, now, steps_per_epoch):
-        if now == step:
-            action()
-        return learning_rate(optimisation, batch, now, steps_per_epoch)
-
-    monkeypatch.setattr(training, "learning_rate", rate)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -217,11 +192,6 @@ def test_a_crash_at_any_step_changes_no_bit(tmp_path, root, monkeypatch, step):
     assert history(tmp_path / "crashed") == history(tmp_path / "undisturbed")
 
 
-def history(folder: Path) -> list[tuple]:
-    """What of history.csv is not time."""
-    return [(row["step"], row["loss"], row["accuracy"], row["learning_rate"]) for row in rows_of(folder)]
-
-
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_stop_signal_saves_the_state_at_the_next_step(tmp_path, root, monkeypatch, stop):
     job = training_job(root)
@@ -249,37 +219,6 @@ def test_a_state_that_other_code_has_saved_is_refused(tmp_path, root):
     ResumeState(tmp_path / "run.resume", job.digest).save({"net": {}, "step": 3})
     with pytest.raises(SystemExit, match=r"resume\.pt: saved by other code .*delete"):
         run(job, tmp_path / "run")
-
-
-def spoil(monkeypatch, *steps: int, how: str = "loss", rank: int = 0) -> None:
-    """Makes the loss, or only its gradient, infinite at some steps (0 = the run's first) of a rank."""
-    inner_step, inner_loss, now = training.take_step, training.objective_loss, {"step": 0}
-
-    def objective_loss(objective, logits, targets, answers):
-        loss = inner_loss(objective, logits, targets, answers)
-        if now["step"] not in steps or now["rank"] != rank:
-            return loss
-        logits[0].register_hook(lambda gradient: gradient * float("inf"))
-        return loss * float("inf") if how == "loss" else loss
-
-    def take_step(a_run, *arguments):
-        now.update(step=a_run.step, rank=a_run.place.rank)
-        inner_step(a_run, *arguments)
-
-    for function in (objective_loss, take_step):
-        monkeypatch.setattr(training, function.__name__, function)
-
-
-def recorded_states(monkeypatch) -> list[dict]:
-    """Fills with a copy of every state that is saved."""
-    states, inner = [], ResumeState.save
-
-    def save(resume, state):
-        states.append(copy.deepcopy(state))
-        inner(resume, state)
-
-    monkeypatch.setattr(ResumeState, "save", save)
-    return states
 
 
 @pytest.mark.parametrize("how", ["loss", "gradient"])
@@ -334,11 +273,6 @@ def equal(left: dict, right: dict) -> bool:
     return same(left["net"], right["net"]) and all(bool((one == other).all()) for one, other in moments)
 
 
-def rows_of(folder: Path) -> list[dict]:
-    with (folder / "history.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def test_skipped_steps_are_counted_over_interruptions_and_logged(tmp_path, root, monkeypatch, caplog):
     caplog.set_level("INFO", "deit")
     spoil(monkeypatch, 1, STEPS + 1)
@@ -375,32 +309,6 @@ def test_running_statistics_move_once_a_step_towards_the_mean_of_the_groups(tmp_
     torch.testing.assert_close(trained["stem.bn.running_var"], 0.9 + 0.1 * variance)
 
 
-def test_ranks_that_cannot_share_a_batch_are_refused(tmp_path, root):
-    with pytest.raises(SystemExit, match="3 processes cannot share the 4 mix groups"):
-        run(training_job(root), tmp_path / "run", place=Place(torch.device("cpu"), 0, 3))
-
-
-def command(job: Job, folder: Path, launcher: tuple[str, ...] = ()) -> list[str]:
-    """The command line that trains `job` into folder/run, its recipe and data folder written."""
-    recipe = folder / f"{job.digest}.json"
-    recipe.write_text(job.model_dump_json(), encoding="utf-8")
-    paths = {"recipe": recipe, "data": folder / "prepared", "resume": folder / "resume", "output": folder / "run"}
-    flags = [f"--{name}={path}" for name, path in paths.items()]
-    return [sys.executable, *launcher, "-m", "deit.commands.train", *flags]
-
-
-def with_data(job: Job, folder: Path) -> Job:
-    """The job with a finished data folder as its input."""
-    data = Job(kind="data", name="data", recipe={}, behaviour={})
-    prepared = manifest_of(PreparingData(training=job.resolved().data, evaluation_sets={}), job.execution.data_root)
-    with new_folder(folder / "prepared", data) as partial:
-        (partial / "manifest.json").write_text(json.dumps(prepared), encoding="utf-8")
-    return job.model_copy(update={"inputs": {**job.inputs, "data": data.digest}})
-
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-
-
 def test_kill_9_and_the_same_command_again(tmp_path, root):
     execution = {"save_minutes": 1e-9, "workers": 1}
     job = with_data(training_job(root, execution=execution, optimisation={"epochs": 40}), tmp_path)
@@ -415,179 +323,6 @@ def test_kill_9_and_the_same_command_again(tmp_path, root):
     assert "resumed after" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
     assert not (tmp_path / "resume").exists()
     assert same(checkpoints.read_weights(tmp_path / "run" / "weights.safetensors"), run(job, tmp_path / "undisturbed"))
-
-
-@pytest.mark.parametrize("model", [DEIT, REGNETY], ids=["deit", "regnety"])
-def test_two_ranks_learn_what_one_does(tmp_path, root, model):
-    job = with_data(training_job(root, model=model, optimisation=SGD), tmp_path)
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    ended = subprocess.run(
-        command(job, tmp_path, torchrun), env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=120
-    )
-    assert ended.returncode == 0, ended.stderr
-    alone = run(job, tmp_path / "alone")
-    assert close(checkpoints.read_weights(tmp_path / "run" / "weights.safetensors"), alone)
-    for ours, theirs in zip(history(tmp_path / "run"), history(tmp_path / "alone"), strict=True):
-        assert [float(x) for x in ours] == pytest.approx([float(x) for x in theirs], rel=1e-4)
-
-
-def on_two_ranks(tmp_path: Path, work) -> list[str]:
-    """Calls `work(place)` on two ranks, as processes of their own; how each ended: "" or what SystemExit said.
-
-    They join and leave as the ranks of a command do: none ends while the other one may still have to hear from it, and
-    an error of one is told, not its consequence for the other.
-    """
-    context = multiprocessing.get_context("fork")  # so that `work` may be any function, and see what was patched
-    path, said = str(tmp_path / f"store{time.monotonic_ns()}"), context.SimpleQueue()
-
-    def rank(number: int) -> None:
-        ending = ""
-        try:
-            store = torch.distributed.FileStore(path, 2)
-            torch.distributed.init_process_group("gloo", store=store, rank=number, world_size=2)
-            with ending_together(store):
-                work(Place(torch.device("cpu"), number, 2))
-            torch.distributed.destroy_process_group()
-        except SystemExit as ended:
-            ending = str(ended)
-        except Exception:
-            ending = traceback.format_exc()
-        said.put((number, ending))
-
-    processes = [context.Process(target=rank, args=(number,), daemon=True) for number in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    endings = dict(said.get() for process in processes if process.exitcode == 0)
-    assert [process.exitcode for process in processes] == [0, 0], endings
-    return [endings[number] for number in range(2)]
-
-
-def test_an_error_of_one_rank_is_told_and_not_its_consequence(tmp_path):
-    def work(place: Place) -> None:
-        if place.rank:
-            raise ValueError("of rank 1")
-        place.largest_over_ranks(0)
-
-    first, second = on_two_ranks(tmp_path, work)
-    assert first == "1" and "ValueError: of rank 1" in second
-
-
-@pytest.fixture
-def interrupted(tmp_path, root, monkeypatch) -> Job:
-    """A training whose states after one and after two steps lie in run.resume."""
-    job = training_job(root, execution={"save_minutes": 1e-9}, model=NO_DROP, optimisation=SGD)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(SystemExit):
-            run(job, tmp_path / "run")
-    return job
-
-
-def test_a_bad_read_on_one_rank_starts_no_rank_afresh(tmp_path, interrupted, monkeypatch, caplog):
-    caplog.set_level("INFO", "deit")
-    inner = Path.read_bytes
-
-    def unreadable(path: Path) -> bytes:
-        return inner(path) if "resume" not in path.name else b"damaged"
-
-    def work(place: Place) -> None:
-        if place.rank:
-            monkeypatch.setattr(Path, "read_bytes", unreadable)
-        run(interrupted, tmp_path / "run", place=place)
-
-    assert on_two_ranks(tmp_path, work) == ["", ""]
-    assert "resumed after 2 optimiser steps" in (tmp_path / "run/log.txt").read_text(encoding="utf-8")
-    assert close(checkpoints.read_weights(tmp_path / "run/weights.safetensors"), run(interrupted, tmp_path / "alone"))
-
-
-@pytest.mark.parametrize("what", ["step", "weights"])
-def test_ranks_that_go_on_from_different_states_are_refused(tmp_path, interrupted, monkeypatch, what):
-    inner = TrainingRun.restore
-
-    def restore(a_run, state):
-        inner(a_run, state)
-        a_run.step -= what == "step" and a_run.place.rank
-        a_run.net.head.bias.data.add_(1e-6 * a_run.place.rank)
-
-    monkeypatch.setattr(TrainingRun, "restore", restore)
-    first, second = on_two_ranks(tmp_path, lambda place: run(interrupted, tmp_path / "run", place=place))
-    steps = "[2, 1]" if what == "step" else "[2, 2]"
-    assert f"from steps {steps} and different weights" in first and second == "1"
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_damaged_state_ends_all_ranks_and_the_one_before_serves_all(tmp_path, interrupted, caplog):
-    caplog.set_level("INFO", "deit")
-    work = lambda place: run(interrupted, tmp_path / "run", place=place)  # noqa: E731
-    latest, previous = (tmp_path / "run.resume" / name for name in ("resume.pt", "resume.previous.pt"))
-    whole = previous.read_bytes()
-    for path in (latest, previous):
-        path.write_bytes(path.read_bytes()[:-100])
-    first, second = on_two_ranks(tmp_path, work)
-    assert f"{latest}: damaged" in first and f"{previous}: damaged" in first and second == "1"
-    previous.write_bytes(whole)
-    assert on_two_ranks(tmp_path, work) == ["", ""]
-    log = (tmp_path / "run/log.txt").read_text(encoding="utf-8")
-    assert "the state before it counts" in log and "resumed after 1 optimiser steps" in log
-
-
-def test_all_ranks_end_where_the_loss_of_one_is_not_finite(tmp_path, root, monkeypatch):
-    spoil(monkeypatch, 2, rank=1)
-    monkeypatch.setattr(training, "ASK_EVERY", 1)
-    job = training_job(root, execution={"save_minutes": 1e-9})
-    first, second = on_two_ranks(tmp_path, lambda place: run(job, tmp_path / "run", place=place))
-    assert "step 2 (epoch 0)" in first and second == "1"
-    assert ResumeState(tmp_path / "run.resume", job.digest).load()["step"] == 2
-
-
-def test_all_ranks_end_where_the_disk_is_full(tmp_path, root):
-    (tmp_path / "run.resume").mkdir()
-    (tmp_path / "run.resume/resume.partial").symlink_to("/dev/full")
-    job = training_job(root, execution={"save_minutes": 1e-9})
-    first, second = on_two_ranks(tmp_path, lambda place: run(job, tmp_path / "run", place=place))
-    assert "resume.partial: cannot be written (No space left on device)" in first and second == "1"
-
-
-SLOW_SAVE = r"""
-import os, time
-from deit.learn import training
-from deit.store.checkpoints import ResumeState
-from deit.commands.train import main
-
-save, step = ResumeState.save, training.take_step
-
-def slow(resume, state):
-    os.write(1, b"saving\n")
-    time.sleep(2)
-    save(resume, state)
-
-def told(*arguments):
-    os.write(1, b"training\n")
-    step(*arguments)
-
-ResumeState.save, training.take_step = slow, told
-main()
-"""
-
-
-def test_two_ranks_are_given_the_time_to_save(tmp_path, root):
-    """torchrun's own patience, 30 s, is shortened to 1 s here, and saving takes 2 s."""
-    job = with_data(training_job(root, optimisation={"epochs": 100_000}), tmp_path)
-    _python, _m, _train, *flags = command(job, tmp_path)
-    (tmp_path / "slow_save.py").write_text(SLOW_SAVE, encoding="utf-8")
-    environment = {**ENVIRONMENT, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1"}
-    environment["PYTHONPATH"] += f":{tmp_path}"
-    line = [*launch.torchrun(2), "--standalone", "-m", "slow_save", *flags]
-    process = subprocess.Popen(
-        line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
-    )
-    assert process.stdout.readline() == process.stdout.readline() == "training\n"
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert "saving" in output and process.returncode != 0
-    assert ResumeState(tmp_path / "resume", job.digest).load()["step"] >= 0
 
 
 def test_images_that_do_not_fill_a_batch_are_left_out(root):

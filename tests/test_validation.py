@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from plan.studies import plan_study
-from test_training import on_two_ranks
 from tiny_runs import CPU, IMAGES, PIXELS, REGNETY, STEPS, run, same, stream_of, teacher_net, training_job
+from training_runs import on_two_ranks
 
 from deit.learn import training
 from deit.networks.evaluation import accuracy, predict
