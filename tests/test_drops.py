@@ -1,7 +1,6 @@
 """What a network drops is drawn by (seed, step, layer, position): by nothing else, at the rates that were asked for."""
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,11 +20,6 @@ from deit.store.checkpoints import ResumeState
 DROPOUT = {"pos_drop_rate": 0.2, "proj_drop_rate": 0.3, "attn_drop_rate": 0.2, "drop_rate": 0.4}
 DROPS = DISTILLED | {"arguments": DEIT["arguments"] | DROPOUT, "classes": 4}
 VIEWS = 64
-
-
-@pytest.fixture
-def root(tmp_path) -> Path:
-    return tmp_path / "data"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,11 +21,6 @@ from deit.store.checkpoints import ResumeState, read_weights
 DECAY = 0.8
 AVERAGED = {"ema_decay": DECAY}
 OFTEN = {"save_minutes": 1e-9}
-
-
-@pytest.fixture
-def root(tmp_path) -> Path:
-    return tmp_path / "data"
 
 
 def last_run(monkeypatch) -> dict[str, TrainingRun]:

@@ -66,11 +66,6 @@ def place():
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = precision
 
 
-@pytest.fixture
-def root(tmp_path) -> Path:
-    return tmp_path / "data"
-
-
 def gpu_job(root: Path, loss: str = "labels", execution: dict | None = None, **changes):
     return training_job(root, loss, {"gpus": GPUS, **(execution or {})}, **changes)
 

@@ -50,11 +50,6 @@ ROWS = {
 }
 
 
-@pytest.fixture
-def root(tmp_path) -> Path:
-    return tmp_path / "data"
-
-
 def with_arguments(model: dict, arguments: dict) -> dict:
     return model | {"arguments": model["arguments"] | arguments}
 

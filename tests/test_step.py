@@ -30,11 +30,6 @@ A_BATCH, A_RUN = 40, 10
 """Operations, outside the step itself."""
 
 
-@pytest.fixture
-def root(tmp_path) -> Path:
-    return tmp_path / "data"
-
-
 class Operations(TorchDispatchMode):
     """Notes all operations but views of a tensor, which launch nothing."""
 

@@ -10,11 +10,6 @@ from deit.see.stored_views import StoredViews, open_stream, store
 from deit.store.job import Execution
 
 
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "data"
-
-
 def stored(job, folder, execution: Execution | None = None):
     """A folder with all views of a training."""
     recipe = job.resolved()

@@ -41,11 +41,6 @@ def rows_of(path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "data"
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("kind", ["token", "convnet"])
 def test_watching_changes_no_bit_and_no_name(tmp_path, root, kind, workers):
