@@ -8,7 +8,7 @@ import synthetic_study
 from plan.studies import plan_study
 from study.problem import ParamsError
 from synthetic_study import sheet
-from test_tables import computed
+from synthetic_tables import computed
 
 from deit.tables.paper_findings import ONE_TEACHER
 from deit.tables.predictions import Inputs
