@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
@@ -88,16 +88,44 @@ def test_grey_of_twelve_bits_is_refused():
     assert "no known range" in refusal(content[:place] + struct.pack("<H", 12) + content[place + 2 :])
 
 
-def test_an_orientation_is_not_applied_as_torchvision_does_not(tmp_path):
-    """EXIF's 6: to be turned by 90 degrees. timm and torchvision show what is stored, and so did the paper's runs."""
+def exif_of(orientation: int) -> Image.Exif:
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_images_are_turned_as_pillow_turns_them(kind, orientation):
+    """0 and 9 are no orientations."""
+    content = saved(Image.fromarray(NOISE[..., :3]), kind, exif=exif_of(orientation))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    shown = decoded(content, "RGB", "")
+    assert np.array_equal(np.asarray(shown), np.asarray(expected))
+    assert shown.size == ((9, 16) if 5 <= orientation <= 8 else (16, 9))
+
+
+def test_grey_of_sixteen_bits_is_turned():
+    content = saved(Image.fromarray(RAMP), exif=exif_of(6))
+    assert np.array_equal(np.asarray(decoded(content, "L", "")), np.rot90(RAMP // 257, -1))
+
+
+def test_damaged_exif_data_turn_nothing():
+    """As ImageMagick writes them, but no digits."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n       2\nzz")
+    content = saved(Image.fromarray(NOISE[..., :3]), pnginfo=text)
+    with pytest.raises(ValueError, match="hexadecimal"):
+        Image.open(io.BytesIO(content)).getexif()
+    assert np.array_equal(np.asarray(decoded(content, "RGB", "")), NOISE[..., :3])
+
+
+def test_without_exif_data_images_are_torchvisions(tmp_path):
     (tmp_path / "train/a").mkdir(parents=True)
-    Image.fromarray(NOISE[..., :3]).save(tmp_path / "train/a/1.jpg", exif=exif)
-    content = (tmp_path / "train/a/1.jpg").read_bytes()
+    Image.fromarray(NOISE[..., :3]).save(tmp_path / "train/a/1.jpg")
     expected, _ = ImageFolder(tmp_path / "train")[0]
+    content = (tmp_path / "train/a/1.jpg").read_bytes()
     assert np.array_equal(np.asarray(decoded(content, "RGB", "")), np.asarray(expected))
-    assert ImageOps.exif_transpose(Image.open(io.BytesIO(content))).size == expected.size[::-1]
 
 
 LARGE = zlib.compress(bytes(3_000_000))

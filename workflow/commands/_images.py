@@ -55,10 +55,6 @@ class Images:
             f"{self.about}: {self.shown}",
             f"{seen} looked at: {survey.sizes} pixels, {'grey' if survey.grey else 'in colour'}, none damaged",
         ]
-        if survey.turned:
-            what = "are to be turned, as their EXIF data say, and training does not (nor do timm and torchvision)"
-            remedy = "Turn the files, as by mogrify -auto-orient"
-            lines.append(f"{len(survey.turned)} {what}. {remedy}: {listed(survey.turned, PATHS_TOLD)}")
         counted = Counter(name.lower() for name in self.classes)
         if alike := [name for name in self.classes if counted[name.lower()] > 1]:
             lines.append(f"Classes that differ by small and capital letters alone are several: {listed(alike)}")

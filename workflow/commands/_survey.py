@@ -1,6 +1,5 @@
 """A look at images that nobody has described yet: sizes, colours, and those that cannot be read."""
 
-import io
 import os
 import time
 from collections.abc import Sequence
@@ -10,13 +9,10 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from deit.see.decoding import decoded
 from deit.see.image_files import FolderImages
 
-TURNED = 0x0112
-"""The EXIF tag of an image's orientation; 1 is upright."""
 BLOCK = 64
 """Images between two looks at the clock."""
 SEED = 0
@@ -29,7 +25,6 @@ class Look(NamedTuple):
     width: int = 0
     height: int = 0
     grey: bool = False
-    turned: bool = False
     mean: tuple[float, ...] = ()
     """Of pixel values in [0, 1], a channel."""
     square: tuple[float, ...] = ()
@@ -42,8 +37,6 @@ class Survey:
 
     total: int
     looks: list[Look]
-    turned: list[str]
-    """Paths of images that EXIF says to turn."""
 
     @property
     def damaged(self) -> list[str]:
@@ -83,28 +76,24 @@ def survey_of(sets: Sequence[FolderImages], seconds: float) -> Survey:
     """Looks at the images of all sets, in an order drawn with a fixed seed, for so many seconds at most."""
     every = [(images, index) for images in sets for index in range(len(images))]
     order = np.random.RandomState(SEED).permutation(len(every)).tolist()
-    end, looks, turned = time.monotonic() + seconds, [], []
+    end, looks = time.monotonic() + seconds, []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for first in range(0, len(order), BLOCK):
             block = [every[number] for number in order[first : first + BLOCK]]
-            for (images, index), look in zip(block, pool.map(lambda one: look_at(*one), block), strict=True):
-                looks.append(look)
-                turned += [images.place(index)] if look.turned else []
+            looks += pool.map(lambda one: look_at(*one), block)
             if time.monotonic() > end:
                 break
-    return Survey(len(every), looks, sorted(turned))
+    return Survey(len(every), looks)
 
 
 def look_at(images: FolderImages, index: int) -> Look:
     place = images.place(index)
     try:
-        content = images.content(index)
-        image = decoded(content, "RGB", place)
-        turned = Image.open(io.BytesIO(content)).getexif().get(TURNED, 1) not in (0, 1)
+        image = decoded(images.content(index), "RGB", place)
     except OSError as error:
         return Look(damage=str(error) if str(error).startswith(place) else f"{place}: {error.strerror or error}")
     pixels = np.asarray(image)
     grey = bool((pixels == pixels[..., :1]).all())
     values = pixels.reshape(-1, 3) / np.float32(255)
     mean, square = values.mean(axis=0), (values**2).mean(axis=0)
-    return Look("", image.width, image.height, grey, turned, tuple(mean.tolist()), tuple(square.tolist()))
+    return Look("", image.width, image.height, grey, tuple(mean.tolist()), tuple(square.tolist()))

@@ -98,8 +98,8 @@ class Data(Recipe):
     """Number of classes; another number found ends the first job. Labels are cached in 16 bits."""
     channels: Channels
     """Colours of an image: 1 = grey, 3 = RGB; others are converted. Transparency is dropped, so the colours below it
-    show; what EXIF tells of an image's orientation is not applied, as timm and torchvision do not. Grey of 16 bits is
-    scaled to 8; values without a known range (floats, 32 bits) and images above 180 megapixels are refused."""
+    show; images are turned as EXIF says, unlike by timm and torchvision. Grey of 16 bits is scaled to 8; values
+    without a known range (floats, 32 bits) and images above 180 megapixels are refused."""
     mean: Annotated[tuple[Probability, ...], AsList]
     """Per channel, of pixel values in [0, 1]; subtracted from every view. The code's: ImageNet's 0.485, 0.456,
     0.406."""
