@@ -30,7 +30,7 @@ from plan.studies import plan_study
 from deit.learn.recipes import Training
 from deit.learn.run_state import TrainingRun
 from deit.learn.teacher import Teacher
-from deit.learn.training import Answers, batches_of, set_up, take_step
+from deit.learn.training import Answers, batches_of, set_up, take_steps
 from deit.networks.distributed import Place, set_up_torch
 from deit.networks.throughput import device_name, wait_for
 from deit.see.datasets import ImageSet, training_images
@@ -203,8 +203,7 @@ def trained_images_a_second(runs: list[TrainingRun], groups: Iterator[MixGroup],
     def epoch() -> None:
         for batch in itertools.islice(batches, stream.steps_per_epoch):
             said = Answers(runs[0].step // stream.steps_per_epoch, batch, place)
-            for run in runs:
-                take_step(run, batch, said)
+            take_steps(runs, batch, said)
 
     return a_second(epoch, stream.views_per_epoch, runs[0], seconds)
 

@@ -94,17 +94,17 @@ def test_a_look_draws_nothing_and_leaves_the_mode(root, tmp_path):
 def test_rows_are_there_while_a_run_is_trained_and_after_it_was_resumed(tmp_path, root, monkeypatch, caplog):
     caplog.set_level("INFO", "deit")
     job = training_job(root, execution=validation(root))
-    inner, seen = training.take_step, []
+    inner, seen = training.take_steps, []
 
-    def take_step(a_run, *arguments):
-        inner(a_run, *arguments)
+    def take_steps(*arguments):
+        inner(*arguments)
         folder = tmp_path / "run.partial"
         names = [name for name in ("history.csv", "validation.csv") if (folder / name).exists()]
         seen.append({name: len(rows_of(folder / name)) for name in names})
         if len(seen) == STEPS + 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(training, "take_step", take_step)
+    monkeypatch.setattr(training, "take_steps", take_steps)
     with pytest.raises(SystemExit):
         run(job, tmp_path / "run")
     assert seen[STEPS - 2] == {"history.csv": 0}

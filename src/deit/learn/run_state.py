@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from deit.learn.finite import FiniteSteps, Undoing, all_finite, tensors_in
+from deit.learn.graph import step_graph
 from deit.learn.recipes import Training
 from deit.learn.reduction import GradientReduction
 from deit.learn.schedules import learning_rate
@@ -77,6 +78,7 @@ class TrainingRun:
                 self.recipe.data, self.recipe.optimisation.precision, self.execution, self.place.device
             )
         self.log = run_log(self.name)
+        self.graph = step_graph(self.execution, self.optimizer, self.place, self.log)
         self.steps_per_epoch = self.stream.steps_per_epoch
         self.end = self.recipe.optimisation.epochs * self.steps_per_epoch
         """Steps of the whole run."""

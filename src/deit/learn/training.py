@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from deit.learn.graph import hold
 from deit.learn.objectives import objective_loss
 from deit.learn.optimizers import optimizer_of, step_if
 from deit.learn.run_state import Diverged, TrainingRun, refuse_nonfinite, refuse_unlike_ranks
@@ -101,9 +103,7 @@ def train_together(
                 save_where_due(runs, recorders, request, step)
             seen = next(batches)
             said = Answers(step // stream.steps_per_epoch, seen, place)
-            for run in runs:
-                if run.step == step and not run.failure:
-                    take_step(run, seen, said)
+            take_steps([run for run in runs if run.step == step and not run.failure], seen, said)
             for recorder in recorders:
                 if recorder.step == step:
                     recorder.add(seen.positions, said.of(recorder.teacher))
@@ -209,17 +209,26 @@ def begin_from(net: nn.Module, initial: Path, name: str) -> None:
         run_log(name).info("starts from given weights: %s", note)
 
 
-def take_step(run: TrainingRun, seen: Seen, answers: Answers) -> None:
-    """One optimiser step of a run, from what its rank sees; at the end of an epoch, its row of the history."""
-    step(run, shown(run, seen, answers))
-    run.step += 1
-    if run.step % run.steps_per_epoch == 0:
-        with given_up_where_diverged(run):
-            finish_epoch(run, run.step // run.steps_per_epoch - 1)
+def take_steps(runs: list[TrainingRun], seen: Seen, answers: Answers) -> None:
+    """One optimiser step of each run, from what its rank sees; at the end of an epoch, its row of the history.
+
+    Graphs are all launched before one is waited for: a GPU takes their steps beside each other.
+    """
+    of_runs = [(run, shown(run, seen, answers)) for run in runs]
+    hold((run.graph, each) for run, each in of_runs if run.graph)
+    for run, each in of_runs:
+        take_step(run, each)
+    for run in runs:
+        if run.graph:
+            run.graph.join()
+    for run in runs:
+        if run.step % run.steps_per_epoch == 0:
+            with given_up_where_diverged(run):
+                finish_epoch(run, run.step // run.steps_per_epoch - 1)
 
 
 class Shown(NamedTuple):
-    """All that differs from step to step, of the S views of a rank's share; all but the rate is on the device."""
+    """All that differs from step to step, on the device, of the S views of a rank's share."""
 
     views: Tensor
     """(S, C, H, W)"""
@@ -231,13 +240,15 @@ class Shown(NamedTuple):
     """(L, S) int64, by which each of L layers drops: see networks/drops.py."""
     number: Tensor
     """() int64, of the step in its run."""
-    rate: float
-    """Learning rate."""
+    rate: Tensor
+    """(), the learning rate; float32 on a GPU, whose optimisers read no other, and float64 on a CPU."""
 
 
 def shown(run: TrainingRun, seen: Seen, answers: Answers) -> Shown:
     """What a run is shown at its next step."""
     recipe, asked = run.recipe, run.recipe.objective.teacher_says
+    rate = learning_rate(recipe.optimisation, recipe.views.batch, run.step, run.steps_per_epoch)
+    number_type = torch.float32 if run.place.device.type == "cuda" else torch.float64
     words = run.drops.of_step(run.step, seen.positions.numpy() % recipe.views.batch)
     return Shown(
         views=seen.views,
@@ -245,8 +256,17 @@ def shown(run: TrainingRun, seen: Seen, answers: Answers) -> Shown:
         teacher=answers.on_device(run.teacher, asked) if asked and run.teacher else None,
         words=run.place.sent(words),
         number=run.place.sent(torch.tensor(run.step)),
-        rate=learning_rate(recipe.optimisation, recipe.views.batch, run.step, run.steps_per_epoch),
+        rate=run.place.sent(torch.tensor(rate, dtype=number_type)),
     )
+
+
+def take_step(run: TrainingRun, seen: Shown) -> None:
+    """One optimiser step, as a graph where the run has one."""
+    if run.graph:
+        run.graph.launch(partial(step, run))
+    else:
+        step(run, seen)
+    run.step += 1
 
 
 def step(run: TrainingRun, seen: Shown) -> None:
@@ -295,8 +315,8 @@ def sum_over_ranks(run: TrainingRun, sums: Tensor) -> None:
     statistics = [buffer for buffer in run.net.buffers() if buffer.is_floating_point()]
     run.place.sum_over_ranks([sums, *statistics])
     run.reduction.finish()
-    for buffer in statistics:
-        buffer /= run.place.world
+    if statistics:
+        torch._foreach_div_(statistics, run.place.world)
 
 
 def update(run: TrainingRun, seen: Shown, sums: Tensor) -> None:

@@ -43,6 +43,11 @@ class Resources(Recipe):
     runs out. Batch norm takes each group's own statistics all the same, so these do not depend on the GPUs."""
     compile: bool = False
     """torch.compile the student. Networks with batch norm are never compiled. May change last bits."""
+    graph: bool = False
+    """A training's optimiser step as one CUDA graph, which the host launches at once; the runs of a pass side by side.
+    The memory of a forward and backward pass then stays with each run, and a copy of a batch with each job. On a CPU,
+    on several GPUs, and with other optimisers than adam, adamw and sgd, nothing changes but a line of the log. Not yet
+    tried on a card: run `pytest -m gpu` there before."""
     deterministic: bool = True
     """Only kernels that give the same bits each time on one kind of GPU; a job ends where an operation has none, as the
     gradient of max pooling. False: any kernel, and a run that is repeated or resumed may differ in its last bits, which
