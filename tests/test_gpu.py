@@ -1,4 +1,4 @@
-"""What only a GPU can show: the loop, the cache, resuming and compiling on CUDA.
+"""What only a GPU can show: the loop, the cache, resuming, compiling and graphs on CUDA.
 
     pytest -m gpu                                            # on a machine with a GPU; elsewhere all are skipped
     GPU_TESTS_DEVICE=cpu pytest tests/test_gpu.py            # a rehearsal: shows that the tests run, nothing of GPUs
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_graph import KINDS, job_of, show_nan, steps_taken, trained, without_graph
 from tiny_runs import (
     DEIT,
     DISTILLED,
@@ -36,6 +37,7 @@ from tiny_runs import (
 from training_runs import ENVIRONMENT, NO_DROP, SGD, close, command, history, rows_of, spoil, stop_at, with_data
 
 from deit.learn import training
+from deit.learn.graph import WARM_UP
 from deit.learn.teacher import cached_teacher
 from deit.networks import models
 from deit.networks.distributed import Place, set_up_torch
@@ -324,6 +326,93 @@ def gradients(net: torch.nn.Module, views: torch.Tensor) -> list[torch.Tensor]:
     return [parameter.grad for parameter in net.parameters()]
 
 
+# A step as one graph --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def captured(caplog):
+    """How many steps were captured so far; none on a CPU."""
+    caplog.set_level("INFO", "deit")
+    return lambda: sum("a step is one CUDA graph" in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_that_is_replayed_is_the_step(tmp_path, root, place, captured, kind):
+    eager, replayed = (
+        trained([job_of(root, kind, gpus=GPUS, graph=on)], tmp_path / f"{on}", place)[kind] for on in (False, True)
+    )
+    assert same(replayed, eager) and captured() == GPUS
+
+
+@TOKENS
+@pytest.mark.parametrize("loss", ["labels", "token"])
+def test_attention_is_replayed_with_every_bit(tmp_path, place, of_tokens, captured, patches, loss):
+    eager, replayed = (
+        run(of_tokens(patches, loss, {"graph": on}), tmp_path / f"{on}", taught_by_a_convnet(place), place=place)
+        for on in (False, True)
+    )
+    assert same(replayed, eager) and captured() == GPUS
+
+
+def taught_by_a_convnet(place: Place) -> TeacherInTheLoop:
+    return TeacherInTheLoop(teacher_net(REGNETY).to(place.device), "bf16")
+
+
+@pytest.mark.skipif(not GPUS, reason="compiling for a CPU takes a minute, and captures nothing")
+@pytest.mark.parametrize("kind", ["token", "average", "bf16"])
+def test_a_compiled_step_is_replayed(tmp_path, root, place, captured, kind):
+    eager, replayed = (
+        trained([job_of(root, kind, gpus=GPUS, graph=on, compile=True)], tmp_path / f"{on}", place)[kind]
+        for on in (False, True)
+    )
+    assert same(replayed, eager) and captured() == 1
+
+
+def test_runs_of_a_pass_are_replayed_beside_each_other(tmp_path, root, place, captured):
+    kinds = ["labels", "hard", "token", "convnet", "average", "sgd, clipped"]
+    together = trained([job_of(root, kind, gpus=GPUS, graph=True) for kind in kinds], tmp_path / "pass", place)
+    assert captured() == len(kinds) * GPUS
+    alone = {kind: trained([job_of(root, kind, gpus=GPUS)], tmp_path / kind, place)[kind] for kind in kinds}
+    assert all(same(together[kind], alone[kind]) for kind in kinds)
+
+
+@pytest.mark.parametrize("step", [2, WARM_UP + 2])
+def test_a_stopped_run_goes_on_with_a_graph(tmp_path, root, place, monkeypatch, step):
+    job = gpu_job(root, execution={"graph": True}, model=REGNETY, optimisation={"epochs": 4, "ema_decay": 0.9})
+    with monkeypatch.context() as patch:
+        steps_taken(patch, lambda a_run: a_run.step == step and os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(SystemExit) as ended:
+            run(job, tmp_path / "run", place=place)
+        assert ended.value.code == 128 + signal.SIGTERM
+    resumed = run(job, tmp_path / "run", place=place)
+    assert same(resumed, run(without_graph(job), tmp_path / "eager", place=place))
+
+
+@MODELS
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_no_replay_waits_for_the_gpu_even_of_a_step_that_is_skipped(
+    tmp_path, root, place, monkeypatch, model, ema_decay
+):
+    show_nan(monkeypatch, STEPS + 1)
+    take_steps, finish_epoch = training.take_steps, training.finish_epoch
+
+    def watched_steps(runs, *arguments):
+        with waiting("error" if runs[0].step > WARM_UP else "default"):
+            take_steps(runs, *arguments)
+
+    def end_of_epoch(*arguments):
+        with waiting("default"):
+            finish_epoch(*arguments)
+
+    optimisation = {"epochs": 3, "skip_nonfinite_steps": 1, "ema_decay": ema_decay}
+    job = gpu_job(root, execution={"graph": True}, model=model, optimisation=optimisation)
+    eager = run(without_graph(job), tmp_path / "eager", place=place)
+    monkeypatch.setattr(training, "take_steps", watched_steps)
+    monkeypatch.setattr(training, "finish_epoch", end_of_epoch)
+    assert same(run(job, tmp_path / "run", place=place), eager)
+    assert [row["skipped_steps"] for row in rows_of(tmp_path / "run")] == ["0", "1", "0"]
+
+
 # The benchmark --------------------------------------------------------------------------------------------------------
 
 
@@ -342,3 +431,20 @@ def test_the_benchmark_fills_its_table(tmp_path):
     variants = [row["variant"] for row in rows if row["section"] == "one stream"]
     assert variants == ["separate", "in a pass", "in a pass / separate"]
     assert "| study | smoke," in table.with_suffix(".md").read_text(encoding="utf-8")
+
+
+# A capture that fails ends the last test of this file: what it leaves behind cannot disturb another one --------------
+
+
+def test_a_step_that_asks_the_gpu_cannot_be_captured_and_goes_on(tmp_path, root, place, captured, monkeypatch):
+    inner = training.objective_loss
+
+    def asking(*arguments):
+        loss = inner(*arguments)
+        return loss if float(loss) < 1e9 else loss * 0
+
+    monkeypatch.setattr(training, "objective_loss", asking)
+    eager, tried = (
+        trained([job_of(root, "token", gpus=GPUS, graph=on)], tmp_path / f"{on}", place) for on in (False, True)
+    )
+    assert same(tried["token"], eager["token"]) and captured() == 0
