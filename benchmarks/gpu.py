@@ -1,24 +1,35 @@
-"""What one GPU does with the study `imagenet`: a table as CSV and Markdown, named after the card, in eight minutes.
+"""What one GPU does with this project's loop: a table as CSV and Markdown, named after the card, in five minutes.
 
-    PYTHONPATH=src:workflow:tests python benchmarks/gpu.py --output benchmarks        # on a machine with a GPU
-    PYTHONPATH=src:workflow:tests python benchmarks/gpu.py --output /tmp --quick      # two views a step, on any machine
+    PYTHONPATH=src:workflow:tests python benchmarks/gpu.py --output benchmarks                       # on a GPU
+    PYTHONPATH=src:workflow:tests python benchmarks/gpu.py --output benchmarks --sections steps pass
+    PYTHONPATH=src:workflow:tests python benchmarks/gpu.py --output /tmp --device cpu                # anywhere
 
-Networks: images/s in training and in inference, by the project's own loop in bf16, on one mix group that is made once
-(synthetic) and with the loader at work (loader-fed); convnets with channels_last and a compiled student beside them.
-Then: writing a teacher's cache beside the teacher's bare forward passes; the students of one stream, separate and in a
-pass; a miniature study from end to end. `--quick` shows that the script works; its numbers mean nothing. Sections
-that would begin after `--minutes` are left out, and said to be.
+Sections, in this order, what decides first:
+
+    steps     training on views that lie ready, in bf16: DeiT-S, B, Ti and RegNetY-16GF, each eager, as a graph,
+              compiled, and as a graph of a compiled network; and by torch's own graphs (`mode="reduce-overhead"`),
+              which hold the forward and backward pass but not the optimiser
+    small     a small study's step: DeiT of 6 layers at 32 pixels, alone, as a graph, and twelve in one pass
+    pass      the students of one stream, taught in the loop, fed by the loader: separate and in one pass
+    cache     writing a teacher's cache, beside its bare forward passes and its views
+    networks  all networks of `imagenet`: fed by the loader, channels_last, in inference, and MFU
+    study     a miniature study from end to end; where Snakemake is installed
+
+Each measurement has a budget of seconds, and one that does not fit in what is left of `--minutes` is told and left out.
+`--device cpu` shows that the script works: two views a step, compiled without a compiler; its numbers mean nothing.
 """
 
 import argparse
 import csv
+import gc
+import importlib.util
 import itertools
 import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +53,9 @@ from plan.studies import plan_study
 from smoke_study import copy_of_project, snakemake
 from torch.utils.flop_counter import FlopCounterMode
 
+from deit.learn.graph import WARM_UP
 from deit.learn.optimizers import optimizer_of
+from deit.learn.recipes import Training
 from deit.learn.run_state import TrainingRun
 from deit.networks import models
 from deit.networks.distributed import Place, set_up_torch
@@ -54,10 +67,23 @@ from deit.see.views import ViewStream
 from deit.store.job import Execution, Job
 from deit.teach.teacher_logits import TeacherInTheLoop, logits_of, write_epochs
 
+DECIDE = (("deit-s", (128, 256)), ("deit-b", (128, 256)), ("deit-ti", (128, 512)), ("regnety-16gf", (128, 256)))
+"""Network -> views a step."""
+WAYS = {
+    "eager": {},
+    "graph": {"graph": True},
+    "compiled": {"compile": True},
+    "compiled, graph": {"compile": True, "graph": True},
+    "compiled, reduce-overhead": {"compile": True},
+}
+"""Way to compute a step -> what is asked of its execution."""
+SMALL = {"timm": "deit_tiny_patch16_224", "arguments": {"embed_dim": 192, "depth": 6, "num_heads": 3, "patch_size": 4}}
+SMALL_BATCH, SMALL_RUNS = 500, 12
 CONVNETS = ("regnety-4gf", "regnety-8gf", "regnety-12gf", "regnety-16gf")
 NETWORKS = (("deit-ti", 224), ("deit-s", 224), ("deit-b", 224), ("deit-b", 384), *((name, 224) for name in CONVNETS))
-QUICK = (("deit-ti", 224), ("regnety-4gf", 224))
-COMPILED, TEACHER, STUDENT = "deit-s", "regnety-16gf", "deit-ti"
+TEACHER, STUDENT = "regnety-16gf", "deit-ti"
+MINIATURE = "regnety-4gf"
+"""A convnet that a CPU can wait for."""
 PEAK_BF16 = {
     "A100": 312e12,
     "H100 PCIe": 756e12,
@@ -87,48 +113,136 @@ class Bench:
     execution: Execution
     seconds: float
     quick: bool
+    until: float
+    """By time.perf_counter: no measurement begins that would end later."""
 
     @property
     def jobs(self) -> dict[tuple[str, int], Job]:
         """Model and resolution -> a training."""
         return trainings(self.plan)
 
+    @property
+    def teacher(self) -> str:
+        return MINIATURE if self.quick else TEACHER
+
+    def affords(self, seconds: float) -> bool:
+        """Whether a measurement that takes so long, on a host whose cores are slow, still fits."""
+        return time.perf_counter() + seconds <= self.until
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for gpu-<card>.csv and .md")
-    parser.add_argument("--minutes", type=float, default=6, help="no section begins later")
-    parser.add_argument("--seconds", type=float, default=2, help="of each measurement, after a warm-up")
-    parser.add_argument("--quick", action="store_true", help="tiny counts, without a GPU too; the numbers mean nothing")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="without: all")
+    parser.add_argument("--minutes", type=float, default=5, help="no measurement begins that would end later")
+    parser.add_argument("--seconds", type=float, default=1, help="of each measurement, after a warm-up")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: a miniature, without meaning")
     arguments = parser.parse_args()
-    if not (arguments.quick or torch.cuda.is_available()):
-        raise SystemExit("benchmarks/gpu.py: torch finds no GPU here. Give --quick to see that the script works.")
-    execution = Execution(
-        gpus=int(torch.cuda.is_available()),
-        workers=1 if arguments.quick else min(len(os.sched_getaffinity(0)), 16),
-        save_minutes=FAR,
-    )
+    quick = arguments.device == "cpu"
+    if not (quick or torch.cuda.is_available()):
+        raise SystemExit("benchmarks/gpu.py: torch finds no GPU here. Give --device cpu to see that the script works.")
+    workers = 1 if quick else min(len(os.sched_getaffinity(0)), 16)
+    execution = Execution(gpus=int(not quick), workers=workers, save_minutes=FAR)
     place = Place(set_up_torch(execution))
     plan, begun, rows = plan_study("imagenet"), time.perf_counter(), []
+    until, seconds = begun + 60 * arguments.minutes, 0 if quick else arguments.seconds
     with tempfile.TemporaryDirectory() as folder:
-        images = images_of(plan, Path(folder), own=False)
-        bench = Bench(plan, images, place, execution, 0 if arguments.quick else arguments.seconds, arguments.quick)
-        for section in (networks, compiled, cache_writing, students_of_one_stream, miniature_study):
-            if time.perf_counter() - begun > 60 * arguments.minutes:
-                rows.append(Row(section.__name__, "left out", "no time", 0, ""))
-                continue
-            for row in section(bench):
+        bench = Bench(plan, images_of(plan, Path(folder), own=False), place, execution, seconds, quick, until)
+        for section in arguments.sections:
+            for row in SECTIONS[section](bench):
                 rows.append(row)
                 print(*row[:3], f"{row.value:.4g} {row.unit}", file=sys.stderr, flush=True)
             write(arguments.output, rows, bench, time.perf_counter() - begun)
 
 
-# Networks -------------------------------------------------------------------------------------------------------------
+def left_out(section: str, what: str, variant: str, budget: float) -> Row:
+    return Row(section, what, f"{variant}: left out, its {budget:.0f} s do not fit", 0, "")
+
+
+# Steps on views that lie ready ----------------------------------------------------------------------------------------
+
+
+def steps(bench: Bench) -> Iterator[Row]:
+    """Each network, at each of its batches, in each way; compiled at the larger one alone."""
+    for model, batches in [(STUDENT, (2,))] if bench.quick else DECIDE:
+        ways = [way for way in WAYS if model not in CONVNETS or "compiled" not in way]  # batch norm is not compiled
+        for batch, way in itertools.product(batches, ways):
+            if "compiled" in way and batch != batches[-1]:
+                continue
+            what, budget = f"{model} 224, {batch} a step", 45 if "compiled" in way else 6
+            if not bench.affords(budget):
+                yield left_out("steps", what, way, budget)
+                continue
+            start = time.perf_counter()
+            runs = [one_way(bench, share_of_one_device(bench.jobs[model, 224], bench.place.device), batch, way)]
+            speed = ready_images_a_second(bench, runs)
+            yield Row("steps", what, way, speed, "images/s")
+            if "compiled" in way:
+                yield Row("steps", what, f"{way}: all of the measurement", time.perf_counter() - start, "s")
+            if peak := peak_of(device_name(bench.place.device)):
+                flops = 3 * operations_a_view(runs[0].recipe.model) * speed
+                yield Row("steps", what, f"{way}, MFU", 100 * flops / peak, "%")
+            forget(bench, runs)
+
+
+def one_way(bench: Bench, recipe: Training, batch: int, way: str) -> TrainingRun:
+    """A run with so many views a step, before its first one, whose steps are computed in one of the ways."""
+    group = min(recipe.views.mix_group, batch)
+    views = recipe.views.model_copy(update={"batch": batch, "mix_group": group})
+    execution = bench.execution.model_copy(update=WAYS[way])
+    run = ready_run(recipe.model_copy(update={"views": views}), bench.images, bench.place, execution)
+    if execution.compile and bench.quick:  # writing kernels takes most of a minute; a test tells that they are right
+        run.forward = torch.compile(models.TokenHeads(run.net), backend="eager")
+    elif way == "compiled, reduce-overhead":
+        run.forward = torch.compile(models.TokenHeads(run.net), mode="reduce-overhead")
+    return run
+
+
+def ready_images_a_second(bench: Bench, runs: list[TrainingRun]) -> float:
+    """Of steps on one mix group that was made once, after those that warm up and capture graphs."""
+    groups = itertools.repeat(one_group(runs[0]))
+    for _ in range(WARM_UP if any(run.graph for run in runs) else 0):
+        trained_images_a_second(runs, groups, 0)
+    return trained_images_a_second(runs, groups, bench.seconds)
+
+
+def forget(bench: Bench, runs: list[TrainingRun]) -> None:
+    """Gives the memory of runs back before the next measurement."""
+    runs.clear()
+    torch.compiler.reset()
+    gc.collect()
+    if bench.place.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def small(bench: Bench) -> Iterator[Row]:
+    """Student views/s of a network so small that the host's launches take all of the time."""
+    recipe = share_of_one_device(bench.jobs[STUDENT, 224], bench.place.device)
+    model = recipe.model.model_copy(update=SMALL | {"resolution": 32, "classes": 10})
+    views = recipe.views.model_copy(update={"resolution": 32})
+    data = recipe.data.model_copy(update={"classes": 10})
+    recipe = recipe.model_copy(update={"model": model, "views": views, "data": data})
+    batch, many = (2, 2) if bench.quick else (SMALL_BATCH, SMALL_RUNS)
+    for count, way in itertools.product((1, many), ("eager", "graph")):
+        what, budget = f"DeiT of 6 layers at 32, width 192, {batch} a step", 5 + 2 * count
+        variant = f"{way}, {count} in a pass" if count > 1 else way
+        if not bench.affords(budget):
+            yield left_out("small", what, variant, budget)
+            continue
+        runs = [one_way(bench, recipe, batch, way) for _ in range(count)]
+        yield Row("small", what, variant, count * ready_images_a_second(bench, runs), "student views/s")
+        forget(bench, runs)
+
+
+# All networks ---------------------------------------------------------------------------------------------------------
 
 
 def networks(bench: Bench) -> Iterator[Row]:
     """Training and inference of every network; convnets with channels_last too."""
-    for model, resolution in QUICK if bench.quick else NETWORKS:
+    for model, resolution in [(MINIATURE, 224)] if bench.quick else NETWORKS:
+        if not bench.affords(15):
+            yield left_out("networks", f"{model} {resolution}", "all", 15)
+            continue
         recipe = share_of_one_device(bench.jobs[model, resolution], bench.place.device)
         run, name = ready_run(recipe, bench.images, bench.place, bench.execution), f"{model} {resolution}"
         group = one_group(run)
@@ -148,6 +262,8 @@ def loader_fed_images_a_second(bench: Bench, runs: list[TrainingRun]) -> float:
     stream = runs[0].stream
     keys = Keys(0, runs[0].end, stream.steps_per_epoch, range(stream.groups_per_batch))
     with mix_groups(stream, keys, bench.execution) as groups:
+        for _ in range(WARM_UP if any(run.graph for run in runs) else 0):
+            trained_images_a_second(runs, groups, 0)
         return trained_images_a_second(runs, groups, 2 * bench.seconds)
 
 
@@ -195,26 +311,15 @@ def peak_of(card: str) -> float | None:
     return next((peak for name, peak in PEAK_BF16.items() if all(word in card for word in name.split())), None)
 
 
-def compiled(bench: Bench) -> Iterator[Row]:
-    """A student by torch.compile; without its first steps, whose seconds are a row."""
-    model, resolution = QUICK[0] if bench.quick else (COMPILED, 224)
-    recipe = share_of_one_device(bench.jobs[model, resolution], bench.place.device)
-    run = ready_run(recipe, bench.images, bench.place, bench.execution.model_copy(update={"compile": True}))
-    if bench.quick:  # writing kernels takes most of a minute; that they are right is a test's matter
-        run.forward = torch.compile(models.TokenHeads(run.net), backend="eager")
-    start, groups = time.perf_counter(), itertools.repeat(one_group(run))
-    speed = trained_images_a_second([run], groups, bench.seconds)
-    yield Row("compiled", f"{model} {resolution}", "train, synthetic, compiled", speed, "images/s")
-    seconds = time.perf_counter() - start - bench.seconds
-    yield Row("compiled", f"{model} {resolution}", "compiling and the first steps", seconds, "s")
-
-
 # The teacher's cache --------------------------------------------------------------------------------------------------
 
 
 def cache_writing(bench: Bench) -> Iterator[Row]:
     """Writing a cache; its teacher's forward passes alone and its views alone, of which the slower is the bound."""
-    job = next(job for job in bench.plan.of_section("teacher_logits") if model_of(job) == TEACHER)
+    if not bench.affords(25):
+        yield left_out("cache", f"{bench.teacher} 224", "all", 25)
+        return
+    job = next(job for job in bench.plan.of_section("teacher_logits") if model_of(job) == bench.teacher)
     caching, execution = job.resolved(), bench.execution
     group = 2 if bench.quick else caching.views.mix_group
     steps = 1 if bench.quick else len(bench.images) * caching.views.repeats // group
@@ -234,8 +339,8 @@ def cache_writing(bench: Bench) -> Iterator[Row]:
     bare = a_second(lambda: logits_of(net, shown, caching.precision), group, run, bench.seconds)
     made = views_a_second(stream, execution.workers, bench.seconds)
     for variant, speed in (("cache written", written), ("bare forward", bare), ("its views alone", made)):
-        yield Row("cache", f"{TEACHER} 224, {caching.keep}", variant, speed, "images/s")
-    yield Row("cache", f"{TEACHER} 224, {caching.keep}", "written / slower bound", written / min(bare, made), "")
+        yield Row("cache", f"{bench.teacher} 224, {caching.keep}", variant, speed, "images/s")
+    yield Row("cache", f"{bench.teacher} 224, {caching.keep}", "written / slower bound", written / min(bare, made), "")
 
 
 # Students of one stream -----------------------------------------------------------------------------------------------
@@ -247,22 +352,28 @@ def students_of_one_stream(bench: Bench) -> Iterator[Row]:
     Separate: one after another, each with its own loader and its own questions to the teacher. In a pass: each view is
     made once and the teacher asked once for all of them.
     """
+    if not bench.affords(45):
+        yield left_out("pass", STUDENT, "all", 45)
+        return
     jobs = [job for job in bench.plan.of_section("students") if model_of(job) == STUDENT]
-    what, model = f"{len(jobs)} {STUDENT}", bench.jobs[TEACHER, 224].resolved().model
+    jobs = jobs[:2] if bench.quick else jobs
+    what, model = f"{len(jobs)} {STUDENT}", bench.jobs[bench.teacher, 224].resolved().model
     net = models.create(model).to(bench.place.device).eval().requires_grad_(False)  # random weights cost the same
     teacher = TeacherInTheLoop(net, jobs[0].resolved().optimisation.precision)
     students = [student(bench, job, teacher) for job in jobs]
     alone = 1 / sum(1 / loader_fed_images_a_second(bench, [run]) for run in students)
-    yield Row("one stream", what, "separate", alone, "views/s")
-    together = loader_fed_images_a_second(bench, [student(bench, job, teacher) for job in jobs])
-    yield Row("one stream", what, "in a pass", together, "views/s")
-    yield Row("one stream", what, "in a pass / separate", together / alone, "")
+    yield Row("pass", what, "separate", alone, "views/s")
+    for way in ("eager", "graph"):
+        together = loader_fed_images_a_second(bench, [student(bench, job, teacher, way) for job in jobs])
+        yield Row("pass", what, f"in a pass, {way}", together, "views/s")
+        yield Row("pass", what, f"in a pass, {way} / separate", together / alone, "")
 
 
-def student(bench: Bench, job: Job, teacher: TeacherInTheLoop) -> TrainingRun:
+def student(bench: Bench, job: Job, teacher: TeacherInTheLoop, way: str = "eager") -> TrainingRun:
     """A run before its first step; it asks the teacher, where its objective needs one, about every view."""
     recipe = share_of_one_device(job, bench.place.device)
-    return ready_run(recipe, bench.images, bench.place, bench.execution, teacher)
+    execution = bench.execution.model_copy(update=WAYS[way])
+    return ready_run(recipe, bench.images, bench.place, execution, teacher)
 
 
 # A miniature study ----------------------------------------------------------------------------------------------------
@@ -270,6 +381,9 @@ def student(bench: Bench, job: Job, teacher: TeacherInTheLoop) -> TrainingRun:
 
 def miniature_study(bench: Bench) -> Iterator[Row]:
     """`smoke` with every job that computes on the GPU, from end to end in a clone; quick: only planned."""
+    if not (bench.affords(60) and importlib.util.find_spec("snakemake")):
+        yield left_out("study", "smoke", "no Snakemake here, or no time", 60)
+        return
     with tempfile.TemporaryDirectory() as folder:
         project = copy_of_project(Path(folder) / "clone")
         with (project / "params/smoke.yaml").open("a", encoding="utf-8") as params:
@@ -282,20 +396,30 @@ def miniature_study(bench: Bench) -> Iterator[Row]:
     yield Row("study", f"smoke, {jobs[-1]} jobs", "planned only" if bench.quick else "end to end", seconds, "s")
 
 
+SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "steps": steps,
+    "small": small,
+    "pass": students_of_one_stream,
+    "cache": cache_writing,
+    "networks": networks,
+    "study": miniature_study,
+}
+
+
 # The table ------------------------------------------------------------------------------------------------------------
 
 
 def write(folder: Path, rows: list[Row], bench: Bench, seconds: float) -> None:
     """gpu-<card>.csv and .md in the folder: all rows so far, and what they were measured on."""
     card = device_name(bench.place.device)
-    stem = re.sub(r"[^a-z0-9]+", "-", f"gpu-{card}".lower()).strip("-") + ("-quick" if bench.quick else "")
+    stem = re.sub(r"[^a-z0-9]+", "-", f"gpu-{card}".lower()).strip("-") + ("-miniature" if bench.quick else "")
     with (folder / f"{stem}.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("card", *Row._fields))
         table.writerows((card, *row[:3], f"{row.value:.4g}", row.unit) for row in rows)
     how = f"benchmarks/gpu.py, torch {torch.__version__}, {bench.execution.workers} loading processes, {seconds:.0f} s."
     lines = [
-        f"# {card}" + (": quick, the numbers mean nothing" if bench.quick else ""),
+        f"# {card}" + (": a miniature, the numbers mean nothing" if bench.quick else ""),
         "",
         f"{how} {about_mfu(card)}",
         "",

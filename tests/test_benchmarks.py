@@ -1,5 +1,6 @@
 """Benchmarks fit the code that they measure."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -19,3 +20,39 @@ def test_a_benchmark_finds_what_it_imports(name):
     command = [sys.executable, f"benchmarks/{name}", "--help"]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr
+
+
+def rows_of_a_gpu(output: Path, *flags: str) -> list[dict[str, str]]:
+    """What benchmarks/gpu.py measures in miniature."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}/workflow:{ROOT}/tests"}
+    command = [sys.executable, "benchmarks/gpu.py", "--output", str(output), "--device", "cpu", *flags]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
+    assert run.returncode == 0, run.stderr
+    (table,) = output.glob("gpu-*-miniature.csv")
+    assert table.with_suffix(".md").read_text(encoding="utf-8").count("\n| ") > 1
+    with table.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_section_of_a_gpu_s_table_is_filled(tmp_path):
+    rows = rows_of_a_gpu(tmp_path, "--minutes", "60")
+    variants = {section: [] for section in ("steps", "small", "pass", "cache", "networks", "study")}
+    for row in rows:
+        assert float(row["value"]) > 0, row
+        variants[row["section"]].append(row["variant"])
+    assert [each for each in variants["steps"] if ":" not in each] == [
+        "eager",
+        "graph",
+        "compiled",
+        "compiled, graph",
+        "compiled, reduce-overhead",
+    ]
+    assert variants["small"] == ["eager", "graph", "eager, 2 in a pass", "graph, 2 in a pass"]
+    assert {"separate", "in a pass, eager", "in a pass, graph"} < set(variants["pass"])
+    assert all(variants.values())
+
+
+def test_what_does_not_fit_in_the_time_is_told(tmp_path):
+    rows = rows_of_a_gpu(tmp_path, "--minutes", "0", "--sections", "small", "cache")
+    assert [row["section"] for row in rows] == ["small"] * 4 + ["cache"]
+    assert all("left out" in row["variant"] and "do not fit" in row["variant"] for row in rows)

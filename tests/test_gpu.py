@@ -7,11 +7,9 @@ The runs are those of tiny_runs.py, so that all of it takes a minute or two.
 """
 
 import copy
-import csv
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -411,26 +409,6 @@ def test_no_replay_waits_for_the_gpu_even_of_a_step_that_is_skipped(
     monkeypatch.setattr(training, "finish_epoch", end_of_epoch)
     assert same(run(job, tmp_path / "run", place=place), eager)
     assert [row["skipped_steps"] for row in rows_of(tmp_path / "run")] == ["0", "1", "0"]
-
-
-# The benchmark --------------------------------------------------------------------------------------------------------
-
-
-def test_the_benchmark_fills_its_table(tmp_path):
-    paths = os.pathsep.join(str(ROOT / part) for part in ("src", "workflow", "tests"))
-    line = [sys.executable, "benchmarks/gpu.py", "--output", str(tmp_path), "--quick"]
-    ended = subprocess.run(
-        line, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, encoding="utf-8"
-    )
-    assert ended.returncode == 0, ended.stderr
-    (table,) = tmp_path.glob("gpu-*-quick.csv")
-    with table.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert {row["section"] for row in rows} == {"networks", "compiled", "cache", "one stream", "study"}
-    assert all(float(row["value"]) > 0 for row in rows)
-    variants = [row["variant"] for row in rows if row["section"] == "one stream"]
-    assert variants == ["separate", "in a pass", "in a pass / separate"]
-    assert "| study | smoke," in table.with_suffix(".md").read_text(encoding="utf-8")
 
 
 # A capture that fails ends the last test of this file: what it leaves behind cannot disturb another one --------------

@@ -23,7 +23,7 @@ WARM_UP = 3
 class StepGraph:
     """The step of one run, on a stream of its own, beside those of other runs."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device, log: logging.Logger) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device, log: logging.LoggerAdapter) -> None:
         self.optimizer, self.device, self.log = optimizer, device, log
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.inputs: Any = None
@@ -72,7 +72,7 @@ def captured(step: Callable[[], None], stream: torch.cuda.Stream | None) -> Call
 
 
 def step_graph(
-    execution: Execution, optimizer: torch.optim.Optimizer, place: Place, log: logging.Logger
+    execution: Execution, optimizer: torch.optim.Optimizer, place: Place, log: logging.LoggerAdapter
 ) -> StepGraph | None:
     """The graph that `execution` asks for; None where it asks for none, or there can be none, as the log says."""
     if not execution.graph:
