@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_graph import KINDS, job_of, show_nan, steps_taken, trained, without_graph
+from graph_runs import KINDS, job_of, show_nan, steps_taken, trained, without_graph
 from tiny_runs import (
     DEIT,
     DISTILLED,

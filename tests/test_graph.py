@@ -8,30 +8,19 @@ makes other weights.
 import logging
 import os
 import signal
-from pathlib import Path
 
 import pytest
 import torch
-from test_training import history, rows_of
-from tiny_runs import CPU, REGNETY, STEPS, run, same, stream_of, teacher_net, training_job
+from graph_runs import KINDS, job_of, show_nan, steps_taken, trained, without_graph
+from tiny_runs import REGNETY, STEPS, run, same, training_job
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from training_runs import history, rows_of
 
 from deit.learn import graph, training
 from deit.learn.optimizers import capturable, optimizer_of
-from deit.learn.run_state import TrainingRun
-from deit.learn.training import Shown, set_up, train_together
 from deit.networks import models
 from deit.networks.distributed import Place
-from deit.store import checkpoints
-from deit.store.checkpoints import ResumeState
-from deit.store.job import Job
-from deit.teach.teacher_logits import TeacherInTheLoop
-
-
-@pytest.fixture
-def root(tmp_path) -> Path:
-    return tmp_path / "data"
 
 
 class Tape(TorchDispatchMode):
@@ -83,54 +72,6 @@ def replays(monkeypatch) -> list[Tape]:
     return played
 
 
-KINDS = {
-    "labels": {},
-    "soft": {"loss": "soft"},
-    "hard": {"loss": "hard"},
-    "token": {"loss": "token"},
-    "two tokens": {"loss": "two-class-tokens"},
-    "convnet": {"model": REGNETY},
-    "average": {"optimisation": {"ema_decay": 0.9}},
-    "average of a convnet": {"model": REGNETY, "optimisation": {"ema_decay": 0.9}},
-    "sgd, clipped": {"optimisation": {"optimizer": "sgd", "clip_gradients": 0.1}},
-    "adam": {"optimisation": {"optimizer": "adam"}},
-    "fine-tuning": {"loss": "token", "initial": True, "optimisation": {"train_mode": False}},
-    "bf16": {"loss": "token", "optimisation": {"precision": "bf16"}},
-    "a group a forward pass": {"loss": "hard", "execution": {"groups_per_forward": 1}},
-}
-"""Name of a kind of run -> what is changed for it."""
-
-
-def job_of(root: Path, kind: str, **execution) -> Job:
-    """Its name is the kind."""
-    changes = dict(KINDS[kind])
-    changes.pop("initial", None)
-    execution |= changes.pop("execution", {})
-    return training_job(root, changes.pop("loss", "labels"), execution, **changes).model_copy(update={"name": kind})
-
-
-def trained(
-    jobs: list[Job], folder: Path, place: Place = CPU, teacher: TeacherInTheLoop | None = None
-) -> dict[str, dict[str, torch.Tensor]]:
-    """Trains runs together, from where they are; name -> weights. Those that are taught share a teacher."""
-    stream = stream_of(jobs[0])
-    teacher = teacher or TeacherInTheLoop(teacher_net(REGNETY).to(place.device), jobs[0].resolved().hears)
-    folder.mkdir(exist_ok=True)
-    start = folder / "start.safetensors"
-    torch.manual_seed(1)
-    checkpoints.save_weights(start, models.create(jobs[0].resolved().model).state_dict())
-    runs = []
-    for job in jobs:
-        resume = ResumeState(folder / job.name, job.digest)
-        initial = start if KINDS[job.name].get("initial") else None
-        runs.append(set_up(job, stream, resume, place, teacher, initial))
-    ended = {}
-    for one in train_together(runs):
-        assert not one.failure, one.failure
-        ended[one.name] = {name: tensor.cpu().clone() for name, tensor in one.learned.state_dict().items()}
-    return ended
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_that_is_replayed_is_the_step(tmp_path, root, replays, kind):
     eager = trained([job_of(root, kind)], tmp_path / "eager")
@@ -167,19 +108,6 @@ def test_runs_of_a_pass_are_replayed_and_share_what_they_are_shown(tmp_path, roo
         assert len({id(getattr(each, own)) for each in inputs.values()}) == len(kinds)
 
 
-def steps_taken(monkeypatch, then=lambda a_run: None) -> list[TrainingRun]:
-    """Fills with the run of each step that is taken; calls `then` after it."""
-    taken, inner = [], training.take_step
-
-    def take_step(a_run, shown):
-        inner(a_run, shown)
-        taken.append(a_run)
-        then(a_run)
-
-    monkeypatch.setattr(training, "take_step", take_step)
-    return taken
-
-
 @pytest.mark.parametrize("step", [2, 4, 5])
 def test_a_stopped_run_goes_on_and_one_that_is_behind_joins_it(tmp_path, root, replays, monkeypatch, step):
     """Stopped before it is captured, and after; what follows has its own warm-up, and its own graph."""
@@ -193,20 +121,6 @@ def test_a_stopped_run_goes_on_and_one_that_is_behind_joins_it(tmp_path, root, r
         assert ended.value.code == 128 + signal.SIGTERM
     together = trained(jobs, tmp_path / "pass")
     assert all(same(together[job.name], alone[job.name]) for job in jobs)
-
-
-def without_graph(job: Job) -> Job:
-    return job.model_copy(update={"execution": job.execution.model_copy(update={"graph": False})})
-
-
-def show_nan(monkeypatch, *steps: int) -> None:
-    """Makes the views of some steps not finite."""
-    inner = training.shown
-
-    def shown(a_run, seen, answers) -> Shown:
-        return inner(a_run, seen._replace(views=seen.views * (float("nan") if a_run.step in steps else 1)), answers)
-
-    monkeypatch.setattr(training, "shown", shown)
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
