@@ -1,5 +1,6 @@
 """A run becomes a folder for a hub, which timm loads, and whose card says what was measured."""
 
+import hashlib
 import json
 import os
 import platform
@@ -15,10 +16,11 @@ import yaml
 from timm import create_model
 from timm.data import resolve_model_data_config
 
+from deit.commands.import_weights import import_weights
 from deit.commands.predict import predict_sheet
-from deit.networks.recipes import PredictedRun, Predicting
+from deit.networks.recipes import Importing, PredictedRun, Predicting
 from deit.see.recipes import EvaluationSet, EvaluationView
-from deit.store.checkpoints import read_weights
+from deit.store.checkpoints import read_weights, save_weights
 from deit.store.job import Execution, Job
 from deit.store.results import read_result
 from deit.tables.predictions import Inputs
@@ -28,12 +30,12 @@ ROOT = Path(__file__).resolve().parent.parent
 CROP = 0.9
 
 
-def trained(root: Path, loss: str) -> Path:
-    """A run in a study's folder, evaluated on its own training images."""
+def trained(root: Path, loss: str, **inputs: str) -> Path:
+    """A run in a study's folder, evaluated on its own training images; `inputs` are further ones, role -> digest."""
     job = tiny.training_job(root / "images", loss)
     teacher = {"token": "regnety", "labels": ""}[loss]
     name = f"deit-ti/{loss}{'-from-' * bool(teacher)}{teacher}/{tiny.PIXELS}/seed7"
-    job = job.model_copy(update={"name": f"students/{name}"})
+    job = job.model_copy(update={"name": f"students/{name}", "inputs": job.inputs | inputs})
     (root / "recipes").mkdir(exist_ok=True)
     folder = root / f"{job.name}-{job.digest}"
     tiny.run(job, folder, teacher and TeacherInTheLoop(tiny.teacher_net(tiny.REGNETY), "fp32"))
@@ -95,6 +97,21 @@ def test_the_cards_lines_read_both_heads(tmp_path):
         exec(block.partition("```")[0].replace("local-dir:.", f"local-dir:{tmp_path / 'hub'}"), names)
     assert torch.equal((names["one"] + names["other"]) / 2, names["net"](names["views"]))
     assert names["transform"] and torch.allclose(names["prediction"].sum(1), torch.tensor(2.0))
+
+
+def test_the_card_tells_of_weights_that_were_given(tmp_path):
+    save_weights(tmp_path / "mine.safetensors", tiny.teacher_net(tiny.DEIT).state_dict())
+    about = {"model": tiny.DEIT, "mean": [0.5], "std": [0.5], "source": {"file": "mine.safetensors"}, "starts": True}
+    recipe = Importing.model_validate(about).model_dump(mode="json")
+    place = Execution(data_root=str(tmp_path))
+    given = Job(kind="import", name="given/deit-ti/initial", recipe=recipe, behaviour={}, execution=place)
+    import_weights(given, tmp_path / f"study/given/deit-ti/initial-{given.digest}")
+    publish(trained(tmp_path / "study", "labels", initial=given.digest), tmp_path / "hub")
+    sha256 = hashlib.sha256((tmp_path / "mine.safetensors").read_bytes()).hexdigest()
+    card = (tmp_path / "hub/README.md").read_text(encoding="utf-8")
+    assert f"| deit-ti/initial | mine.safetensors | `{sha256}` | nothing |" in card
+    noted = json.loads((tmp_path / "hub/provenance.json").read_text(encoding="utf-8"))["given"]
+    assert [each["sha256"] for each in noted] == [sha256]
 
 
 def refused(folder: Path, output: Path) -> str:

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -44,6 +45,8 @@ LONGEST = 300
 FEWEST_EPOCHS = 4
 SECONDS = 1.0
 """Of each measurement of this machine's speed."""
+AT_ONCE = 6
+"""Trainings of students that a study has at once, where there are cores for them."""
 OTHER_STARTS = 1.5
 """How many times as long as a job's start one takes that trains and asks no network: a table, a count."""
 
@@ -74,7 +77,7 @@ def main() -> None:
     if teacher and study.other_classes:
         told = f"The teacher tells {teacher.classes} classes apart, and these are {len(found.classes)}"
         print(f"{told}: write in that file, at its `weights:`, which of its classes mean them.")
-    print(f"Then, in {expected}:\n")
+    print(f"Then, in {expected} where nothing else runs here:\n")
     print(f"    {snakemake()} --profile local{study.resources} --config study={study.name} -- all_tables")
 
 
@@ -209,14 +212,17 @@ def measured(study: Proposal) -> Node:
     """The speeds of this machine with the networks of a study, whose file is there."""
     print("Measuring how fast this machine is …", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder, "speeds.csv")
         words = [sys.executable, "benchmarks/measure_speeds.py", study.name, "--own-images", "--workers", "0"]
-        words += ["--seconds", str(SECONDS), "--output", str(output)]
+        words += ["--seconds", str(SECONDS), "--output"]
         paths = os.pathsep.join(filter(None, ["src", "workflow", os.environ.get("PYTHONPATH")]))
-        run = subprocess.run(words, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, encoding="utf-8")
-        if run.returncode:
-            refuse(f"the speed of this machine could not be measured:\n{run.stderr[-2000:]}")
-        return Node(read_speeds(output) + ([asked(study, study.teacher)] if study.teacher else []))
+        options = {"env": os.environ | {"PYTHONPATH": paths}, "capture_output": True, "encoding": "utf-8"}
+        # Cores that all compute are slower than one alone, and in a study all do.
+        outputs = [Path(folder, f"{number}.csv") for number in range(1 if study.size.gpus else min(cores(), AT_ONCE))]
+        with ThreadPoolExecutor(len(outputs)) as pool:
+            runs = [*pool.map(lambda output: subprocess.run([*words, str(output)], **options), outputs)]
+        if failed := [run.stderr for run in runs if run.returncode]:
+            refuse(f"the speed of this machine could not be measured:\n{failed[0][-2000:]}")
+        return Node(read_speeds(outputs[0]) + ([asked(study, study.teacher)] if study.teacher else []))
 
 
 def asked(study: Proposal, teacher: Teacher) -> Speed:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import jinja2
 
-from deit.networks.given import HUB_FILE
+from deit.networks.given import HUB_FILE, SOURCE
 from deit.networks.models import CONFIG, write_config
 from deit.store.checkpoints import WEIGHTS
-from deit.store.results import Result, read_result
+from deit.store.results import DIGEST_AT_THE_END, Result, read_result
 from deit.tables.predictions import Inputs
 
 READINGS = {
@@ -56,6 +56,7 @@ def publish(run: Result, output: Path) -> None:
     record = {key: value for key, value in run.record.items() if key not in PRIVATE}
     record |= {"name": run.job.name, "digest": run.job.digest, "sha256": run.sha256[WEIGHTS]}
     record |= {"evaluated_by": sheet.job.digest, "inputs": run.job.inputs, "behaviour": run.job.behaviour}
+    record |= {"given": given_weights(run)}
     for name, content in {"recipe": run.job.recipe, "metrics": metrics, "provenance": record}.items():
         (partial / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (partial / "README.md").write_text(card(run, sheet, metrics, record), encoding="utf-8")
@@ -64,12 +65,34 @@ def publish(run: Result, output: Path) -> None:
 
 def newest_predictions(run: Result) -> Result:
     """The newest result of the study that holds predictions of exactly this run."""
-    results = next((folder for folder in run.folder.resolve().parents if (folder / "recipes").is_dir()), run.folder)
-    folders = [path.parent for path in sorted(results.glob("predictions/**/provenance.json"))]
+    folders = [path.parent for path in sorted(results_around(run).glob("predictions/**/provenance.json"))]
     sheets = [sheet for sheet in map(read_result, folders) if run.job.digest in sheet.job.inputs.values()]
     if not sheets:
         raise SystemExit(f"{run.folder}: there are no predictions of it. Run snakemake evaluation first.")
     return max(sheets, key=lambda sheet: sheet.record["finished"])
+
+
+def results_around(run: Result) -> Path:
+    """Those of its study."""
+    return next((folder for folder in run.folder.resolve().parents if (folder / "recipes").is_dir()), run.folder)
+
+
+def given_weights(run: Result) -> list[dict]:
+    """Where the weights are from that were given to this run, its teacher, or the runs that these began with.
+
+    Nearest first, as far as the study still has what was made of them.
+    """
+    paths = sorted(results_around(run).glob("**/provenance.json"))
+    folders = {named[1]: path.parent for path in paths if (named := DIGEST_AT_THE_END.search(path.parent.name))}
+    notes, waiting = {}, [run]
+    while waiting:
+        job = waiting[0].job
+        if job.kind == "import":
+            noted = waiting[0].json(SOURCE)
+            notes[job.digest] = {key: value for key, value in noted.items() if key != "conventions"}
+        needed = [job.inputs[role] for role in ("initial", "teacher") if role in job.inputs]
+        waiting = waiting[1:] + [read_result(folders[digest]) for digest in needed if digest in folders]
+    return list(notes.values())
 
 
 def name_of(run: Result) -> str:
