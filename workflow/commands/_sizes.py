@@ -61,7 +61,7 @@ CPU = Size(
     teacher_arguments=REGNET,
     teacher_factor=3,
     teacher_rate=0.8,
-    learning_rate=0.034,
+    learning_rate=0.01,
     batch=60,
     scale=(0.5, 1.0),
     randaugment="rand-m5-mstd0.5-n1-inc1",
@@ -73,7 +73,7 @@ CPU = Size(
     views=20_000,
     why_models="small ones, which CPUs train in minutes, as those of `fashion`",
     why_views="as in `fashion`: milder than the paper's, for networks that see little and underfit",
-    why_rate="for a batch of 512; 4e-3 at 60. As in `fashion`",
+    why_rate="for a batch of 512; 1.2e-3 at 60. Of few images, 4e-3 learns less (docs/recipe.md)",
 )
 SMALL_IMAGES = Size(
     pixels=32,
