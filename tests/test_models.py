@@ -91,6 +91,15 @@ def test_arguments_reach_timm():
     assert regnet.stem.conv.in_channels == 1
 
 
+def test_a_list_reaches_timm_and_survives_a_recipe_file():
+    stages = {"layers": [1, 1, 2, 1], "channels": [8, 16, 24, 32]}
+    values = {"timm": "resnet18", "arguments": stages, "classes": 10, "channels": 3, "resolution": 48}
+    model = Model.model_validate_json(Model(**values, stochastic_depth=0.0).model_dump_json())
+    net = create(model)
+    assert [len(stage) for stage in (net.layer1, net.layer2, net.layer3, net.layer4)] == [1, 1, 2, 1]
+    assert net.num_features == 32
+
+
 @pytest.mark.parametrize(
     "model, part",
     [

@@ -56,13 +56,13 @@ def test_every_number_of_the_schema_has_two_bounds():
 
 
 def test_no_list_of_the_schema_allows_a_thing_twice():
-    """But for those of a number a channel, of a least and a most, of two moments, and of a map of classes.
+    """But for those of a number a channel or a stage, of a least and a most, of two moments, and of a map of classes.
 
     In that map no class may stand twice in all lists together, which convention_problems looks at.
     """
     lists = {place: part for place, part in PARTS.items() if part.get("type") == "array" and "uniqueItems" not in part}
-    names = {place.removesuffix("/anyOf/0").rpartition("/")[2] for place in lists}
-    assert names <= {"mean", "std", "scale", "ratio", "betas", "classes", "items"}
+    names = {re.sub(r"(/additionalProperties)?/anyOf/\d+$", "", place).rpartition("/")[2] for place in lists}
+    assert names <= {"mean", "std", "scale", "ratio", "betas", "classes", "items", "arguments"}
 
 
 def test_every_name_of_the_schema_has_a_pattern():

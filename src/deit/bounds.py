@@ -32,6 +32,8 @@ Option = Annotated[int, Field(ge=-(10**9), le=10**9)] | Annotated[float, Field(g
 """A value of a key that another library, or another class of this file, knows."""
 AsList = Field(strict=False)
 """Of a tuple: YAML and JSON write it as a list."""
+Argument = Option | Annotated[tuple[Count, ...], AsList]
+"""A value of an argument of timm's; a list is of counts, as of layers or channels a stage."""
 
 
 def no_truth(value: object) -> object:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from deit.bounds import Name, Option, Probability, Recipe
+from deit.bounds import Argument, Name, Probability, Recipe
 from deit.learn.objectives import Objective
 from deit.networks.recipes import Source, Weights, unknown_to_digests
 from deit.tables.checks import without_token
@@ -25,9 +25,10 @@ class ModelParams(Recipe):
     """timm's name, without weights: these are initialised here, unless `weights` or `initial` give some."""
     timm_distilled: str = ""
     """timm's name of the variant with a distillation token; needed by the losses token and two-class-tokens."""
-    arguments: dict[str, Option] = {}
+    arguments: dict[str, Argument] = {}
     """Arguments over timm's own for that name: `embed_dim`, `num_heads`, `depth`, `patch_size` of a transformer, those
-    of timm's RegNetCfg of a RegNet. Resolution, classes and channels come from elsewhere."""
+    of timm's RegNetCfg of a RegNet, lists a stage as `layers` and `channels` of a ResNet. Resolution, classes and
+    channels of images come from elsewhere."""
     stochastic_depth: Probability = 0.1
     """Drop-path rate of the last block; it grows linearly with depth. The paper's 0.1 at all sizes (code:
     `--drop-path`); its DeiT-B diverged without. A convnet should name its own: no teacher's is published."""
@@ -70,7 +71,7 @@ def model_problems(name: str, model: ModelParams) -> Iterator[Problem]:
         yield Problem(f"{key}.timm_distilled", text, "remove the key.", (f"{key}.kind",))
 
 
-def transformer_problems(key: str, arguments: dict[str, Option]) -> Iterator[Problem]:
+def transformer_problems(key: str, arguments: dict[str, Argument]) -> Iterator[Problem]:
     wrong = [part for part in COUNTS if part in arguments and not is_count(arguments[part])]
     for part in wrong:
         text = f"must be a whole number from 1 to {MOST_OF_A_COUNT:,}, found {short(arguments[part])}"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from deit.bounds import AsList, Count, Fraction, Option, Pixels, Probability, Recipe, Size
+from deit.bounds import Argument, AsList, Count, Fraction, Pixels, Probability, Recipe, Size
 from deit.see.recipes import Channels, EvaluationSet, EvaluationView, TrainingData
 from deit.store.job import JobRecipe
 
@@ -14,7 +14,7 @@ class Model(Recipe):
 
     timm: str
     """Name in timm's registry."""
-    arguments: dict[str, Option] = {}
+    arguments: dict[str, Argument] = {}
     """Arguments over timm's own for that name (width, depth, heads, ...)."""
     classes: Count
     channels: Channels
