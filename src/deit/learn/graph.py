@@ -66,7 +66,8 @@ class StepGraph:
 def captured(step: Callable[[], None], stream: torch.cuda.Stream | None) -> Callable[[], None]:
     """What does to the device all that the step does there; the step is not done yet."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
+    # Threads that load views may pin memory meanwhile, which only a capture of this thread alone allows.
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         step()
     return graph.replay
 
