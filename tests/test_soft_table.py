@@ -96,7 +96,7 @@ def test_rows_that_are_none_are_refused(rows, words, tmp_path):
     twin = {"loss": "soft", "weight": 0.1, "temperature": 3.0, "reduction": "batchmean"}
     for name in ("fashion", "mine"):
         content = {"extends": "fashion", "supervision": {"twin": twin}, "tables": {"soft": table}}
-        text = yaml.safe_dump(content) if name == "mine" else (ROOT / "params/fashion.yaml").read_text("utf-8")
+        text = yaml.safe_dump(content) if name == "mine" else (ROOT / "params/fashion.yaml").read_text(encoding="utf-8")
         (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ParamsError) as error:
         plan_study("mine", tmp_path)

@@ -269,7 +269,8 @@ def test_a_step_that_may_be_skipped_changes_nothing(tmp_path, root, monkeypatch,
 
 def equal(left: dict, right: dict) -> bool:
     """Whether two saved states have the same weights, statistics and moments; AdamW's are absent or zero at first."""
-    moments = zip_longest(*(tensors_in(state["optimizer"]) for state in (left, right)), fillvalue=torch.zeros(()))
+    of_each = (tensors_in(state["optimizer"]["state"]) for state in (left, right))
+    moments = zip_longest(*of_each, fillvalue=torch.zeros(()))
     return same(left["net"], right["net"]) and all(bool((one == other).all()) for one, other in moments)
 
 
