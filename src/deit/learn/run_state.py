@@ -58,14 +58,15 @@ class TrainingRun:
     """Of the result to be, on rank 0."""
 
     def __post_init__(self) -> None:
-        normed = any(isinstance(layer, _BatchNorm) and layer.training for layer in self.net.modules())
+        self.normed = any(isinstance(layer, _BatchNorm) and layer.training for layer in self.net.modules())
+        """Whether it has batch norms that learn."""
         share = self.recipe.views.batch // self.place.world
         self.drops = Drops(self.net, self.recipe.seed, share, self.place.device)
         heads = models.TokenHeads(self.net)
         # torch.compile does not see that GroupStatistics replaces batch norm, and would normalise all groups together.
-        self.forward = torch.compile(heads) if self.execution.compile and not normed else heads
+        self.forward = torch.compile(heads) if self.execution.compile and not self.normed else heads
         self.finite = FiniteSteps(self.recipe.optimisation.skip_nonfinite_steps, self.place.device)
-        self.statistics = Undoing(self.net.buffers() if normed else [])
+        self.statistics = Undoing(self.net.buffers() if self.normed else [])
         """What a forward pass alters."""
         decay = self.recipe.optimisation.ema_decay
         self.average = ModelEmaV3(self.net, decay) if decay else None

@@ -7,7 +7,7 @@ over all ranks; it is made of mix groups, of which each rank takes an equal shar
 import math
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -279,7 +279,8 @@ def step(run: TrainingRun, seen: Shown) -> None:
     run.statistics.note()
     for views, targets, teacher, words, groups in forward_passes(run, seen):
         run.drops.show(words)
-        with groups, torch.autocast(place.device.type, torch.bfloat16, enabled=recipe.optimisation.precision == "bf16"):
+        by_group = groups if run.normed else nullcontext()  # it looks at every call of torch's, which takes time
+        with by_group, torch.autocast(place.device.type, torch.bfloat16, recipe.optimisation.precision == "bf16"):
             logits = run.forward(views)
         loss = objective_loss(recipe.objective, logits, targets, teacher) * (len(views) / recipe.views.batch)
         if run.reduction and groups.last:
