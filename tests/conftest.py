@@ -77,9 +77,13 @@ def shown(inputs) -> dict:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that two processes (`pytest -n 2`, a file at a time) end at about the same time."""
+    """First the files that fork ranks: where a test had torch begin threads, as for fake tensors, no later one can.
+
+    Then the longest, so that two processes (`pytest -n 2`, a file at a time) end at about the same time.
+    """
     longest = ("test_slurm.py", "test_dvc.py", "test_kills.py", "test_damage.py", "test_pipeline.py")
-    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
+    rank = {name: number for number, name in enumerate(longest)}
+    items.sort(key=lambda item: -1 if hasattr(item.module, "on_two_ranks") else rank.get(item.path.name, len(rank)))
 
 
 def pytest_collection_finish() -> None:
