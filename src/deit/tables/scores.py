@@ -18,7 +18,8 @@ class Scores:
     seeds: tuple[int, ...]
     """S of them, one a run."""
     values: np.ndarray
-    """(S, I) bool or int: hit, decided differently, or a difference of such; (S,) float where there are no images."""
+    """(S, I) bool or int: hit, decided differently, or a difference of such; float where it is interpolated between
+    runs. (S,) float where there are no images."""
     images: tuple[str, ...] = ()
     """Identities of the I images."""
     scale: float = 1.0
@@ -79,7 +80,7 @@ def difference(what: str, one: Scores, other: Scores, shared: bool = False) -> S
     if one.images != other.images:
         raise SystemExit(f"{what}: the two were evaluated on different images. Give both the same evaluation set.")
     seeds = paired_seeds(what, one.seeds, other.seeds, shared)
-    kind = np.int8 if one.images else float
+    kind = np.result_type(one.values, other.values, np.int8)  # hits are counted, what is interpolated stays as it is
     return Scores(
         seeds=seeds,
         values=one.of(seeds).astype(kind) - other.of(seeds).astype(kind),
@@ -100,5 +101,6 @@ def mean_of(what: str, several: Sequence[Scores], seeds: Sequence[int]) -> Score
     images = several[0].images
     if any(one.images != images for one in several):
         raise SystemExit(f"{what}: not all were evaluated on the same images. Give all the same evaluation set.")
-    values = np.sum([one.of(seeds).astype(int if images else float) for one in several], axis=0)
+    kind = np.result_type(*(one.values for one in several), int)
+    values = np.sum([one.of(seeds).astype(kind) for one in several], axis=0)
     return Scores(seeds=tuple(seeds), values=values, images=images, scale=several[0].scale / len(several))

@@ -1,0 +1,211 @@
+"""The teacher's dial: a student's accuracy over its teacher's, and convnets beside transformers at equal accuracy.
+
+The paper finds that a convnet teaches better than a transformer, by convnets that are also the more accurate ones.
+With convnets of several accuracies a transformer can be compared with a convnet as accurate as itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from deit.bounds import Mistake, Name, SomeNames
+from deit.tables.asked import Runs, TableParams, Wanted, of_labels
+from deit.tables.checks import Checked, known_models, known_supervision, token_variants
+from deit.tables.definition import Definition, titles_of
+from deit.tables.paper_findings import Claim, Layout, Pair
+from deit.tables.recipes import Cell, Table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from deit.tables.cells import Computed
+    from deit.tables.predictions import Inputs
+    from deit.tables.scores import Scores
+
+TEACHER, STUDENT, EQUAL = "teacher", "pretrained", "of_an_equal_convnet"
+
+
+class Dial(TableParams):
+    """The teacher's dial."""
+
+    student: Name
+    """The model that learns from each of the teachers."""
+    supervision: Name
+    """Name of the supervision by which it learns; without a distillation token, as in Table 2."""
+    convnets: Annotated[SomeNames, Field(min_length=2)]
+    """The dial: convnets of different accuracy, such as one that is trained for different lengths. Each costs a
+    training, a cache and a student."""
+    transformers: SomeNames
+    """Teachers that are compared with a convnet of their own accuracy."""
+
+
+def checks(params: Dial, study: Any) -> Checked:
+    key, name = "tables.dial.supervision", params.supervision
+    yield from known_models(study, "tables.dial.student", [params.student], "transformer")
+    yield from known_models(study, "tables.dial.convnets", params.convnets, "convnet")
+    yield from known_models(study, "tables.dial.transformers", params.transformers, "transformer")
+    yield from known_supervision(study, key, name)
+    if name in study.supervision and not study.supervision[name].teacher_says:
+        text = f"'{name}' takes no teacher, and the dial compares teachers"
+        yield Mistake(key, text, "name one that does, as hard.", (f"supervision.{name}.loss",))
+    yield from token_variants(study, [params.student], name, "the dial's student")
+
+
+def cells(params: Dial, runs: Runs) -> Wanted:
+    """Rows: teachers; their own accuracy and that of their students."""
+    low, _ = runs.resolutions
+    wanted: Wanted = {}
+    for teacher in (*params.transformers, *params.convnets):
+        students = runs.seeded(params.student, params.supervision, teacher, low)
+        for column, group in ((TEACHER, of_labels(runs, teacher)), (STUDENT, students)):
+            wanted[teacher, column, "class", runs.study.data.primary] = group
+    return wanted
+
+
+def build(recipe: Table, inputs: Inputs) -> Computed:
+    """Accuracies; beside a transformer's student, what one of an equally accurate convnet would reach."""
+    from deit.tables import cells
+
+    found, facts = cells.accuracies(recipe, inputs)
+    families = recipe.options["families"]
+    dial = [points for row in recipe.rows if families[row] == "convnet" if (points := both(found, row))]
+    for row in recipe.rows:
+        if families[row] == "deit":
+            own = both(found, row)
+            equal = at_equal_accuracy(dial, own[0]) if own and dial else None
+            found.add(row, EQUAL, equal)
+            if own and (outside := sorted(set(own[0].seeds) - set(equal.seeds if equal else ()))):
+                seeds = ", ".join(map(str, outside))
+                facts.append(f"Seeds in which {row} is outside the accuracies of all convnets, and left out: {seeds}.")
+    return found, facts
+
+
+def both(found: Any, row: str) -> tuple[Scores, Scores] | None:
+    """The scores of a teacher and of its students, if the study has them."""
+    own = found.scores.get((row, TEACHER)), found.scores.get((row, STUDENT))
+    return own if all(own) else None
+
+
+def at_equal_accuracy(dial: Sequence[tuple[Scores, Scores]], teacher: Scores) -> Scores | None:
+    """What students of a convnet as accurate as `teacher` would reach, image by image: seed by seed on a straight line
+    between the students of the next worse and the next better convnet.
+
+    Of the seeds that all have, and in which the teacher's accuracy lies among those of the convnets; None if there
+    are none.
+    """
+    import numpy as np
+
+    from deit.tables.scores import Scores
+
+    several = [scores for pair in dial for scores in pair]
+    seeds = [seed for seed in teacher.seeds if all(seed in one.seeds or len(one.seeds) == 1 for one in several)]
+    values = {}
+    for seed in seeds:
+        xs = np.array([own.of([seed]).mean() for own, _ in dial])
+        line = between(xs, np.stack([students.of([seed])[0] for _, students in dial]), teacher.of([seed]).mean())
+        if line is not None:
+            values[seed] = line
+    if not values:
+        return None
+    students = dial[0][1]
+    return Scores(
+        seeds=tuple(values), values=np.stack([*values.values()]), images=students.images, scale=students.scale
+    )
+
+
+def between(xs: np.ndarray, ys: np.ndarray, x: float) -> np.ndarray | None:
+    """ys (N, I) over xs (N,) at x, along straight lines; None outside of them."""
+    order = xs.argsort(kind="stable")
+    xs, ys = xs[order], ys[order]
+    if not xs[0] <= x <= xs[-1]:
+        return None
+    above = max(1, int(xs.searchsorted(x)))
+    width = xs[above] - xs[above - 1]
+    share = (x - xs[above - 1]) / width if width else 0.5
+    return (1 - share) * ys[above - 1] + share * ys[above]
+
+
+def convnet_over_transformer(layout: Layout) -> list[Pair]:
+    return [
+        Pair(what=layout.title(row), better=(row, EQUAL), worse=(row, STUDENT))
+        for row in layout.rows
+        if layout.families.get(row) == "deit"
+    ]
+
+
+def draw(recipe: Table, frame: pd.DataFrame) -> Figure:
+    """Students' accuracy over their teachers': a line of convnets, a point a transformer; bars are 95 % intervals."""
+    from matplotlib.figure import Figure
+
+    from deit.tables import figures
+    from deit.tables.labels import place_names
+    from deit.tables.titles import title
+
+    families, titles = recipe.options["families"], titles_of(recipe)
+    teachers, students = (frame[frame["column"] == column].set_index("row") for column in (TEACHER, STUDENT))
+    points = students.assign(x=teachers["ours"], across=figures.half_interval(teachers)).dropna(subset=["x", "ours"])
+    with figures.own_style():
+        figure = Figure(figsize=(5.6, 3.7), layout="constrained")
+        axes = figure.subplots()
+        for family, (colour, marker) in figures.FAMILIES.items():
+            of_family = points[[families[row] == family for row in points.index]].sort_values("x")
+            if len(of_family):
+                axes.errorbar(
+                    of_family["x"],
+                    of_family["ours"],
+                    figures.half_interval(of_family),
+                    of_family["across"],
+                    color=colour,
+                    marker=marker,
+                    ms=4.5,
+                    lw=1,
+                    elinewidth=0.8,
+                    linestyle="-" if family == "convnet" else "",
+                    label=title(family),
+                )
+        axes.set(xlabel="teacher’s top-1 accuracy, %", ylabel="student’s top-1 accuracy, %")
+        axes.margins(0.14, 0.14)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(figures.FAMILIES))
+        names = [(title(row, titles), point["x"], point["ours"]) for row, point in points.iterrows()]
+        place_names(axes, names, size=8, colour=figures.INK)
+    return figure
+
+
+def behind(cell: Cell, row: str, column: str) -> bool:
+    """All teachers and students stand behind what is interpolated between them."""
+    return column == EQUAL or (cell.row, cell.column) == (row, column)
+
+
+TABLE = Definition(
+    place=3,
+    number="The teacher’s dial",
+    caption="A student’s accuracy over its teacher’s",
+    heading="The teacher’s dial",
+    story="One student learns from convnets of different accuracy, and from transformers, by the same method on the same "
+    "views. Convnets may teach better because they are more accurate, or because they are convnets: at a "
+    "transformer’s own accuracy only the second is left. There the student of a convnet is read off the straight "
+    "line between its neighbours, seed by seed.",
+    about="A student’s accuracy over its teacher’s, with convnets of several accuracies.",
+    titles={EQUAL: "student of a convnet as accurate as the transformer"},
+    params=Dial,
+    cells=cells,
+    checks=checks,
+    of_networks=True,
+    build=build,
+    behind=behind,
+    claims=(
+        Claim(
+            key="convnets_at_equal_accuracy",
+            text="A convnet teaches better than a transformer of the same accuracy.",
+            pairs=convnet_over_transformer,
+            over="transformers",
+            of_teachers=True,
+        ),
+    ),
+    draw=draw,
+)
