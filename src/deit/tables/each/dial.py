@@ -186,7 +186,7 @@ TABLE = Definition(
     number="The teacher’s dial",
     caption="A student’s accuracy over its teacher’s",
     heading="The teacher’s dial",
-    story="One student learns from convnets of different accuracy, and from transformers, by the same method on the same "
+    story="One student learns from convnets of different accuracy, and from transformers, by one method on the same "
     "views. Convnets may teach better because they are more accurate, or because they are convnets: at a "
     "transformer’s own accuracy only the second is left. There the student of a convnet is read off the straight "
     "line between its neighbours, seed by seed.",
