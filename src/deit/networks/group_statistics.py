@@ -51,4 +51,4 @@ class GroupStatistics(TorchFunctionMode):
         for number, group in enumerate(views.chunk(self.groups), self.first):
             share = rate / (1 - (self.of - 1 - number) * rate)
             normalised.append(F.batch_norm(group, running_mean, running_var, weight, bias, training, share, eps))
-        return torch.cat(normalised)
+        return torch.cat(normalised) if self.groups > 1 else normalised[0]
