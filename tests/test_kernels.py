@@ -21,6 +21,7 @@ def as_before():
     torch.use_deterministic_algorithms(False)
     torch.backends.cuda.enable_cudnn_sdp(True)
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+    torch.set_flush_denormal(False)
 
 
 def test_what_a_set_up_asks_for_can_be_read_by_all_of_torchs_names():
@@ -29,6 +30,15 @@ def test_what_a_set_up_asks_for_can_be_read_by_all_of_torchs_names():
     assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
     assert torch.get_float32_matmul_precision() == "highest"
     assert torch.backends.cudnn.conv.fp32_precision != "tf32" and torch.backends.cuda.matmul.fp32_precision != "tf32"
+
+
+def test_a_cpu_computes_with_no_denormal_number():
+    """On the threads of torch's, too, which begin when they are first needed."""
+    small, tenth = torch.full((1 << 20,), 2e-38), torch.tensor(0.1)
+    assert (small * tenth).count_nonzero() == len(small)
+    set_up_torch(Execution(threads=2))
+    assert (small * tenth).count_nonzero() == 0
+    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
