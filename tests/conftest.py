@@ -76,6 +76,14 @@ def shown(inputs) -> dict:
     return {name: computed(recipe, inputs) for name, recipe in study.tables().items()}
 
 
+@pytest.fixture(scope="session")
+def noisy(tmp_path_factory) -> dict:
+    """The synthetic study with chance in every decision, its tables as `compute` makes them, and their inputs."""
+    from synthetic_tables import noisy_study
+
+    return noisy_study(tmp_path_factory.mktemp("noisy"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """First the files that fork ranks: where a test had torch begin threads, as for fake tensors, no later one can.
 

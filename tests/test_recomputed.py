@@ -8,41 +8,11 @@ import math
 from functools import cache
 from itertools import product
 
-import numpy as np
 import pandas as pd
 import pytest
 import synthetic_study as study
 
-from deit.tables import computed as tables
 from deit.tables.recipes import Cell, Table
-
-
-@pytest.fixture(scope="module")
-def noisy(tmp_path_factory) -> dict:
-    """The synthetic study with chance in every decision: images are of unequal ease, seeds differ by a point or so."""
-    random, root = np.random.default_rng(0), tmp_path_factory.mktemp("noisy")
-    ease = np.random.default_rng(1).normal(size=study.IMAGES)
-
-    def decisions(accuracy: float, images: int = study.IMAGES) -> np.ndarray:
-        margin = 3 * (accuracy / 100 - 0.5) + random.normal(0, 0.05) + ease + random.normal(size=images)
-        targets = np.arange(images) % 10
-        return np.where(margin > 0, targets, (targets + random.integers(1, 4, images)) % 10)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "decisions", decisions)
-        patch.setattr(study, "tokens", noisy_tokens(random, study.tokens))
-        folders = study.build(root)
-    every = [folder for section in ("predictions", "throughput", "tokens") for folder in folders[section]]
-    shown = {}
-    for name, recipe in study.tables().items():
-        path, _ = study.write_recipe(root, "table", f"tables/{name}", recipe, every)
-        shown[name] = tables.compute(path, every)
-    return {"root": root, "tables": shown}
-
-
-def noisy_tokens(random, tokens):
-    return lambda root, run, layers: tokens(root, run, [layer + random.normal(0, 0.01) for layer in layers])
-
 
 T_975 = 12.7062047362
 """Of Student's t with one degree of freedom."""

@@ -18,6 +18,7 @@ FORMATS = {
     ".html": "text/html",
     ".ipynb": "application/x-ipynb+json",
     ".json": "application/json",
+    ".parquet": "application/vnd.apache.parquet",
     ".png": "image/png",
     ".svg": "image/svg+xml",
     ".tex": "application/x-tex",
@@ -26,6 +27,7 @@ TOLD = {
     "index.html": "The report: claims with their verdicts, tables beside the paper's, pictures, provenance",
     "claims.json": "Each claim as data: its rule, comparisons with intervals, test, verdict, and runs by digest",
     "metrics.json": "The mean of every cell",
+    "cells.csv": "The runs behind every cell, and the file of their decisions",
 }
 """File -> what it holds; of the others the name tells."""
 

@@ -5,8 +5,8 @@
         --output reports/<study>
 
 R is results/<study>/recipes/<digest>.json. Two folders above it lies plan.csv with a row a job: phase, kind, name,
-digest, folder; each finished folder's provenance.json tells how long it took. The page, the tables' files and
-metrics.json are written first and provenance-<digest>.json last: where it is, the rest is complete and of this plan.
+digest, folder; each finished folder's provenance.json tells how long it took. The page, the tables' files and the
+data behind them are written first and provenance-<digest>.json last: where it is, the rest is complete and of this plan.
 """
 
 import argparse
@@ -29,13 +29,14 @@ from deit.tables.predictions import Inputs
 from deit.tables.recipes import READ
 from deit.tables.verdicts import findings
 from jobs.report_claims import claim_records
+from jobs.report_data import write_data
 from jobs.report_page import PHASES, PUBLISHED, Content, page
 from jobs.report_pictures import Images, pictures
 from jobs.report_runs import cells_shown, results_shown
 
 PLANNED = ("phase", "kind", "name", "digest", "folder")
 """The columns of plan.csv."""
-OURS = (*PUBLISHED, ".json")
+OURS = (*PUBLISHED, ".json", ".parquet")
 """What a report folder holds; files of these kinds that this report did not write are of an older one."""
 PANELS = {"teachers": "teachers", "adapted": "teachers ↑"}
 
@@ -88,6 +89,7 @@ def publish(
         copy(folder, output)
     write(output / "metrics.json", computed.metrics(shown))
     write(output / "claims.json", claim_records(found, shown, plan))
+    write_data(shown, read, output)
     if figure := forest(found):
         figures.save(figure, output, "findings")
     curves = training_curves(list(networks.values()), job.resolved().data, output)

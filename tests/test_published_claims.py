@@ -1,0 +1,336 @@
+"""Published reports computed anew from what every run decided on every image, without deit.tables.
+
+A report's cells.csv names the runs of each cell, decisions-<set>.parquet what they decided. From these alone: every
+accuracy with its interval, every difference that a claim compares with its spread and p-values, and, by Holm's
+correction, every verdict in claims.json. Claims on other numbers than accuracies (disagreements, cosines) are left out.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+import pytest
+from jobs.report_claims import claim_records
+from jobs.report_data import write_data
+
+from deit.tables.computed import save
+from deit.tables.predictions import Inputs
+from deit.tables.verdicts import findings
+
+ROOT = Path(__file__).parents[1]
+REPORTS = sorted(path.parent for path in ROOT.glob("reports/published/*/cells.csv"))
+OTHER_NUMBERS = ("table_4", "token_analysis")
+ONE_DESIGN = {"table_2": "column", "table_3": "column", "soft": "column", "epochs": "table", "ablation": "column"}
+"""Table -> over what its trainings are one design, in which each is measured from the median of the others."""
+NUMBERS = {name: [""] for name in ("difference", "low", "high", "pooled", "p_holds", "p_contradicted", "images")}
+"""Columns of the comparisons whose empty cells are no text."""
+NORMAL = NormalDist()
+
+
+class Report:
+    """A report's files."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        cells = pd.read_csv(folder / "cells.csv", keep_default_na=False)
+        self.cells = dict(list(cells.groupby(["table", "row", "column"], sort=False)))
+
+    @cache  # noqa: B019
+    def decisions(self, name: str) -> tuple[pd.DataFrame, np.ndarray]:
+        """What was decided of N images, and their true classes (N, K) bool."""
+        frame = pd.read_parquet(self.folder / name)
+        true = np.zeros((len(frame), 1 + max(max(classes) for classes in frame["targets"])), dtype=bool)
+        for number, classes in enumerate(frame["targets"]):
+            true[number, classes] = True
+        return frame, true
+
+    @cache  # noqa: B019
+    def hits(self, table: str, row: str, column: str) -> dict[int, np.ndarray] | None:
+        """Seed -> whether each image was decided rightly (N,); None where there is no such cell."""
+        if column == "of_an_equal_convnet":
+            return self.between_convnets(row)
+        if (table, row, column) not in self.cells:
+            return None
+        found = {}
+        for cell in self.cells[table, row, column].itertuples():
+            frame, true = self.decisions(cell.decisions)
+            decided = np.minimum(frame[f"{cell.run} {cell.read}"].to_numpy(), true.shape[1] - 1)
+            known = frame[f"{cell.run} {cell.read}"].to_numpy() < true.shape[1]
+            found[int(cell.run.rpartition("/seed")[2])] = (true[np.arange(len(true)), decided] & known).astype(float)
+        return found
+
+    def between_convnets(self, row: str) -> dict[int, np.ndarray]:
+        """Of the dial: students of a convnet as accurate as the teacher of this row, by weights of NumPy's."""
+        own = self.hits("dial", row, "teacher")
+        names = [name for table, name, column in self.cells if (table, column) == ("dial", "teacher") and name != row]
+        convnets = [name for name in names if "deit" not in name]
+        found = {}
+        for seed, hits in own.items():
+            xs = np.array([self.hits("dial", name, "teacher")[seed].mean() for name in convnets])
+            order = xs.argsort()
+            if xs.min() <= hits.mean() <= xs.max():
+                weights = [np.interp(hits.mean(), xs[order], unit[order]) for unit in np.eye(len(xs))]
+                students = [self.hits("dial", name, "pretrained")[seed] for name in convnets]
+                found[seed] = sum(weight * one for weight, one in zip(weights, students, strict=True))
+        return found
+
+    def runs(self, table: str, row: str, column: str) -> frozenset[str]:
+        return frozenset(self.cells[table, row, column]["run"])
+
+
+def difference(report: Report, table: str, row) -> dict[int, np.ndarray]:
+    """Of the two cells of a comparison, or of its one, in points, by the seeds that both have.
+
+    A teacher that is a single network meets its students of every seed.
+    """
+    better = report.hits(table, row.better_row, row.better_column)
+    if not row.worse_row:
+        return {seed: 100 * hits for seed, hits in better.items()}
+    worse = report.hits(table, row.worse_row, row.worse_column)
+    if len(worse) == 1 and "teacher" in (row.worse_row, row.worse_column):
+        worse = dict.fromkeys(better, *worse.values())
+    return {seed: 100 * (better[seed] - worse[seed]) for seed in better if seed in worse}
+
+
+def moments(values: dict[int, np.ndarray]) -> tuple[float, float, float, float]:
+    """Mean, standard errors by seeds and by images, degrees of freedom; from the group means of a two-way layout."""
+    table = np.stack([*values.values()])
+    seeds, images = table.shape
+    if seeds == 1:
+        return table.mean(), math.nan, math.nan, 0
+    of_seed, of_image = table.mean(axis=1), table.mean(axis=0)
+    residual = table - of_seed[:, None] - of_image + table.mean()
+    ms_image = seeds * of_image.var(ddof=1)
+    ms_error = (residual**2).sum() / ((seeds - 1) * (images - 1))
+    return (
+        table.mean(),
+        math.sqrt(of_seed.var(ddof=1) / seeds),
+        math.sqrt(max(ms_image - ms_error, 0) / table.size),
+        seeds - 1,
+    )
+
+
+@cache
+def beyond(t: float, df: float, points: int = 20000) -> float:
+    """P(T > t), by summing up the density over the angle with t = sqrt(df) tan(angle)."""
+    least = math.atan(t / math.sqrt(df))
+    width = (math.pi / 2 - least) / points
+    part = (np.sin(width * (np.arange(points) + 0.5)) ** (df - 1)).sum() * width
+    whole = math.sqrt(math.pi) * math.exp(math.lgamma(df / 2) - math.lgamma((df + 1) / 2))
+    return part / whole
+
+
+def half_width(t: float, df: float, of_seeds: float, of_images: float) -> tuple[float, float]:
+    """Of the one-sided bound at the probability of t, and that probability: both parts with their own quantile."""
+    p = beyond(t, df)
+    return math.hypot(t * of_seeds, -NORMAL.inv_cdf(p) * of_images), p
+
+
+def p_value(distance: float, df: float, of_seeds: float, of_images: float) -> float:
+    """One-sided, of a mean that lies `distance` on the side that is asked for."""
+    if distance < 0:
+        return 1 - p_value(-distance, df, of_seeds, of_images)
+    low, high = 0.0, distance / of_seeds
+    for _ in range(50):
+        t = (low + high) / 2
+        low, high = (low, t) if half_width(t, df, of_seeds, of_images)[0] > distance else (t, high)
+    return beyond(high, df)
+
+
+def interval(mean: float, of_seeds: float, of_images: float, df: float) -> tuple[float, float]:
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        t = (low + high) / 2
+        low, high = (low, t) if beyond(t, df) < 0.025 else (t, high)
+    half = math.hypot(low * of_seeds, NORMAL.inv_cdf(0.975) * of_images)
+    return mean - half, mean + half
+
+
+def of_one(report: Report, table: str, row) -> tuple[float, float, float, float]:
+    """A comparison of two cells; its spread by seeds from the whole design where enough trainings share it."""
+    better, worse = (row.better_row, row.better_column), (row.worse_row, row.worse_column)
+    values = difference(report, table, row)
+    mean, of_seeds, of_images, df = moments(values)
+    if math.isnan(row.pooled):
+        return mean, of_seeds, of_images, df
+    places = [(r, c) for t, r, c in report.cells if t == table and (ONE_DESIGN[table] == "table" or c == better[1])]
+    heads = [place for place in places if "token" not in place[0] or place[0] == "token_fusion"]
+    one_each = {report.runs(table, *place): place for place in reversed([better, worse, *heads])}
+    means = pd.DataFrame(
+        {
+            place: {seed: 100 * hits.mean() for seed, hits in report.hits(table, *place).items() if seed in values}
+            for place in one_each.values()
+        }
+    ).dropna(axis=1)
+    assert means.shape[1] == row.pooled
+    one, other = (means[side] - means.drop(columns=[side]).median(axis=1) for side in (better, worse))
+    one, other = one.var(), other.var()
+    return (
+        mean,
+        math.sqrt((one + other) / len(means)),
+        of_images,
+        (len(means) - 1) * (one + other) ** 2 / (one**2 + other**2),
+    )
+
+
+def of_mean(report: Report, table: str, rows: pd.DataFrame) -> tuple[float, float, float, float]:
+    """The mean of several comparisons: the spreads of different networks add up, in Table 3 those of its sizes."""
+    several = [
+        (row.better_column.removesuffix("-finetuned") if table == "table_3" else "", difference(report, table, row))
+        for row in rows.itertuples()
+    ]
+    seeds = [seed for seed in several[0][1] if all(seed in values for _, values in several)]
+
+    def mean(which: list[dict]) -> tuple[float, float, float, float]:
+        return moments({seed: sum(values[seed] for values in which) / len(which) for seed in seeds})
+
+    total, of_seeds, of_images, df = mean([values for _, values in several])
+    names = dict.fromkeys(name for name, _ in several)
+    if len(names) == 1 or len(seeds) == 1:
+        return total, of_seeds, of_images, df
+    of_networks = [[values for name, values in several if name == network] for network in names]
+    parts = [((len(group) / len(several)) * mean(group)[1]) ** 2 for group in of_networks]
+    return total, math.sqrt(sum(parts)), of_images, sum(parts) ** 2 / sum(part**2 / (len(seeds) - 1) for part in parts)
+
+
+def p_values(row, mean: float, of_seeds: float, of_images: float, df: float) -> tuple[float, float]:
+    """Of the claim being false, and of its being true."""
+
+    def above(threshold: float) -> float:
+        return p_value(mean - threshold, df, of_seeds, of_images)
+
+    def below(threshold: float) -> float:
+        return p_value(threshold - mean, df, of_seeds, of_images)
+
+    if row.side == "above":
+        return above(row.threshold), below(row.threshold)
+    within = max(above(-row.threshold), below(row.threshold))
+    return within, min(1.0, 2 * min(above(row.threshold), below(-row.threshold)))
+
+
+def computed(report: Report, table: str, frame: pd.DataFrame) -> Iterator[tuple]:
+    """(row of the comparisons, mean, error by seeds, error by images, df) of all that were measured."""
+    for _, part in frame.groupby(["finding", "part"], sort=False):
+        single = part[part["better_row"] != ""]
+        for row in part[part["n"] > 0].itertuples():
+            yield row, *(of_one(report, table, row) if row.better_row else of_mean(report, table, single))
+
+
+def check(folder: Path) -> dict[str, str]:
+    """Recomputes all of a report; returns the verdicts that were."""
+    report = Report(folder)
+    tables = [table for table in dict.fromkeys(table for table, _, _ in report.cells) if table not in OTHER_NUMBERS]
+    for table in tables:
+        check_cells(report, table)
+    claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    p_of: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for table in {claim["table"] for claim in claims}:
+        frame = pd.read_csv(folder / f"{table}_comparisons.csv", keep_default_na=False, na_values=NUMBERS)
+        for row, *numbers in computed(report, table, frame) if table in tables else ():
+            found = check_comparison(row, *numbers)
+            if row.decides:
+                p_of.setdefault((table, row.finding), []).append(found)
+        for row in frame[frame["decides"] & (frame["n"] > 0)].itertuples() if table not in tables else ():
+            p_of.setdefault((table, row.finding), []).append((row.p_holds, row.p_contradicted))
+    return check_verdicts(claims, p_of)
+
+
+def check_cells(report: Report, table: str) -> None:
+    frame = pd.read_csv(report.folder / f"{table}.csv").set_index(["row", "column"])
+    for row, column in frame.index[frame["images"].notna()]:
+        hits = report.hits(table, row, column) or report.hits(table, row, only_column(report, table, row))
+        mean, of_seeds, of_images, df = moments({seed: 100 * one for seed, one in hits.items()})
+        cell = frame.loc[(row, column)]
+        assert (cell["ours"], cell["n"]) == (pytest.approx(mean), len(hits)), (table, row, column)
+        if len(hits) > 1:
+            assert (cell["low"], cell["high"]) == pytest.approx(interval(mean, of_seeds, of_images, df), abs=1e-4)
+
+
+def only_column(report: Report, table: str, row: str) -> str:
+    """Of a row's only cell: in the figure of accuracy over throughput that is the network's family."""
+    (column,) = (column for at, name, column in report.cells if (at, name) == (table, row))
+    return column
+
+
+def check_comparison(row, mean: float, of_seeds: float, of_images: float, df: float) -> tuple[float, float]:
+    """Holds a row of the comparisons against what was computed; returns the p-values, nan with one seed."""
+    where = f"{row.finding}, {row.what}"
+    assert row.difference == pytest.approx(mean, abs=1e-5), where
+    if row.n == 1:
+        return math.nan, math.nan
+    assert (row.low, row.high) == pytest.approx(interval(mean, of_seeds, of_images, df), abs=1e-4), where
+    ours = p_values(row, mean, of_seeds, of_images, df)
+    assert (row.p_holds, row.p_contradicted) == pytest.approx(ours, rel=1e-3, abs=1e-9), where
+    return ours
+
+
+def check_verdicts(claims: list[dict], p_of: dict[tuple[str, str], list[tuple[float, float]]]) -> dict[str, str]:
+    """By Holm's correction in each family, of the weakest part for a claim, and of the strongest against it."""
+    raw = {key: (max(p for p, _ in ps), len(ps) * min(p for _, p in ps)) for key, ps in p_of.items()}
+    verdicts = {}
+    for family in {claim["family"] for claim in claims}:
+        tested = [claim for claim in claims if claim["family"] == family and claim["p_holds"] is not None]
+        for side, name in enumerate(("p_holds", "p_contradicted")):
+            least = 0.0
+            order = sorted((raw[claim["table"], claim["key"]][side], claim["key"]) for claim in tested)
+            by_key = {claim["key"]: claim for claim in tested}
+            for rank, (p, key) in enumerate(order):
+                least = max(least, min(1.0, (len(order) - rank) * p))
+                assert by_key[key][name] == pytest.approx(least, rel=1e-3, abs=1e-9), key
+        for claim in tested:
+            verdict = "holds" if claim["p_holds"] <= 0.05 else "contradicted" if claim["p_contradicted"] <= 0.05 else ""
+            assert claim["verdict"] == (verdict or "undecided"), claim["key"]
+            verdicts[claim["key"]] = claim["verdict"]
+    return verdicts
+
+
+@pytest.fixture(scope="module")
+def unpublished(noisy, tmp_path_factory) -> Path:
+    """The data of a report on the study that nobody trained, whose seeds and images are noisy."""
+    folder, tables = tmp_path_factory.mktemp("report"), [*noisy["tables"].values()]
+    for table in tables:
+        save(table, folder)
+    write_data(tables, Inputs(noisy["folders"]), folder)
+    plan = pd.DataFrame(columns=["kind", "name", "digest"])
+    claims = claim_records(findings(tables), tables, plan)
+    (folder / "claims.json").write_text(json.dumps(claims), encoding="utf-8")
+    return folder
+
+
+def test_a_report_can_be_computed_from_its_decisions(unpublished):
+    assert len(check(unpublished)) > 8
+
+
+@pytest.mark.parametrize("place", ["cell", "comparison", "verdict", "decision"])
+def test_a_report_that_was_tampered_with_cannot(unpublished, tmp_path, place):
+    shutil.copytree(unpublished, tmp_path, dirs_exist_ok=True)
+    if place == "cell":
+        change(tmp_path / "table_3.csv", "ours", 0.1)
+    elif place == "comparison":
+        change(tmp_path / "table_3_comparisons.csv", "difference", 0.1)
+    elif place == "verdict":
+        path = tmp_path / "claims.json"
+        path.write_text(path.read_text(encoding="utf-8").replace('"undecided"', '"holds"'), encoding="utf-8")
+    else:
+        frame = pd.read_parquet(tmp_path / "decisions-test.parquet")
+        frame.iloc[:, 2:] = frame.iloc[::-1, 2:].to_numpy()
+        frame.to_parquet(tmp_path / "decisions-test.parquet")
+    with pytest.raises(AssertionError):
+        check(tmp_path)
+
+
+def change(path: Path, column: str, by: float) -> None:
+    frame = pd.read_csv(path, keep_default_na=False, na_values=NUMBERS)
+    frame.loc[0, column] += by
+    frame.to_csv(path, index=False)
+
+
+@pytest.mark.parametrize("folder", REPORTS, ids=lambda path: path.name)
+def test_a_published_report_can_be_computed_from_its_decisions(folder):
+    assert check(folder)
