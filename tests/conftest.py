@@ -84,6 +84,14 @@ def noisy(tmp_path_factory) -> dict:
     return noisy_study(tmp_path_factory.mktemp("noisy"))
 
 
+@pytest.fixture(autouse=True)
+def denormal_numbers():
+    """A job that was run in this process takes them from it; hypothesis draws them, and equal bits may need them."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """First the files that fork ranks: where a test had torch begin threads, as for fake tensors, no later one can.
 

@@ -114,9 +114,10 @@ def test_files_and_checksums_are_the_official_ones():
     assert CIFAR10.url in text and "No result of this study was computed here" in text
 
 
-def test_the_study_has_all_tables_of_the_paper():
+def test_the_study_has_all_tables_of_the_paper_and_its_row_from_scratch():
     plan, paper = plan_study("cifar10", ROOT / "params"), plan_study("imagenet", ROOT / "params")
-    assert {job.name for job in plan.of_section("tables")} == {job.name for job in paper.of_section("tables")}
+    tables = {job.name for job in paper.of_section("tables")} | {"tables/scratch"}
+    assert {job.name for job in plan.of_section("tables")} == tables
     assert plan.study.resolutions.finetuning / plan.study.resolutions.pretraining == pytest.approx(384 / 224, abs=0.05)
     for name, model in plan.study.models.items():
         assert model.model_copy(update={"arguments": {}}) == paper.study.models[name]

@@ -21,7 +21,6 @@ def as_before():
     torch.use_deterministic_algorithms(False)
     torch.backends.cuda.enable_cudnn_sdp(True)
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
-    torch.set_flush_denormal(False)
 
 
 def test_what_a_set_up_asks_for_can_be_read_by_all_of_torchs_names():

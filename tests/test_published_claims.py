@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from jobs.report_claims import claim_records
-from jobs.report_data import write_data
+from jobs.report_data import CELLS, write_data
 
-from deit.tables.computed import save
+from deit.store.frames import read_frame
+from deit.tables.computed import KEYS, TEXT, save
 from deit.tables.predictions import Inputs
 from deit.tables.verdicts import findings
 
@@ -28,8 +29,6 @@ REPORTS = sorted(path.parent for path in ROOT.glob("reports/published/*/cells.cs
 OTHER_NUMBERS = ("table_4", "token_analysis")
 ONE_DESIGN = {"table_2": "column", "table_3": "column", "soft": "column", "epochs": "table", "ablation": "column"}
 """Table -> over what its trainings are one design, in which each is measured from the median of the others."""
-NUMBERS = {name: [""] for name in ("difference", "low", "high", "pooled", "p_holds", "p_contradicted", "images")}
-"""Columns of the comparisons whose empty cells are no text."""
 NORMAL = NormalDist()
 
 
@@ -38,7 +37,7 @@ class Report:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        cells = pd.read_csv(folder / "cells.csv", keep_default_na=False)
+        cells = read_frame(folder / "cells.csv", text=CELLS)
         self.cells = dict(list(cells.groupby(["table", "row", "column"], sort=False)))
 
     @cache  # noqa: B019
@@ -231,7 +230,7 @@ def check(folder: Path) -> dict[str, str]:
     claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
     p_of: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for table in {claim["table"] for claim in claims}:
-        frame = pd.read_csv(folder / f"{table}_comparisons.csv", keep_default_na=False, na_values=NUMBERS)
+        frame = read_frame(folder / f"{table}_comparisons.csv", text=TEXT)
         for row, *numbers in computed(report, table, frame) if table in tables else ():
             found = check_comparison(row, *numbers)
             if row.decides:
@@ -242,7 +241,7 @@ def check(folder: Path) -> dict[str, str]:
 
 
 def check_cells(report: Report, table: str) -> None:
-    frame = pd.read_csv(report.folder / f"{table}.csv").set_index(["row", "column"])
+    frame = read_frame(report.folder / f"{table}.csv", text=KEYS).set_index(list(KEYS))
     for row, column in frame.index[frame["images"].notna()]:
         hits = report.hits(table, row, column) or report.hits(table, row, only_column(report, table, row))
         mean, of_seeds, of_images, df = moments({seed: 100 * one for seed, one in hits.items()})
@@ -326,7 +325,7 @@ def test_a_report_that_was_tampered_with_cannot(unpublished, tmp_path, place):
 
 
 def change(path: Path, column: str, by: float) -> None:
-    frame = pd.read_csv(path, keep_default_na=False, na_values=NUMBERS)
+    frame = read_frame(path, text=TEXT)
     frame.loc[0, column] += by
     frame.to_csv(path, index=False)
 

@@ -5,8 +5,8 @@
         --output reports/<study>
 
 R is results/<study>/recipes/<digest>.json. Two folders above it lies plan.csv with a row a job: phase, kind, name,
-digest, folder; each finished folder's provenance.json tells how long it took. The page, the tables' files and the
-data behind them are written first and provenance-<digest>.json last: where it is, the rest is complete and of this plan.
+digest, folder; each finished folder's provenance.json tells how long it took. The page, the tables' files and the data
+behind them are written first and provenance-<digest>.json last: where it is, the rest is complete and of this plan.
 """
 
 import argparse
