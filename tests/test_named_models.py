@@ -60,7 +60,7 @@ def test_timm_loads_a_run_by_its_folder(tmp_path, kind):
     views = torch.randn(3, recipe.model.channels, size, size)
     heads = models.token_logits(ours.eval(), views)
     assert len(heads) == (2 if loss in ("token", "two-class-tokens") else 1)
-    assert torch.equal(theirs(views), torch.stack(heads).mean(0))
+    assert torch.equal(models.laid_out(theirs)(views), torch.stack(heads).mean(0))
     data = resolve_data_config({}, model=theirs)
     assert tuple(data["input_size"]) == (recipe.model.channels, size, size)
     assert (

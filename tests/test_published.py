@@ -37,8 +37,9 @@ LABELS = model("deit_tiny_patch16_224", arguments=SMALL)
 
 def random_weights(wanted: Model, seed: int = 1) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
+    net = models.create(wanted).to(memory_format=torch.contiguous_format)
     return {name: torch.randn_like(tensor) * 0.1 if tensor.is_floating_point() else tensor
-            for name, tensor in models.create(wanted).state_dict().items()}  # fmt: skip
+            for name, tensor in net.state_dict().items()}  # fmt: skip
 
 
 def imported(folder: Path, wanted: Model, **source) -> Path:
