@@ -44,6 +44,7 @@ SMALL = {
         },
         "table_4": None,
         "table_5": None,
+        "scratch": None,
         "token_analysis": None,
         "accuracy_throughput": None,
     },
@@ -54,13 +55,17 @@ SMALL = {
     | {"passes": None},
 }
 """The study itself, its networks included, but for its numbers of views and runs, and the place of the jobs."""
+ON_ONE_GPU = {
+    key: SMALL[key] for key in ("students", "teachers", "adaptation", "finetuning", "throughput", "execution")
+}
+ON_ONE_GPU |= {"extends": "cifar10-gpu", "seeds": {"default": [0]}, "tables": {"token_analysis": {"images": 12}}}
 
 
 def layer(root: Path) -> dict:
     """The study on the small copy below `root`: its counts and checksums in place of the official ones."""
     training = {"images": 5 * IMAGES, "md5": declaration(root, BATCHES)["md5"]}
     test = {"split": {"images": IMAGES, "md5": declaration(root, ["test_batch"])["md5"]}}
-    return SMALL | {"data": {"training": training, "evaluation": {"test": test, "corrupted": test}}}
+    return {"data": {"training": training, "evaluation": {"test": test, "corrupted": test}}}
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +76,17 @@ def place(tmp_path_factory):
     for name in ("Snakefile", "workflow", "src", "local"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "params", folder / "params")
-    (folder / "params/small.yaml").write_text(yaml.safe_dump(layer(folder / "images")), encoding="utf-8")
+    for name, study in (("small", SMALL), ("on-one-gpu", ON_ONE_GPU)):
+        text = yaml.safe_dump(study | layer(folder / "images"))
+        (folder / f"params/{name}.yaml").write_text(text, encoding="utf-8")
     with working_in(folder) as patch:
         patch.setenv("CIFAR10", str(folder / "images"))
         patch.setenv("PYTHONPATH", str(ROOT / "src"))
         yield folder
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", "--profile", "local", "--config", "study=small", *arguments]
+def snakemake(folder: Path, study: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--profile", "local", "--config", f"study={study}", *arguments]
     environment = ENVIRONMENT | {name: os.environ[name] for name in ("CIFAR10", "PYTHONPATH")}
     return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", env=environment)
 
@@ -87,8 +94,12 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def study(place) -> Plan:
     """The plan, after all of its jobs but the report: the images through Snakemake, all else in this process."""
-    plan = plan_study("small")
-    run = snakemake(place, "--", *(f"{job.execution.output}/manifest.json" for job in plan.of_section("data")))
+    return run_all_but_the_report(place, "small")
+
+
+def run_all_but_the_report(place: Path, study: str) -> Plan:
+    plan = plan_study(study)
+    run = snakemake(place, study, "--", *(f"{job.execution.output}/manifest.json" for job in plan.of_section("data")))
     assert run.returncode == 0, run.stdout + run.stderr
     for job in plan.jobs.values():
         if job.kind not in ("data", "report"):
@@ -142,6 +153,15 @@ def test_a_small_copy_goes_from_the_official_format_to_the_table(study):
         assert len((Path(job.execution.output) / "history.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
+@pytest.mark.long
+def test_every_step_of_the_study_for_one_gpu_is_tried(place):
+    plan = run_all_but_the_report(place, "on-one-gpu")
+    names = {*(f"table_{number}" for number in range(1, 6)), "scratch", "token_analysis", "accuracy_throughput"}
+    assert {job.name for job in plan.of_section("tables")} == {f"tables/{name}" for name in names}
+    scratch = read_frame(folder_of(plan, "tables/scratch") / "scratch.csv", text=KEYS)
+    assert scratch["ours"].notna().sum() >= 3
+
+
 def folder_of(plan: Plan, start: str) -> Path:
     (job,) = [job for job in plan.jobs.values() if job.name.startswith(start)]
     return Path(job.execution.output)
@@ -193,7 +213,7 @@ def test_a_checksum_of_no_file_is_told(place):
 
 
 def test_a_wrong_count_is_one_clear_line_of_the_job_that_checks_the_images(place):
-    small = layer(place / "images")
+    small = SMALL | layer(place / "images")
     small["data"]["training"] |= {"images": 50000}
     (place / "params/mistaken.yaml").write_text(yaml.safe_dump(small), encoding="utf-8")
     plan = plan_study("mistaken")
