@@ -75,6 +75,31 @@ def test_a_seed_in_which_no_convnet_is_as_bad_is_left_out_and_told(recipe, tmp_p
     assert ("deit-s", EQUAL) not in none.scores and facts[0].endswith("left out: 0, 1.")
 
 
+def test_one_network_may_teach_all_seeds(recipe, tmp_path):
+    """Each seed's students are read off at the accuracies of the same teachers, which the result says."""
+    cells = [
+        cell.model_copy(update={"runs": cell.runs[:1]}) if cell.column == TEACHER else cell for cell in recipe.cells
+    ]
+    shared = study.table_recipe("dial", cells, families=FAMILIES)
+    found, facts = definition("dial").build(shared, inputs(tmp_path, TEACHERS))
+    xs, ys = ([table[row] for row in FAMILIES if row != "deit-s"] for table in (TEACHERS, STUDENTS))
+    expected = [np.interp(57.0, [x for x, _ in xs], [y[seed] for y in ys]) for seed in range(2)]
+    equal = found.scores["deit-s", EQUAL]
+    assert equal.seeds == (0, 1) and equal.shared and not facts
+    assert list(equal.by_seed()) == pytest.approx(expected)
+
+
+def test_a_seed_that_a_teacher_lacks_is_left_out_and_not_told_as_outside(recipe, tmp_path):
+    lacks = ("short", TEACHER)
+    cells = [
+        cell.model_copy(update={"runs": cell.runs[:1]}) if (cell.row, cell.column) == lacks else cell
+        for cell in recipe.cells
+    ]
+    fewer = study.table_recipe("dial", cells, families=FAMILIES, teacher_a_seed=True)
+    found, facts = definition("dial").build(fewer, inputs(tmp_path, TEACHERS))
+    assert found.scores["deit-s", EQUAL].seeds == (0,) and not facts
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=2, max_size=6, unique_by=lambda point: point[0]

@@ -80,7 +80,7 @@ def test_rows_of_a_study_are_named_by_what_they_are():
     assert read["summed/0.1/3"] == "soft-from-resnet" and read["averaged/0.1/3"] == "soft-mean-from-resnet"
     assert read["standardised/9/2"] == "standardised-from-resnet" and len(read) == 13
     assert job.recipe["options"]["titles"]["averaged/0.1/3"] == "KL averaged, weight 0.1, temperature 3"
-    assert all(len(cell["runs"]) == 3 for cell in job.recipe["cells"])
+    assert all(len(cell["runs"]) == 5 for cell in job.recipe["cells"])
 
 
 @pytest.mark.parametrize(

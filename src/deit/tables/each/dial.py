@@ -72,16 +72,16 @@ def build(recipe: Table, inputs: Inputs) -> Computed:
     from deit.tables import cells
 
     found, facts = cells.accuracies(recipe, inputs)
-    families = recipe.options["families"]
+    families, a_seed = recipe.options["families"], "teacher_a_seed" in recipe.options
     dial = [points for row in recipe.rows if families[row] == "convnet" if (points := both(found, row))]
     for row in recipe.rows:
-        if families[row] == "deit":
-            own = both(found, row)
-            equal = at_equal_accuracy(dial, own[0]) if own and dial else None
+        if families[row] == "deit" and dial and (own := both(found, row)):
+            seeds = seeds_of_all([own, *dial], a_seed)
+            equal = at_equal_accuracy(dial, own[0], seeds, a_seed)
             found.add(row, EQUAL, equal)
-            if own and (outside := sorted(set(own[0].seeds) - set(equal.seeds if equal else ()))):
-                seeds = ", ".join(map(str, outside))
-                facts.append(f"Seeds in which {row} is outside the accuracies of all convnets, and left out: {seeds}.")
+            if outside := sorted(set(seeds) - set(equal.seeds if equal else ())):
+                told = ", ".join(map(str, outside))
+                facts.append(f"Seeds in which {row} is outside the accuracies of all convnets, and left out: {told}.")
     return found, facts
 
 
@@ -91,30 +91,40 @@ def both(found: Any, row: str) -> tuple[Scores, Scores] | None:
     return own if all(own) else None
 
 
-def at_equal_accuracy(dial: Sequence[tuple[Scores, Scores]], teacher: Scores) -> Scores | None:
+def seeds_of_all(points: Sequence[tuple[Scores, Scores]], a_seed: bool) -> tuple[int, ...]:
+    """The seeds that the students of all teachers have, and these, too, where each seed has teachers of its own."""
+    from deit.tables.scores import common_seeds
+
+    return common_seeds([one for own, students in points for one in ((students, own) if a_seed else (students,))])
+
+
+def at_equal_accuracy(
+    dial: Sequence[tuple[Scores, Scores]], teacher: Scores, seeds: Sequence[int], a_seed: bool
+) -> Scores | None:
     """What students of a convnet as accurate as `teacher` would reach, image by image: seed by seed on a straight line
     between the students of the next worse and the next better convnet.
 
-    Of the seeds that all have, and in which the teacher's accuracy lies among those of the convnets; None if there
-    are none.
+    Of the seeds in which the teacher's accuracy lies among those of the convnets; None if there are none.
     """
     import numpy as np
 
     from deit.tables.scores import Scores
 
-    several = [scores for pair in dial for scores in pair]
-    seeds = [seed for seed in teacher.seeds if all(seed in one.seeds or len(one.seeds) == 1 for one in several)]
     values = {}
     for seed in seeds:
-        xs = np.array([own.of([seed]).mean() for own, _ in dial])
-        line = between(xs, np.stack([students.of([seed])[0] for _, students in dial]), teacher.of([seed]).mean())
+        x, *xs = (one.values[one.seeds.index(seed) if a_seed else 0].mean() for one in (teacher, *(t for t, _ in dial)))
+        line = between(np.array(xs), np.stack([students.of([seed])[0] for _, students in dial]), x)
         if line is not None:
             values[seed] = line
     if not values:
         return None
     students = dial[0][1]
     return Scores(
-        seeds=tuple(values), values=np.stack([*values.values()]), images=students.images, scale=students.scale
+        seeds=tuple(values),
+        values=np.stack([*values.values()]),
+        images=students.images,
+        scale=students.scale,
+        shared=not a_seed,
     )
 
 
