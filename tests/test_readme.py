@@ -271,7 +271,7 @@ def test_what_is_said_of_soft_distillation_is_the_verdicts():
         if mean["ours"] < 0:
             numbers = [-mean["ours"], -mean["high"], -mean["low"]]
         ours, low, high = (f"{number:.1f}".replace("-", "−") for number in numbers)
-        said_of_it = re.search(rf"{ours}(?: points)?\s+\[{low}, {high}\]: (?:[^.:]*)(\*\w+\*)", SOFT)
+        said_of_it = re.search(rf"{ours}(?: points)?\s+\[{low}, {high}\][^[*]*(\*\w+\*)", SOFT)
         assert said_of_it and said_of_it[1] in words[claim["verdict"]], (claim["key"], ours, low, high)
 
 
