@@ -93,7 +93,8 @@ def test_a_study_goes_on_where_another_machine_was_told_to_end(tmp_path):
     assert told.returncode == 0, (told.stdout + told.stderr)[-6000:]
     after = finished(two)
     assert {name: after[name] for name in before} == before and len(after) == 4
-    assert "resumed after" in next(two.glob("results/sittings/students/**/hard-*/**/log.txt")).read_text("utf-8")
+    (log,) = two.glob("results/sittings/students/**/hard-*/**/log.txt")
+    assert "resumed after" in log.read_text(encoding="utf-8")
     assert (two / "reports/sittings/index.html").exists()
 
     shutil.copy2(one / "first.tar.gz", two)

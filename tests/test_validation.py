@@ -56,9 +56,13 @@ def test_watching_changes_no_bit_and_no_name(tmp_path, root, kind, workers):
 
 
 def test_two_processes_are_watched_by_the_first_and_end_as_unwatched(tmp_path, root):
+    # Made before the two are forked: a job's images are written with it, and one would read what the other writes.
+    jobs = {name: training_job(root, execution=execution) for name, execution in
+            {"watched": validation(root), "alone": {}}.items()}  # fmt: skip
+
     def work(place):
-        for name, execution in {"watched": validation(root), "alone": {}}.items():
-            run(training_job(root, execution=execution), tmp_path / name, place=place)
+        for name, job in jobs.items():
+            run(job, tmp_path / name, place=place)
 
     assert on_two_ranks(tmp_path, work) == ["", ""]
     assert len(rows_of(tmp_path / "watched/validation.csv")) == 2
