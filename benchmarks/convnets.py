@@ -18,6 +18,7 @@ from plan.studies import plan_study
 from torch.nn.functional import cross_entropy
 
 from deit.networks.models import create
+from deit.networks.recipes import Model
 
 NETWORKS = (("cifar10-small", "resnet"), ("fashion", "regnety-4gf"), ("fashion", "regnety-16gf"))
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
@@ -30,7 +31,8 @@ def main() -> None:
     repetitions = parser.parse_args().repetitions
     torch.set_num_threads(1)
     for study, name in NETWORKS:
-        steps = {layout: steps_of(study, name, layout) for layout in LAYOUTS}
+        model = next(job.resolved().model for job in plan_study(study).jobs.values() if f"/{name}/labels/" in job.name)
+        steps = {layout: steps_of(model, layout) for layout in LAYOUTS}
         ratios = []
         for _ in range(repetitions + 1):
             took = {layout: steps[layout]() for layout in random.sample(LAYOUTS, 2)}
@@ -39,9 +41,8 @@ def main() -> None:
         print(f"{study}, {name}: first / last {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 
 
-def steps_of(study: str, name: str, layout: torch.memory_format) -> Callable[[], float]:
+def steps_of(model: Model, layout: torch.memory_format) -> Callable[[], float]:
     """What takes a few steps and returns their seconds of CPU."""
-    model = next(job.resolved().model for job in plan_study(study).jobs.values() if f"/{name}/labels/" in job.name)
     net = create(model).to(memory_format=layout).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
     views = torch.randn(BATCH, model.channels, model.resolution, model.resolution).to(memory_format=layout)

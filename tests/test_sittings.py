@@ -54,10 +54,6 @@ def packed(project: Path, line: str) -> str:
     return subprocess.run(listing, cwd=project, check=True, capture_output=True, encoding="utf-8").stdout
 
 
-def results(project: Path, section: str) -> list[Path]:
-    return sorted((project / "results/sittings").glob(f"{section}/**/provenance.json"))
-
-
 def ended_in_a_student(project: Path) -> str:
     """What a sitting says that is told to end, as by `timeout`, while a student learns from its teacher."""
     with subprocess.Popen(
@@ -75,7 +71,8 @@ def ended_in_a_student(project: Path) -> str:
 
 def finished(project: Path) -> dict[str, int]:
     """In which second each training of a clone was finished: what an archive knows of it."""
-    found = [path for name in ("teachers", "students") for path in results(project, name)]
+    sections = [project / "results/sittings" / name for name in ("teachers", "students")]
+    found = [path for section in sections for path in section.glob("**/provenance.json")]
     return {str(path.relative_to(project)): int(path.stat().st_mtime) for path in found}
 
 
