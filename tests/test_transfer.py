@@ -1,6 +1,7 @@
 """Transfer: trained and given networks go on with other data sets, in the plan, in miniature, and in wrong params."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from smoke_study import run_command
 from study.params import ParamsError, load_study
 from tiny_runs import CLASSES, IMAGES, write_images
 
+from deit.commands import ending, in_full, prepare_data
 from deit.store.checkpoints import WEIGHTS, read_weights
 from deit.store.frames import read_frame
 from deit.store.job import Job
@@ -23,6 +25,7 @@ from deit.tables.cells import KEYS
 ROOT = Path(__file__).resolve().parent.parent
 CIFAR_IMAGES = 24
 TABLES = dict.fromkeys(("table_1", "table_2", "table_3", "table_4", "table_5", "token_analysis", "accuracy_throughput"))
+TAKEN = "finetuned/deit-ti/labels-to-pictures"
 ROWS = {"labels": "labels", "token": "token"}
 PHASE = {
     "batch": 12,
@@ -171,6 +174,23 @@ def test_data_classes_and_views_are_those_of_the_data_set(plan, place):
     assert views.items() <= run.recipe["views"].items()
     pictured = named(plan, f"finetuned/deit-ti/labels-to-pictures/{low}/seed0")
     assert pictured.recipe["views"]["erasing"] == 0 and views["erasing"] > 0
+
+
+def test_a_job_tells_the_keys_of_the_data_set_that_it_reads(plan, place, tmp_path, monkeypatch):
+    low, _ = plan.settings.resolutions
+    own, taken = (named(plan, f"{name}/{low}/seed0") for name in ("students/deit-ti/labels", TAKEN))
+    assert (own.execution.data_key, taken.execution.data_key) == ("data", "transfer.pictures.data")
+    job = named(plan, "data/random-training")
+    recipe = tmp_path / f"{job.digest}.json"
+    moved = job.execution.model_copy(update={"data_root": str(tmp_path)})  # where its files are not
+    recipe.write_text(job.model_copy(update={"execution": moved}).model_dump_json(), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["-m", "--recipe", str(recipe), "--output", str(tmp_path / "made")])
+    with pytest.raises(SystemExit) as missing:
+        prepare_data.main()
+    told, _ = ending(missing.value)
+    assert "under data.root" in told and "(data.training.files." in told
+    key = "transfer.shapes.data"
+    assert in_full(told, sys.argv) == told.replace("data.root", f"{key}.root").replace("data.tr", f"{key}.tr")
 
 
 def test_a_data_set_that_is_learnt_in_two_ways_is_looked_at_once(plan):

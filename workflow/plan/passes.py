@@ -101,7 +101,8 @@ def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params:
         made_by = each.execution.model_copy(update={"made_by": output})
         plan.jobs[each.digest] = each.model_copy(update={"execution": made_by})
     after = list(dict.fromkeys(folder for each in runs for folder in each.execution.after))
-    place = {"output": output, "folders": folders, "after": after, "data_root": runs[0].execution.data_root}
+    of_images = runs[0].execution.model_dump(include={"data_root", "data_key"})
+    place = {"output": output, "folders": folders, "after": after, **of_images}
     return job.model_copy(update={"execution": execution.model_copy(update=place)})
 
 

@@ -110,6 +110,7 @@ class Plan:
             "output": f"results/{self.name}/{name}-{digest}",
             "folders": {flag: list(map(self.output_of, digests)) for flag, digests in reads.items() if digests},
             "data_root": execution.data_root or self.settings.data(data).root,
+            "data_key": f"transfer.{data}.data" if data else "data",
             "after": [self.output_of(self.networks)] if kind in CHECKED and self.networks else [],
         }
         self.jobs[digest] = job.model_copy(update={"execution": execution.model_copy(update=place)})

@@ -8,9 +8,13 @@ import errno
 import gc
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
+
+from deit.store.finished import record_at
 
 if sys.argv[0] == "-m":  # python -m deit.commands.x is about to import x; a test that imports it is not
     gc.disable()
@@ -18,6 +22,7 @@ if sys.argv[0] == "-m":  # python -m deit.commands.x is about to import x; a tes
 AGAIN = "What was saved before is intact: {}, and give the same command again."
 NO_KERNEL = "does not have a deterministic implementation"
 """torch's words for an operation of a network that gives other bits each time on a GPU."""
+DATA_KEY = re.compile(r"(?<![\w./])data(?=\.(channels|classes|evaluation|root|training)\b)")
 SIGINT_STATUS = 130
 
 
@@ -37,7 +42,7 @@ def run(main: Callable[[], None]) -> None:
     except BaseException as error:
         message, status = ending(error)
         if message:
-            print(message, file=sys.stderr)
+            print(in_full(message, sys.argv), file=sys.stderr)
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -66,3 +71,12 @@ def ending(error: BaseException) -> tuple[str, int]:
         first = "set deterministic: false under execution in the params file, which the result's provenance will tell"
         return f"{str(error).partition(',')[0]}. {AGAIN.format(first)}", 1
     return "".join(getattr(error, "__notes__", None) or traceback.format_exception(error)).rstrip(), 1
+
+
+def in_full(message: str, words: list[str]) -> str:
+    """The message with keys of `data` as the params hold them: those of the job's data set may be below `transfer`.
+
+    `words` are the command's, by which its recipe is found.
+    """
+    recipe = record_at(Path(words[words.index("--recipe") + 1])) if "--recipe" in words[:-1] else {}
+    return DATA_KEY.sub(recipe.get("execution", {}).get("data_key", "data"), message)

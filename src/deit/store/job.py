@@ -83,6 +83,8 @@ class Execution(Resources):
     """Folder of the same result in another study, of which this one is to be a copy; empty = a job of its own."""
     data_root: str = ""
     """The folder of the images; of an import, that of the weights."""
+    data_key: str = "data"
+    """Where the params declare the images: `data`, or `transfer.NAME.data`."""
     decode: bool = True
     """Whether `prepare_data` decodes every image."""
 
