@@ -19,8 +19,8 @@ class ModelParams(Recipe):
     """An architecture."""
 
     kind: Literal["convnet", "transformer"]
-    """`convnet`: trained by `teachers` and `adaptation`, with one seed. `transformer`: trained by `students` and
-    `finetuning`, also where it is a teacher."""
+    """`convnet`: trained by `teachers` and `adaptation`, with one seed, unless `seeds.teachers` is per-seed.
+    `transformer`: trained by `students` and `finetuning`, also where it is a teacher."""
     timm: str
     """timm's name, without weights: these are initialised here, unless `weights` or `initial` give some."""
     timm_distilled: str = ""

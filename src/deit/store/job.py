@@ -30,7 +30,7 @@ class Resources(Recipe):
     and passes take more than one."""
     share: Literal[1, 2, 3, 4, 6, 8, 12, 24] = 1
     """Jobs that may use one GPU at the same time, for small networks; with the profile `local` alone. Those with other
-    numbers share by parts: one with 2 and four with 8 fill a GPU."""
+    numbers can share one, too: one with 2 and four with 8 fill a GPU."""
     nodes: Machines = 1
     """Nodes of a training or pass; a run takes `gpus` x `nodes` GPUs."""
     threads: Machines = 1

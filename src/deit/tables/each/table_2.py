@@ -34,7 +34,7 @@ def checks(params: Table2, study: Any) -> Checked:
 
 
 def cells(params: Table2, runs: Runs) -> Wanted:
-    """Rows: teachers. The student of this table has no distillation token (paper.md tells why)."""
+    """Rows: teachers. The student of this table has no distillation token."""
     low, high = runs.resolutions
     wanted: Wanted = {}
     for teacher in params.teachers:
