@@ -170,6 +170,16 @@ def test_weights_that_no_digest_knows_are_refused_with_their_key(params, key, va
     assert f"models.deit-ti.{key}: " in message and remedy in message
 
 
+def test_other_labels_for_the_same_images_are_refused(params):
+    """The manifest knows a split by its images."""
+    test = plan_study("fashion", ROOT / "params").study.data.evaluation["test"].model_dump(mode="json")
+    test["split"] |= {"files": test["split"]["files"] | {"labels": "train-labels-idx1-ubyte.gz"}, "md5": {}}
+    write(params, {"data": {"evaluation": {"relabelled": test}}})
+    message = refusal("mutant", params)
+    assert "data.evaluation.relabelled.split.files.labels: 'train-labels-idx1-ubyte.gz' are other labels" in message
+    assert "for the images of data.evaluation.test.split; give these images a second file name" in message
+
+
 @pytest.mark.parametrize(("key", "value"), VALUES, ids=[f"{key}={value}"[:60] for key, value in VALUES])
 def test_a_value_is_planned_or_refused(params, key, value):
     write(params, nested(tuple(key.split(".")), value))

@@ -63,6 +63,23 @@ def test_what_is_there_and_runs_all_the_same_is_marked_as_to_be_made_again(clone
     assert mark.name == f"{finished.digest}.again" and mark.read_text(encoding="utf-8") == "abc"
 
 
+def test_what_is_forced_and_lacks_its_inputs_is_refused_with_a_remedy_that_works(clone):
+    """Snakemake is told of no inputs of what is there, so it would not make a pruned cache before."""
+    lookup = Lookup("imagenet-there", main_process=True, elsewhere=True)
+    job = next(job for job in lookup.plan.jobs.values() if "teacher-logits" in job.execution.folders)
+    folder = Path(job.execution.output)
+    folder.mkdir(parents=True)
+    (folder / "provenance.json").write_text('{"files": {}, "seal": "abc"}', encoding="utf-8")
+    jobs = [SimpleNamespace(wildcards_dict={"digest": job.digest})]
+    with pytest.raises(SystemExit, match=r"to be made again, and \S+, which it reads, is not here") as refused:
+        begin(lookup, jobs)
+    assert f"Delete {folder} (rm -r)" in str(refused.value) and not Path("results/imagenet-there/recipes").exists()
+    for path in (path for paths in job.execution.folders.values() for path in paths):
+        Path(path).mkdir(parents=True)
+        Path(path, "provenance.json").write_text('{"files": {}, "seal": "abc"}', encoding="utf-8")
+    begin(lookup, jobs)
+
+
 def test_planning_writes_nothing(clone):
     """A dry run plans, too, and so does a look at the DAG."""
     before = sorted(clone.rglob("*"))

@@ -250,6 +250,17 @@ def test_a_pass_that_fills_caches_asks_their_teacher(tmp_path, node):
 # The page -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_run_of_another_study_is_no_job_of_this_one(tmp_path):
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    weights = "{study: fashion, run: regnety-16gf/labels/20/seed0}"
+    text = f"extends: fashion\nmodels: {{regnety-16gf: {{weights: {weights}}}}}\n"
+    (tmp_path / "params/taught.yaml").write_text(text, encoding="utf-8")
+    plan = plan_study("taught", tmp_path / "params")
+    (given,) = [digest for digest, job in plan.jobs.items() if job.kind == "import"]
+    needs = cost.needs(plan)
+    assert not needs[given] and any(given in makers for makers in needs.values())
+
+
 def test_a_study_that_does_not_exist_is_one_message():
     command = [sys.executable, "workflow", "cost", "imagenett"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")

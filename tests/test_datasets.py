@@ -15,7 +15,7 @@ from torchvision.datasets import FashionMNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from deit.commands.prepare_data import prepare_data
-from deit.see.datasets import corrupted, divided, evaluation_images, manifest_of, training_images
+from deit.see.datasets import check_classes, corrupted, divided, evaluation_images, manifest_of, training_images
 from deit.see.recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingData
 from deit.store.job import Job
 
@@ -264,6 +264,17 @@ def test_evaluation_classes_are_the_training_classes_or_their_numbers(tmp_path):
             continue
         with pytest.raises(SystemExit, match=r"class 'dog' of the training images, found 'fox'.*evaluation\.foreign"):
             manifest_of(recipe, tmp_path)
+
+
+def test_the_same_classes_in_another_order_are_refused(tmp_path):
+    """As where a library sorts the names of one set as text, and another one by their numbers."""
+    data = folder_data(tmp_path, ["0", "1", "2"])
+    training, other = training_images(data, tmp_path), training_images(data, tmp_path)
+    training.classes = ["0", "2", "1"]
+    for images, first in ((other, training), (training, other)):
+        with pytest.raises(SystemExit, match=r"in another order .* with one \(data\.evaluation\.val\.reader\)"):
+            check_classes(images, first, "data.evaluation.val.split")
+    check_classes(other, other, "data.evaluation.val.split")
 
 
 SETS = {"alike": ["cat", "dog"], "numbered": ["0", "1"], "foreign": ["cat", "fox"]}

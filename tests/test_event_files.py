@@ -21,6 +21,7 @@ def study(tmp_path, monkeypatch):
         (root / folder).mkdir(parents=True)
         (root / folder / "history.csv").write_text(HISTORY + EPOCHS, encoding="utf-8")
         os.utime(root / folder / "history.csv", (1000, 1000))
+    (root / "students/a-aaaaaaaaaa/provenance.json").touch()
     (root / "students/a-aaaaaaaaaa/validation.csv").write_text(f"{VALIDATION}1,10,100,0.7,,,3.0\n", encoding="utf-8")
     (root / "plan.csv").write_text("phase,kind,name,digest,folder\n" + "\n".join(rows) + "\n", encoding="utf-8")
     return root
@@ -39,6 +40,12 @@ def test_a_run_has_its_curves_over_steps_and_time(study):
     assert losses == [(960, 5, 2.5), (1000, 10, 2.0)]
     assert [event.step for event in read.Scalars("validation/class")] == [10]
     assert "validation/fusion" not in read.Tags()["scalars"]
+
+
+def test_a_run_under_way_has_its_curves_although_snakemake_made_its_folder(study):
+    pytest.importorskip("tensorboard")
+    (study / "students/b-bbbbbbbbbb").mkdir()  # before a job starts, Snakemake makes the folders of what it is to make
+    assert study / "tensorboard/students/b/224/seed0-bbbbbbbbbb" in event_files.write_events(study)
 
 
 def test_a_study_that_was_never_started_is_named(tmp_path):

@@ -85,6 +85,16 @@ MISTAKES = {
     "seeds: {default: []}": ("seeds.default", "must have at least one entry, found []", "correct the value."),
     "students: null": ("students", "missing", "docs/params.md describes every key)."),
     "students: 3": ("students", "must be keys and values, found 3", "correct the value."),
+    "students: {eps: 1.0e-6, runs: {deit-ti: {optimizer: lion}}}": (
+        "students.eps",
+        "does not fit students.runs.deit-ti.eps: lion takes no such option",
+        "set students.runs.deit-ti.eps to null.",
+    ),
+    "students: {runs: {deit-ti: {optimizer: lion, eps: 1.0e-6}}}": (
+        "students.runs.deit-ti.eps",
+        "lion takes no such option",
+        "remove it, or set it to null.",
+    ),
     "tables: {table_3: null}": ("tables.table_3", "does not fit tables.table_4: reads the runs of table_3", "to null."),
     "execution: {default: {gpus: 7}}": (
         "execution.default.gpus",

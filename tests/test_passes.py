@@ -25,14 +25,17 @@ from tiny_runs import (
     teacher_net,
     training_job,
 )
-from training_runs import on_two_ranks
+from training_runs import on_two_ranks, with_data
 
+from deit.commands.train_pass import train_members, with_resources
 from deit.learn import training
+from deit.learn.recipes import Pass
 from deit.learn.teacher import cached_teacher
 from deit.learn.training import set_up, train_together
 from deit.see.views import ViewStream
 from deit.store.checkpoints import ResumeState
 from deit.store.job import Execution, Job
+from deit.store.results import read_result
 from deit.teach.recording import Recorder
 from deit.teach.teacher_logits import PartlyCachedTeacher, TeacherInTheLoop, write_epochs
 
@@ -142,12 +145,13 @@ def test_an_interrupted_pass_goes_on_and_a_run_that_was_begun_alone_joins_it(job
     assert all(same(weights[kind], alone[kind]) for kind in kinds)
 
 
-def stop_before(monkeypatch, step: int) -> None:
+def stop_before(monkeypatch, step: int, name: str = "") -> None:
+    """SIGTERM after so many steps of a run; of any, without a name."""
     inner = training.take_step
 
     def take_step(a_run, *arguments):
         inner(a_run, *arguments)
-        if a_run.step == step:
+        if a_run.step == step and name in ("", a_run.name):
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(training, "take_step", take_step)
@@ -240,6 +244,32 @@ def test_a_run_that_diverges_is_given_up_alone(jobs, alone, tmp_path, monkeypatc
     assert ResumeState(tmp_path / "hard", jobs["hard"].digest).load()["step"] == 2, "the last good state"
 
 
+def test_a_run_that_ended_before_the_others_is_not_told_of_what_comes_later(jobs, tmp_path, monkeypatch):
+    """The pass is ended after its shorter run was published, whose files are sealed."""
+    pass_job, members = pass_of([jobs["labels"], jobs["longer"]], tmp_path)
+    stop_before(monkeypatch, 2 * STEPS + 1, "longer")
+    with pytest.raises(SystemExit):
+        train_members(pass_job, CPU, tmp_path / "recipes", tmp_path / "resume")
+    shorter, longer = (Path(job.execution.output) for job in members)
+    read_result(shorter).verify()
+    assert "stopped by SIGTERM" not in (shorter / "log.txt").read_text(encoding="utf-8")
+    assert "stopped by SIGTERM" in longer.with_name("longer.partial").joinpath("log.txt").read_text(encoding="utf-8")
+
+
+def pass_of(jobs: list[Job], folder: Path) -> tuple[Job, list[Job]]:
+    """A pass of these trainings, and they as they stand in recipe files, with folders for their results."""
+    (folder / "recipes").mkdir()
+    members = []
+    for job in jobs:
+        place = {"output": str(folder / job.name), "folders": {"data": [str(folder / "prepared")]}}
+        with_place = job.model_copy(update={"execution": job.execution.model_copy(update=place)})
+        members.append(with_data(with_place, folder))
+    for job in members:
+        (folder / f"recipes/{job.digest}.json").write_text(job.model_dump_json(), encoding="utf-8")
+    recipe = Pass(runs=tuple(job.digest for job in members), caches=())
+    return Job(kind="pass", name="passes/two-0", recipe=recipe.model_dump(mode="json"), behaviour={}), members
+
+
 # Planned --------------------------------------------------------------------------------------------------------------
 
 PASSES = """
@@ -310,6 +340,33 @@ def test_what_is_finished_is_left_out_and_one_run_is_no_pass(params):
     Path(plan.jobs[last].execution.output).mkdir(parents=True, exist_ok=True)
     Path(plan.jobs[last].execution.output, "provenance.json").write_text(json.dumps({"files": {}}), encoding="utf-8")
     assert {job.name for job in plan_passes(plan_study("smoke")).values()} == {"passes/convnets-0"}
+
+
+def test_what_a_finished_pass_has_made_and_what_was_deleted_since_is_made_by_jobs_of_its_own(params):
+    plan = plan_study("smoke")
+    (small,) = (job for job in plan_passes(plan).values() if job.name == "passes/small-0")
+    given_up, *others = small.resolved().runs
+    folder = Path(small.execution.output)
+    folder.mkdir(parents=True)
+    outcome = dict.fromkeys((*others, *small.resolved().caches), "") | {given_up: "step 2 is not finite"}
+    (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+    (folder / "provenance.json").write_text(json.dumps({"files": {"outcome.json": ""}}), encoding="utf-8")
+    again = plan_study("smoke")
+    assert small.digest in plan_passes(again)
+    assert again.jobs[given_up].execution.made_by == small.execution.output  # which says why it has none
+    assert not any(again.jobs[digest].execution.made_by for digest in outcome.keys() - {given_up})
+
+
+def test_what_the_params_give_a_pass_its_runs_have_and_one_that_may_not_be_reproduced_makes_all_so(params):
+    resources = "resources: {groups_per_forward: 1, save_minutes: 3.0, minutes: 9}"
+    text = params.read_text(encoding="utf-8").replace('"deit-s/*"]', f'"deit-s/*"], {resources}')
+    params.write_text(text.rstrip() + "\n  models: {deit-ti: {deterministic: false}}\n", encoding="utf-8")
+    plan = plan_study("smoke")
+    (small,) = (job for job in plan_passes(plan).values() if job.name == "passes/small-0")
+    assert not small.execution.deterministic
+    for digest in small.resolved().runs:
+        execution = with_resources(plan.jobs[digest], small).execution
+        assert (execution.groups_per_forward, execution.save_minutes, execution.deterministic) == (1, 3, False)
 
 
 def test_a_run_that_needs_another_of_the_pass_is_trained_later(params):

@@ -46,6 +46,16 @@ def test_the_log_of_a_run_that_a_pass_trains_is_in_its_own_folder(study):
     assert ", validation accuracy class 71.20 %, fusion 72.00 %, 1 h 2 min 3 s left" in told
 
 
+def test_a_report_that_is_being_written_is_running(study):
+    """All reports of a study have one lock."""
+    with (study / "plan.csv").open("a", encoding="utf-8") as file:
+        file.write("\nreport,report,report,eeeeeeeeee,results/tiny/report-eeeeeeeeee")
+    (study / "logs/report-eeeeeeeeee.log").write_text("half of it\n", encoding="utf-8")
+    assert any(line.startswith("  failed  report") for line in progress.report("tiny"))
+    assert run_lock.take(study / "locks/report")
+    assert any(line.startswith("  running  report") for line in progress.report("tiny"))
+
+
 def test_lines_that_trainings_log_are_understood():
     row = {"epoch": 2, "loss": 2.1, "accuracy": 0.09, "learning_rate": 0.01, "images_per_second": 99.0}
     line = epoch_line(({**row, "seconds": 60.0, "skipped_steps": 1},), 0, 30)

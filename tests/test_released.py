@@ -300,6 +300,16 @@ def test_seeds_and_longer_trainings_are_checked(tmp_path):
     assert "not token" in refusal(tmp_path, layer, "tables.table_5.longer.500-epochs")
 
 
+def test_published_weights_of_a_run_are_not_those_of_its_transfer(tmp_path):
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    table = {"students": ["deit-s"], "teacher": "regnety-16gf", "rows": {"labels": "labels"}}
+    study = {"extends": "released", "tables": {"transfer": table}}
+    study["transfer"] = yaml.safe_load((ROOT / "params/imagenet.yaml").read_text(encoding="utf-8"))["transfer"]
+    (tmp_path / "params/edited.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    plan = plan_study("edited", tmp_path / "params")
+    assert plan.of_section("given") and not [job for job in plan.jobs.values() if "-to-" in job.name]
+
+
 def refusal(tmp_path: Path, layer: dict, key: str) -> str:
     """The line by which a study that extends `released` is refused."""
     shutil.copytree(ROOT / "params", tmp_path / "params", dirs_exist_ok=True)

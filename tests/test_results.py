@@ -1,6 +1,8 @@
 """A result is published whole, and read only as it was published."""
 
 import errno
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from deit.store.results import (
     read_adopted,
     read_job,
     read_result,
+    sealed,
     write_adopted,
 )
 
@@ -121,9 +124,32 @@ def test_an_interrupted_folder_begins_anew_unless_it_is_kept(tmp_path):
 
     assert interrupted(keep=True) == {"recipe.json"}
     assert interrupted(keep=True) == {"recipe.json", "half"}
+    longer = JOB.model_copy(update={"execution": JOB.execution.model_copy(update={"minutes": 1440, "made_by": "a"})})
+    assert interrupted(keep=True, job=longer) == {"recipe.json", "half"}  # it is to go on, by other means
+    left = tmp_path / "result.partial/recipe.json"
+    assert Job.model_validate_json(left.read_bytes()) == longer
+    left.write_text(left.read_text(encoding="utf-8")[:50], encoding="utf-8")
+    assert interrupted(keep=True) == {"recipe.json"}
     assert interrupted(keep=True, job=OTHER) == {"recipe.json"}
     assert interrupted(keep=False, job=OTHER) == {"recipe.json"}
     assert not (tmp_path / "result").exists()
+
+
+def test_what_later_code_tells_of_how_a_result_was_made_is_no_matter(tmp_path):
+    """An edit that is taken back leaves such results; their names are the same."""
+    output = made(tmp_path / "result")
+    for key, refused in (("execution", False), ("unknown", True)):
+        record = json.loads((output / "provenance.json").read_bytes())
+        recipe = json.loads((output / "recipe.json").read_bytes())
+        recipe |= {"execution": recipe["execution"] | {"later": 1}} if key == "execution" else {key: 1}
+        (output / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+        record.pop("seal")
+        record["files"]["recipe.json"] = hashlib.sha256((output / "recipe.json").read_bytes()).hexdigest()
+        (output / "provenance.json").write_text(json.dumps(sealed(record)), encoding="utf-8")
+        if not refused:
+            assert read_result(output).job.digest == JOB.digest
+            continue
+        assert "recipe.json: written by other code than this" in refusal(lambda: read_result(output))
 
 
 def test_a_result_that_was_finished_meanwhile_stays(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from call.end import LAST_LINES, message
+from call.end import LAST_LINES, command, message
 from call.screen import Screen
 from call.words import words
 from cost.time_left import TimeLeft, work
@@ -240,6 +240,24 @@ def test_the_last_lines_are_each_failed_jobs_message_and_the_command_to_go_on_wi
         "Failed. What was finished is kept, and this goes on from there:",
         "    snakemake --profile local --config 'study=it'\"'\"'s' -- all_tables",
     ]
+
+
+def test_the_command_that_goes_on_is_one_that_the_users_shell_finds(monkeypatch, tmp_path):
+    installed = tmp_path / "bin/snakemake"
+    installed.parent.mkdir()
+    installed.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    for name in ("MAKELEVEL", "SNAKEMAKE_PROFILE", "COMPUTE_AGAIN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "argv", [str(installed), "--profile", "local", "all_tables"])
+    monkeypatch.setenv("PATH", str(installed.parent))
+    assert command() == "snakemake --profile local all_tables"
+    monkeypatch.setenv("MAKELEVEL", "1")  # make has the environment in its PATH, and the user may not
+    assert command() == "bin/snakemake --profile local all_tables"
+    monkeypatch.delenv("MAKELEVEL")
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("COMPUTE_AGAIN", "yes")
+    assert command() == "COMPUTE_AGAIN=yes bin/snakemake --profile local all_tables"
 
 
 # The time left --------------------------------------------------------------------------------------------------------

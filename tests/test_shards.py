@@ -73,6 +73,18 @@ def test_stopped_by_a_signal_nothing_that_was_made_is_made_again(tmp_path, undis
     assert contents(tmp_path / "a") == undisturbed
 
 
+def test_what_was_finished_and_not_published_is_not_made_again(tmp_path, undisturbed, caplog):
+    """To publish is to read all of it once more, which takes minutes."""
+    fill(tmp_path / "a")
+    assert fill(tmp_path / "a") == [] and contents(tmp_path / "a") == undisturbed
+    (tmp_path / "a/views-0005.npy").write_bytes(undisturbed["views-0005.npy"][:-1])
+    assert fill(tmp_path / "a")[0] == STEPS and "views-0005.npy: damaged" in caplog.text
+    fill(tmp_path / "a", manifest=MANIFEST | {"teacher": "b" * 64})
+    assert "of another teacher" in caplog.text
+    (tmp_path / "a/manifest.json").write_bytes(undisturbed["manifest.json"][:-9])
+    assert len(fill(tmp_path / "a")) == STEPS * len(EPOCHS) and contents(tmp_path / "a") == undisturbed
+
+
 @pytest.mark.parametrize(("minutes", "again"), [(1e-9, 5), (99.0, 3)], ids=["saved each step", "saved each epoch"])
 def test_killed_it_goes_on_after_the_last_saved_step(tmp_path, undisturbed, minutes, again):
     with pytest.raises(KeyboardInterrupt):

@@ -1,5 +1,6 @@
 """A result that another study has made is copied, byte for byte checked, and not made again."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -57,6 +58,19 @@ def test_a_damaged_result_is_not_copied(there, here):
     with pytest.raises(SystemExit, match=f"{there}/weights.safetensors: damaged"):
         copy_result(there, here, JOB.digest)
     assert not here.exists() and not list(here.parent.iterdir())
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing(there, here, monkeypatch):
+    def full(source: str, target: str) -> None:
+        Path(target).write_bytes(b"a part")
+        raise OSError(errno.ENOSPC, "No space left on device", target)
+
+    monkeypatch.setattr("deit.store.copies.copy_file", full)
+    with pytest.raises(
+        SystemExit, match=f"{here}: could not be copied from {there}: .*No space left.*Make room"
+    ) as told:
+        copy_result(there, here, JOB.digest)
+    assert "\n" not in str(told.value) and not list(here.parent.iterdir())
 
 
 def test_another_result_is_not_copied(there, here):

@@ -110,6 +110,14 @@ def test_what_is_wrong_with_a_variant_is_said_before_anything_runs(params, edit,
         ),
         ("students: {runs: {deit-s/hard: {epochs: 1}}}", "students.runs.deit-s: gives runs of tables.epochs 1 epochs"),
         ("models: {deit-s: {timm_distilled: ''}}", "the student of the epochs figure needs a distillation token"),
+        (
+            "execution: {students: {gpus: 2}}\nvariants: {half: {students: {batch: 90, mix_group: 30}}}",
+            "variants.half: execution.students.gpus: 2 GPUs (or CPU nodes) cannot share 3 mix groups",
+        ),
+        (
+            "tables: {deit3: {models: [deit-s], variants: [half, mixless]}}",
+            "tables.deit3.variants: 'mixless' trains for 2 epochs, as the study itself does",
+        ),
     ],
 )
 def test_what_would_fail_or_mislead_late_is_said_first(params, edit, message):

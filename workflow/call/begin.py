@@ -16,6 +16,7 @@ from study.problem import ParamsError, Problem, refusal
 from call.images_here import count_problems, counted_images, image_problems, unset_roots
 from call.recorded import RecordsRefused, refuse_to_compute_again
 from deit.store.finished import is_complete, seal_at
+from deit.store.job import Job
 from deit.store.reach import ROOT
 
 READS_IMAGES = ("data", "views", "train", "cache", "predict", "tokens")
@@ -128,12 +129,29 @@ def begin(lookup: Lookup, jobs: Iterable) -> None:
         refuse_to_compute_again(plan.name, [job for job in plan.unfinished() if not job.execution.copy_of])
     except RecordsRefused as error:
         raise SystemExit(str(error)) from None
+    jobs = [lookup.job_of(job.wildcards_dict["digest"]) for job in jobs if "digest" in job.wildcards_dict]
+    refuse_what_lacks_inputs([job for job in jobs if is_complete(plan.record_of(job))])
     with writing(f"results/{plan.name}"):
         plan.write(lookup.passes)
         mark_what_is_made_again(lookup, jobs)
 
 
-def mark_what_is_made_again(lookup: Lookup, jobs: Iterable) -> None:
+def refuse_what_lacks_inputs(finished: list[Job]) -> None:
+    """SystemExit where Snakemake was told to make a finished result again, and what it is made from is no more there.
+
+    Of finished results it is told no inputs (plan.lookup), so it would not make these before.
+    """
+    for job in finished:
+        folders = [folder for folders in job.execution.folders.values() for folder in folders]
+        if missing := [folder for folder in folders if not is_complete(Path(folder, "provenance.json"))]:
+            raise SystemExit(
+                f"Nothing was started: {job.name} is to be made again, and {missing[0]}, which it reads, is not here "
+                f"(pruned, or not pulled). Delete {job.execution.output} (rm -r), and give the command without -R "
+                "or --forcerun: then it is made with all that it needs."
+            )
+
+
+def mark_what_is_made_again(lookup: Lookup, jobs: Iterable[Job]) -> None:
     """Notes the seal of each result that is there and that Snakemake will make all the same: it was told to.
 
     A job, perhaps days later on another machine, so tells it from one that was finished meanwhile
@@ -143,7 +161,6 @@ def mark_what_is_made_again(lookup: Lookup, jobs: Iterable) -> None:
     locks.mkdir(exist_ok=True)
     for path in locks.glob("*.again"):
         path.unlink()
-    for digest in [job.wildcards_dict["digest"] for job in jobs if "digest" in job.wildcards_dict]:
-        job = lookup.job_of(digest)
+    for job in jobs:
         if is_complete(record := lookup.plan.record_of(job)):
             (locks / f"{lock_name(job)}.again").write_text(seal_at(record), encoding="utf-8")

@@ -1,6 +1,7 @@
 """After the last job: whether what was made is what params/ and code say now; what failed, and how to go on."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from shlex import join, quote
 
 from plan.plan import Plan
+from plan.shared import SWITCH
 
 PLAN_TODAY = "import sys; from plan.studies import plan_study; print(*plan_study(sys.argv[1]).jobs)"
 LAST_LINES = 6
@@ -69,6 +71,15 @@ def what_stands(plan: Plan) -> Iterator[str]:
 
 
 def command() -> str:
-    """That of this call, with the profile that stood in the environment."""
-    profile = os.environ.get("SNAKEMAKE_PROFILE")
-    return f"{f'SNAKEMAKE_PROFILE={quote(profile)} ' if profile else ''}snakemake {join(sys.argv[1:])}"
+    """That of this call, with what the environment said of it, and a Snakemake that the user's shell finds."""
+    given = {name: os.environ.get(name) for name in ("SNAKEMAKE_PROFILE", SWITCH)}
+    variables = [f"{name}={quote(value)}" for name, value in given.items() if value]
+    return " ".join([*variables, snakemake(), join(sys.argv[1:])])
+
+
+def snakemake() -> str:
+    """By its name where the shell has it in PATH, else by its place; make has the environment's alone in its PATH."""
+    if "MAKELEVEL" not in os.environ and shutil.which("snakemake") == os.path.abspath(sys.argv[0]):
+        return "snakemake"
+    place = os.path.relpath(sys.argv[0])
+    return quote(sys.argv[0] if place.startswith("..") else place)

@@ -74,12 +74,12 @@ def gpu_hours(plan: Plan, minutes: Minutes) -> dict[str, float]:
 
 
 def needs(plan: Plan) -> dict[str, set[str]]:
-    """Digest -> digests of the jobs whose results the job reads; of what a pass makes, the pass."""
+    """Digest -> digests of the jobs of this study whose results the job reads; of what a pass makes, the pass."""
     maker = {job.execution.output: digest for digest, job in plan.jobs.items()}
     return {
         digest: {maker[made_by]}
         if (made_by := job.execution.made_by)
-        else {maker[folder] for folders in job.execution.folders.values() for folder in folders}
+        else {maker[folder] for folders in job.execution.folders.values() for folder in folders if folder in maker}
         for digest, job in plan.jobs.items()
     }
 

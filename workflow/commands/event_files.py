@@ -31,7 +31,7 @@ def write_events(study: Path) -> list[Path]:
     folders = []
     for row in trainings:
         folder = Path(row["folder"])
-        source = folder if folder.exists() else folder.with_name(f"{folder.name}.partial")
+        source = folder if (folder / "provenance.json").exists() else folder.with_name(f"{folder.name}.partial")
         curves = {panel: rows_of(source / name) for name, panel in CURVES.items()}
         if any(curves.values()):
             folders.append(study / "tensorboard" / row["phase"] / f"{row['name']}-{row['digest']}")

@@ -50,7 +50,7 @@ def state_of(row: dict[str, str], study: Path, jobs: dict[str, str]) -> tuple[st
     if row["digest"] in jobs:
         state, _, detail = jobs[row["digest"]].partition(" ")
         return state, ", ".join(filter(None, [detail, progress]))
-    lock = study / "locks" / row["digest"]
+    lock = study / "locks" / (row["kind"] if row["kind"] == "report" else row["digest"])
     if is_held(lock):
         return "running", ", ".join(filter(None, [holder(lock), progress]))
     if text:

@@ -6,11 +6,13 @@ is not finished yet. Its runs and caches stay jobs of their own: they wait for t
 
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from pathlib import Path
 
 from study.execution import PassParams
 from study.problem import ParamsError
 
 from deit.learn.recipes import Pass
+from deit.store.finished import is_complete, record_at
 from deit.store.job import Execution, Job, Resources, canonical_digest
 from deit.store.reach import our_code
 from plan.plan import Plan
@@ -97,13 +99,25 @@ def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params:
             known = folders.setdefault(flag, [])
             known += [path for path in paths if path not in outputs and path not in known]
     folders = {flag: paths for flag, paths in folders.items() if paths}
+    lost = made_and_lost(output)
+    asked = params.resources.model_dump(exclude_unset=True)
     for each in (*runs, *caches):
-        made_by = each.execution.model_copy(update={"made_by": output})
-        plan.jobs[each.digest] = each.model_copy(update={"execution": made_by})
+        if each.digest not in lost:
+            made_by = each.execution.model_copy(update={**asked, "made_by": output})
+            plan.jobs[each.digest] = each.model_copy(update={"execution": made_by})
     after = list(dict.fromkeys(folder for each in runs for folder in each.execution.after))
     of_images = runs[0].execution.model_dump(include={"data_root", "data_key"})
     place = {"output": output, "folders": folders, "after": after, **of_images}
     return job.model_copy(update={"execution": execution.model_copy(update=place)})
+
+
+def made_and_lost(output: str) -> set[str]:
+    """Digests of what a finished pass has made; where that is to be made nevertheless, it was deleted since.
+
+    It is then made by jobs of its own, as the pass is not to be repeated for what it gave up.
+    """
+    outcome = record_at(Path(output, "outcome.json")) if is_complete(Path(output, "provenance.json")) else {}
+    return {digest for digest, reason in outcome.items() if not reason}
 
 
 def refuse_uneven(plan: Plan, name: str, runs: list[Job], execution: Execution) -> None:
@@ -119,6 +133,5 @@ def execution_of(runs: list[Job], resources: Resources) -> Execution:
     """What a pass asks for: the most that one of its runs does, and the time of all, but for what the params say."""
     each = [job.execution for job in runs]
     most = {key: max(getattr(one, key) for one in each) for key in ("gpus", "nodes", "threads", "workers", "mem_mb")}
-    return Execution.model_validate(
-        {**most, "minutes": sum(one.minutes for one in each), **resources.model_dump(exclude_unset=True)}
-    )
+    of_all = {"minutes": sum(one.minutes for one in each), "deterministic": all(one.deterministic for one in each)}
+    return Execution.model_validate({**most, **of_all, **resources.model_dump(exclude_unset=True)})

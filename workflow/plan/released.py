@@ -6,13 +6,13 @@ from fnmatch import fnmatch
 from study.released import Released, chosen
 
 from plan.plan import Plan
-from plan.runs import Run
+from plan.runs import Run, to
 
 
 def key(run: Run) -> str:
     """The name of a run among the published weights, which have no seeds; those of a variant are not the study's."""
     variant = f"+{run.variant}" if run.variant else ""
-    return f"{run.model}/{run.supervision}{variant}/{run.resolution}"
+    return f"{run.model}/{run.supervision}{variant}{to(run)}/{run.resolution}"
 
 
 def existing(released: Released | None, runs: list[Run]) -> list[Run]:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from deit.bounds import Name
 from deit.see.reader import split_mistakes
-from deit.see.recipes import Data, EvaluationSet, Split
+from deit.see.recipes import Data, EvaluationSet, Split, place_of
 from study.problem import Problem, unknown
 
 
@@ -56,6 +56,21 @@ def data_problems(data: DataParams, where: str = "data") -> Iterator[Problem]:
             text = f"{evaluation.held_out} is not {where}.held_out, {data.held_out}"
             yield Problem(f"{key}.held_out", text, "give both the same number.", (f"{where}.held_out",))
     yield from unknown(f"{where}.primary", data.primary, data.evaluation, "evaluation set", f"{where}.evaluation")
+    yield from label_problems(data, where)
+
+
+def label_problems(data: DataParams, where: str) -> Iterator[Problem]:
+    """Other labels for the same image files: the manifest knows a split by its images."""
+    splits = {f"{where}.training": data.training}
+    splits |= {f"{where}.evaluation.{name}.split": evaluation.split for name, evaluation in data.evaluation.items()}
+    first: dict[str, str] = {}
+    for key, split in splits.items():
+        other = first.setdefault(place_of(split), key)
+        labels = split.files.get("labels")
+        if labels != splits[other].files.get("labels"):
+            text = f"'{labels}' are other labels for the images of {other}"
+            remedy = "give these images a second file name, as by a link."
+            yield Problem(f"{key}.files.labels", text, remedy, (f"{other}.files.labels",))
 
 
 def split_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:

@@ -143,7 +143,13 @@ def override_problems(
     try:
         yield from schedule_problems(key, general.of(model, supervision), phase)
     except ValidationError as error:
-        yield from (problem for problem in explained(error, override, key, Phase) if problem.key != key)
+        of_model = general.runs.get(model, {}) if slash else {}
+        for problem in explained(error, general.model_dump() | of_model | override, key, Phase):
+            field = problem.key.removeprefix(f"{key}.").partition(".")[0]
+            if field in override:
+                yield problem
+            elif field not in of_model:
+                yield Problem(problem.key, problem.text, f"set {problem.key} to null.", (f"{phase}.{field}",))
 
 
 def phase_of(model: ModelParams, other: str) -> str:

@@ -134,7 +134,9 @@ def varied(study: Study) -> Varied:
     """What variants change of a study: its sections, and the students of the tables that name variants."""
     named = [table.student for table in (study.tables.ablation, study.tables.epochs) if table]
     named += study.tables.deit3.models if study.tables.deit3 else []
-    parts = {name: getattr(study, name) for name in ("data", "resolutions", "models", "supervision", "views")}
+    parts = {
+        name: getattr(study, name) for name in ("data", "execution", "resolutions", "models", "supervision", "views")
+    }
     return Varied(
         students=study.students,
         finetuning=study.finetuning,

@@ -7,6 +7,7 @@ from typing import Any
 from deit.bounds import Recipe
 from study.changes import change_problems, changed
 from study.data import DataParams
+from study.execution import ExecutionParams, uneven_problems
 from study.models import Models, model_problems, patch_problems
 from study.phases import Phase, objective_problems, phase_problems, run_problems
 from study.problem import Problem
@@ -48,6 +49,7 @@ class Varied:
     data: DataParams
     resolutions: Resolutions
     supervision: Supervision
+    execution: ExecutionParams
 
     def bases(self, part: str) -> list[Recipe]:
         """What the changes of a part are made to."""
@@ -70,6 +72,7 @@ class Varied:
             yield from phase_problems(name, phase, self.data, self.views)
             yield from run_problems(name, phase, self.models, self.supervision)
             yield from objective_problems(name, phase, self.supervision, self.views)
+            yield from uneven_problems(self.execution, name, name, phase, self.models)
         varied = {name: self.models[name] for name in sorted(self.students_of_tables)}
         for name, model in varied.items():
             yield from model_problems(name, model)

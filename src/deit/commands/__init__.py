@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import re
+import resource
 import sys
 import traceback
 from collections.abc import Callable
@@ -34,6 +35,8 @@ def run(main: Callable[[], None]) -> None:
     """
     gc.freeze()
     gc.enable()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each shard of a data set stays open, and some have 1,024
     # All errors of the main thread are told below. What is left is multiprocessing's sharer of file descriptors, which
     # tells of a worker that has ended while it asked.
     sys.excepthook = lambda *_: None

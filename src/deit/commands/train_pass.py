@@ -62,8 +62,9 @@ def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[s
         results |= {each.name: Unpublished(Path(each.execution.output), each, keep=True) for each in caches}
     stream, outcome = stream_of((jobs + caches)[0]), {}
     with ExitStack() as opened:
+        logs = {each.name: opened.enter_context(ExitStack()) for each in jobs}
         for each in jobs:
-            opened.enter_context(log_file(folder_of(results, each), each.name))
+            logs[each.name].enter_context(log_file(folder_of(results, each), each.name))
         teachers = teachers_of(jobs, caches, place)
         runs = [
             set_up(each, stream, ResumeState(resume / each.digest, each.digest), place, teacher, initial_of(each))
@@ -80,6 +81,8 @@ def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[s
         for one in opened.enter_context(closing(train_together(runs, recorders))):
             digest = next(each.digest for each in jobs + caches if each.name == one.name)
             outcome[digest] = one.failure
+            if one.name in logs:
+                logs[one.name].close()  # as others of the pass have more to say
             if not one.failure and place.writes:
                 one.finish() if isinstance(one, Recorder) else write(one, results[one.name].folder)
                 results[one.name].publish(resume / digest, jobs=len(results))
@@ -94,7 +97,7 @@ def folder_of(results: dict[str, Unpublished], job: Job) -> Path | None:
 
 def with_resources(job: Job, of: Job) -> Job:
     """A member's job, run with the resources of the pass."""
-    given = of.execution.model_dump(include={"gpus", "nodes", "threads", "workers"})
+    given = of.execution.model_dump(include={"gpus", "nodes", "threads", "workers", "deterministic"})
     return job.model_copy(update={"execution": job.execution.model_copy(update=given)})
 
 

@@ -22,7 +22,7 @@ from deit.see.declared import RESTORE, refuse
 from deit.see.folders import numbered
 from deit.see.image_set import ImageSet, StoredImages
 from deit.see.reader import reader_named
-from deit.see.recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingData
+from deit.see.recipes import Corruption, EvaluationSet, PreparingData, Split, TrainingData, place_of
 
 HELD_OUT_SEED = 20210721
 ANEW = (
@@ -119,13 +119,6 @@ def read_split(
         except SystemExit as error:
             raise SystemExit(f"{error} {ANEW}") from None
     return images
-
-
-def place_of(split: Split) -> str:
-    """Under which name below `data.root` the manifest knows a split."""
-    if split.part:
-        return f"{split.folder}/{split.part}"
-    return split.folder or ", ".join(file for part, file in sorted(split.files.items()) if part != "labels")
 
 
 class Selected:
@@ -257,6 +250,12 @@ def entry_of(images: StoredImages, split: Split, key: str) -> dict:
 
 def check_classes(images: StoredImages, training: StoredImages, key: str) -> None:
     """Refuse an evaluation set whose classes are neither named as the training's nor 0 ... K-1 (ImageNet-V2)."""
+    if images.classes != training.classes and sorted(images.classes) == sorted(training.classes):
+        raise SystemExit(
+            f"{images.path}: its classes are those of the training images in another order "
+            f"({', '.join(images.classes[:5])}, … for {', '.join(training.classes[:5])}, …), so their numbers "
+            f"mean others. Readers order them differently: read both with one ({key.removesuffix('.split')}.reader)."
+        )
     if images.classes not in (training.classes, numbered(len(training.classes))):
         found = next(name for name in images.classes if name not in training.classes)
         expected = next(name for name in training.classes if name not in images.classes)

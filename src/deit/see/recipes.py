@@ -83,6 +83,13 @@ class Split(Recipe):
     """timm, csv, hfds, wds readers: sha256 of the sorted listing 'class/name size'; empty = recorded, not checked."""
 
 
+def place_of(split: Split) -> str:
+    """Under which name below `data.root` the manifest knows a split."""
+    if split.part:
+        return f"{split.folder}/{split.part}"
+    return split.folder or ", ".join(file for part, file in sorted(split.files.items()) if part != "labels")
+
+
 class Data(Recipe):
     """A data set: how it is read, and how pixels become numbers."""
 

@@ -16,7 +16,7 @@ FICLONE = 0x40049409
 def copy_result(source: Path, output: Path, digest: str) -> None:
     """Makes `output` the result in `source`, that of the job `digest`; every byte is checked before it has the name.
 
-    Raises SystemExit where the source is another result or a damaged one, and leaves nothing.
+    Raises SystemExit where the source is another result or a damaged one, or the disk is full, and leaves nothing.
     """
     partial = output.with_name(f"{output.name}.copy")
     shutil.rmtree(partial, ignore_errors=True)
@@ -31,6 +31,12 @@ def copy_result(source: Path, output: Path, digest: str) -> None:
         shutil.rmtree(partial)
         result.verify()  # says so of the source, if that is where the damage is
         raise
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise SystemExit(
+            f"{output}: could not be copied from {source}: {' '.join(str(error).split())}. Make room, and give the "
+            "snakemake command again."
+        ) from None
     for path in [*partial.rglob("*"), partial]:
         sync(path)
     shutil.rmtree(output, ignore_errors=True)  # empty, or without some of its files

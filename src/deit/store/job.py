@@ -12,7 +12,7 @@ import json
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from deit.bounds import AsList, Count, Machines, Minutes, Recipe, Size
 
@@ -67,7 +67,9 @@ class Resources(Recipe):
 
 
 class Execution(Resources):
-    """How and where a job is run; changes no result."""
+    """How and where a job is run; changes no result. A result of later code may tell more of it than is known here."""
+
+    model_config = ConfigDict(extra="ignore")
 
     output: str = ""
     """The folder of the result."""

@@ -110,7 +110,13 @@ def read_result(folder: Path) -> Result:
     except ValueError as error:
         refuse_damaged(folder, path, str(error))
     recipe = Result(folder, Job.model_construct(), record).file("recipe.json")
-    job = Job.model_validate_json(recipe.read_bytes())
+    try:
+        job = Job.model_validate_json(recipe.read_bytes())
+    except ValidationError as error:
+        raise SystemExit(
+            f"{recipe}: written by other code than this, as it has other keys ({first_line(error)}). Check out the "
+            f"commit that made it, or delete {folder} (rm -r) and give the snakemake command again."
+        ) from None
     named = DIGEST_AT_THE_END.search(folder.name)
     if named and named[1] != job.digest:
         refuse_damaged(folder, folder, f"it holds {job.name} ({job.digest}), which is not what its name says")
@@ -215,20 +221,26 @@ def write_adopted(resume: Path, entries: list[dict]) -> None:
 class Unpublished:
     """A result that is being made, in a folder beside the one that it will have.
 
-    With `keep` that folder still holds what an interrupted job of the same recipe has left in it.
+    With `keep` that folder still holds what an interrupted job of the same digest has left in it, however it was run.
     """
 
     def __init__(self, output: Path, job: Job, keep: bool = False):
         self.output = Path(output)
         self.folder = self.output.with_name(self.output.name + ".partial")
-        recipe, path = job.model_dump_json(indent=1), self.folder / "recipe.json"
-        if not (keep and path.exists() and path.read_bytes() == recipe.encode()):
+        if not (keep and self.digest_so_far() == job.digest):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-            path.write_text(recipe, encoding="utf-8")
+        (self.folder / "recipe.json").write_text(job.model_dump_json(indent=1), encoding="utf-8")
         self.replaced = seal_at(self.output / "provenance.json")
         self.made_with = provenance(job.execution.gpus > 0) | {"deterministic_kernels": job.execution.deterministic}
         self.start = time.perf_counter()
+
+    def digest_so_far(self) -> str:
+        """Of the job that has left the folder; empty where none has, or its recipe was cut off."""
+        try:
+            return Job.model_validate_json((self.folder / "recipe.json").read_bytes()).digest
+        except (OSError, ValidationError):
+            return ""
 
     def publish(self, resume: Path | None = None, jobs: int = 1) -> None:
         """Gives the result its name, in place of the one that stood there at the beginning.

@@ -158,7 +158,7 @@ class ShardFolder:
         (self.folder / "manifest.json").write_text(
             json.dumps({**self.manifest, "shards": shards}, indent=1), encoding="utf-8"
         )
-        (self.folder / PROGRESS).unlink()
+        (self.folder / PROGRESS).unlink(missing_ok=True)
 
     def _open(self, epoch: int) -> None:
         self._close()
@@ -170,13 +170,23 @@ class ShardFolder:
             shard.close()
         self.shards = {}
 
+    def _read_progress(self) -> dict:
+        """What was saved last; of shards that were finished, and only not published, what their manifest says."""
+        try:
+            return unsealed((self.folder / PROGRESS).read_bytes())
+        except FileNotFoundError:
+            manifest = json.loads((self.folder / "manifest.json").read_bytes())
+            shards = manifest.pop("shards")
+            files = {name: {"bytes": (self.folder / name).stat().st_size, "sha256": shards[name]} for name in shards}
+            return {"manifest": manifest, "steps": self.end, "files": files}
+
     def _resume(self) -> None:
         """Goes on with what was saved, up to the first epoch that is not what was saved.
 
         What is damaged is made again, and that is told: it costs time, and nothing that only a person could bring back.
         """
         try:
-            progress = unsealed((self.folder / PROGRESS).read_bytes())
+            progress = self._read_progress()
             manifest, steps, files = progress["manifest"], progress["steps"], progress["files"]
         except FileNotFoundError:
             return

@@ -34,6 +34,30 @@ def known_supervision(study: Any, key: str, name: str, loss: str = "") -> Checke
         yield Mistake(key, text, f"name a supervision of the loss {loss}.", (f"supervision.{name}.loss",))
 
 
+def length_checks(
+    study: Any, table: str, students: Iterable[str], supervision: str, variants: Iterable[str]
+) -> Checked:
+    """Two trainings of one length would stand in one place of a table, and those of a student elsewhere than its row.
+
+    `variants` are the further lengths beside the study's own.
+    """
+    own = study.students.epochs
+    for student in students:
+        if (epochs := study.phase("students", student, supervision).epochs) != own:
+            text = f"gives runs of tables.{table} {epochs} epochs in place of {own}"
+            others = ("students.epochs", f"tables.{table}")
+            yield Mistake(f"students.runs.{student}", text, "take that away.", others)
+    lengths = {own: "the study itself"}
+    for name in variants:
+        if name in study.variants:
+            length = study.variants[name].students.get("epochs", own)
+            if length in lengths:
+                text = f"'{name}' trains for {length} epochs, as {lengths[length]} does"
+                others = (f"variants.{name}.students.epochs", "students.epochs")
+                yield Mistake(f"tables.{table}.variants", text, "change one.", others)
+            lengths[length] = f"'{name}'"
+
+
 def token_variants(study: Any, names: Iterable[str], supervision: str, what: str) -> Iterator[Mistake]:
     """Models that need a variant with two tokens, if the supervision is of two."""
     if supervision in study.supervision and study.supervision[supervision].tokens == 2:

@@ -4,7 +4,7 @@ from typing import Any
 
 from deit.bounds import Names, SomeNames
 from deit.tables.asked import FINETUNED, Runs, TableParams, Wanted
-from deit.tables.checks import Checked, Reference, known_models
+from deit.tables.checks import Checked, Reference, known_models, length_checks
 from deit.tables.definition import Definition
 
 
@@ -25,6 +25,9 @@ def checks(params: Deit3, study: Any) -> Checked:
     yield from known_models(study, f"{key}.finetuned", params.finetuned, "transformer")
     for name in params.variants:
         yield Reference(f"{key}.variants", name, "variant")
+    labels = next(name for name, objective in study.supervision.items() if objective.loss == "labels")
+    students = [name for name in params.models if name in study.models]
+    yield from length_checks(study, "deit3", students, labels, params.variants)
 
 
 def cells(params: Deit3, runs: Runs) -> Wanted:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from deit.bounds import Mistake, Name, SomeNames
+from deit.bounds import Name, SomeNames
 from deit.tables.asked import Runs, TableParams, Wanted
-from deit.tables.checks import Checked, Reference, known_models, known_supervision, token_variants
+from deit.tables.checks import Checked, Reference, known_models, known_supervision, length_checks, token_variants
 from deit.tables.definition import Definition
 from deit.tables.paper_findings import Claim, Layout, Pair
 from deit.tables.recipes import Table
@@ -42,25 +42,9 @@ def checks(params: Epochs, study: Any) -> Checked:
         yield from known_supervision(study, f"{key}.rows.{row}", name, row)
         yield from token_variants(study, [params.student], name, "the student of the epochs figure")
     known = [name for name in params.rows.values() if name in study.supervision]
-    yield from dict.fromkeys(wrong for name in known for wrong in length_checks(params, study, name))
-
-
-def length_checks(params: Epochs, study: Any, supervision: str) -> Checked:
-    """Two trainings of one length would stand in one cell, and rows of other lengths not below each other."""
-    own = study.phase("students", params.student, supervision).epochs
-    if own != study.students.epochs:
-        key = f"students.runs.{params.student}"
-        text = f"gives runs of tables.epochs {own} epochs in place of {study.students.epochs}"
-        yield Mistake(key, text, "take that away.", ("students.epochs", "tables.epochs"))
-    lengths = {own: "the study itself"}
-    for name in params.variants:
-        if name in study.variants:
-            length = study.variants[name].students.get("epochs", own)
-            if length in lengths:
-                text = f"'{name}' trains for {length} epochs, as {lengths[length]} does"
-                others = (f"variants.{name}.students.epochs", "students.epochs")
-                yield Mistake("tables.epochs.variants", text, "change one.", others)
-            lengths[length] = f"'{name}'"
+    students = [params.student] if params.student in study.models else []
+    found = (length_checks(study, "epochs", students, name, params.variants) for name in known)
+    yield from dict.fromkeys(wrong for each in found for wrong in each)
 
 
 def cells(params: Epochs, runs: Runs) -> Wanted:
