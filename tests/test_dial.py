@@ -89,6 +89,22 @@ def test_one_network_may_teach_all_seeds(recipe, tmp_path):
     assert list(equal.by_seed()) == pytest.approx(expected)
 
 
+def test_a_given_teacher_among_those_of_each_seed_is_that_of_all(recipe, tmp_path):
+    given = ("short", TEACHER)
+    cells = [
+        cell.model_copy(update={"runs": cell.runs[:1]}) if (cell.row, cell.column) == given else cell
+        for cell in recipe.cells
+    ]
+    shared = study.table_recipe("dial", cells, families=FAMILIES, teacher_a_seed=True, given_teachers=["short"])
+    found, facts = definition("dial").build(shared, inputs(tmp_path, TEACHERS))
+    xs, ys = ([table[row] for row in FAMILIES if row != "deit-s"] for table in (TEACHERS, STUDENTS))
+    own = [[x[0] if row == 0 else x[seed] for row, x in enumerate(xs)] for seed in range(2)]
+    expected = [np.interp(TEACHERS["deit-s"][seed], own[seed], [y[seed] for y in ys]) for seed in range(2)]
+    equal = found.scores["deit-s", EQUAL]
+    assert equal.seeds == (0, 1) and equal.shared and not facts
+    assert list(equal.by_seed()) == pytest.approx(expected)
+
+
 def test_a_seed_that_a_teacher_lacks_is_left_out_and_not_told_as_outside(recipe, tmp_path):
     lacks = ("short", TEACHER)
     cells = [

@@ -13,6 +13,7 @@ from deit.tables import computed as tables
 from deit.tables import layout
 from deit.tables.computed import PaperTable
 from deit.tables.forest import forest
+from deit.tables.predictions import Inputs
 from deit.tables.recipes import Cell
 from deit.tables.verdicts import Comparison, Finding, findings
 
@@ -151,6 +152,31 @@ def test_both_reductions_of_the_soft_loss_are_held_against_no_distillation(input
     verdicts = {claim: one.verdict for claim, one in found.items() if "equals" in claim}
     assert list(verdicts.values()) == ["contradicted", "holds"]
     assert sum("averaged over classes" in claim for claim in found) == 2
+
+
+def test_students_of_several_depths_are_each_judged_by_their_own_last_layer(tmp_path):
+    depths = {"deit-ti": 2, "deit-s": 3}
+    runs = {(model, kind): f"{model}/{kind}/16/seed" for model in depths for kind in ("token", "two_class_tokens")}
+    tokens = [
+        study.tokens(
+            tmp_path, f"{run}{seed}", [0.1 + shift + seed / 1000 + layer / 10 for layer in range(depths[model] + 1)]
+        )
+        for (model, kind), run in runs.items()
+        for shift in (0.3 if kind == "two_class_tokens" else 0.0,)
+        for seed in range(3)
+    ]
+    cells_ = [
+        Cell(row=model, column=kind, runs=tuple(f"{run}{seed}" for seed in range(3)))
+        for (model, kind), run in runs.items()
+    ]
+    table = computed(study.table_recipe("token_analysis", cells_), Inputs(tokens))
+    found = {one.key: one for one in findings([table])}
+    apart = [one.what for one in found["tokens_stay_apart"].comparisons]
+    assert apart[0] == "mean over sizes" and len(apart) == 3 and "Not measured" not in found["tokens_stay_apart"].remark
+    assert found["tokens_stay_apart"].comparisons[0].ours == pytest.approx(0.3)
+    grow = [one for one in found["tokens_grow_alike"].comparisons if one.decides]
+    assert len(grow) == 1 + max(depths.values()) and grow[-1].n == 3  # the last layer is one student's alone
+    assert "Not measured" not in found["tokens_grow_alike"].remark
 
 
 def test_comparisons_are_saved_and_loaded(shown, tmp_path):

@@ -10,6 +10,7 @@ import yaml
 from plan import plan as plan_module
 from plan.runs import Run
 from plan.studies import plan_study
+from study.params import ParamsError
 from study.seeds import TEACHERS_STREAM
 
 from deit.store.job import Job
@@ -106,6 +107,42 @@ def test_tables_ask_what_a_model_is_not_how_it_is_called(tmp_path):
     assert tables["tables/table_2"].options["families"] == {row: expected[row] for row in ("resnet", "deit-x")}
     assert tables["tables/table_5"].options["families"] == expected
     assert {cell.row: cell.column for cell in tables["tables/accuracy_throughput"].cells} == expected
+
+
+def test_the_token_analysis_reads_the_runs_of_table_3(tmp_path):
+    layer = {"supervision": {"another": {"loss": "token"}}, "tables": {"table_3": {"rows": {"token": "another"}}}}
+    plan = edited(tmp_path, "fashion", layer)
+    table = next(job.resolved() for job in plan.of_section("tables") if job.name == "tables/token_analysis")
+    read = {run.split("/")[1] for cell in table.cells if cell.column == "token" for run in cell.runs}
+    assert read == {"another-from-regnety-16gf"}
+
+
+def test_a_transformer_without_a_second_token_stands_in_table_1(tmp_path):
+    plain = {"kind": "transformer", "timm": "vit_tiny_patch16_224", "arguments": {"embed_dim": 16, "patch_size": 5}}
+    layer = {
+        "models": {"plain": plain | {"stochastic_depth": 0.0}},
+        "tables": {"table_1": {"models": ["plain", "deit-s"]}},
+    }
+    plan = edited(tmp_path, "fashion", layer)
+    (measured,) = (job.recipe["models"] for job in plan.of_section("throughput"))
+    assert {"plain", "deit-s", "deit-s-token"} <= measured.keys() and "plain-token" not in measured
+
+
+def test_a_student_of_table_2_or_of_the_dial_has_one_head(tmp_path):
+    for number, (table, layer) in enumerate(
+        {
+            "table_2": {"supervision": "token"},
+            "dial": {
+                "student": "deit-ti",
+                "supervision": "token",
+                "convnets": ["regnety-4gf", "regnety-8gf"],
+                "transformers": ["deit-s"],
+            },
+        }.items()
+    ):
+        (tmp_path / str(number)).mkdir()
+        with pytest.raises(ParamsError, match=f"tables.{table}.supervision: 'token' adds a second token"):
+            edited(tmp_path / str(number), "fashion", {"tables": {table: layer}})
 
 
 def test_no_command_is_given_a_flag_without_folders(tmp_path):

@@ -9,6 +9,8 @@ from plan.studies import plan_study
 from study.params import ParamsError
 from test_tables import computed
 
+from deit.learn.objectives import objective_class
+from deit.tables.each.soft import row_of, said
 from deit.tables.predictions import Inputs
 from deit.tables.recipes import Cell, Table
 from deit.tables.verdicts import findings
@@ -81,6 +83,14 @@ def test_rows_of_a_study_are_named_by_what_they_are():
     assert read["standardised/9/2"] == "standardised-from-resnet" and len(read) == 13
     assert job.recipe["options"]["titles"]["averaged/0.1/3"] == "KL averaged, weight 0.1, temperature 3"
     assert all(len(cell["runs"]) == 5 for cell in job.recipe["cells"])
+
+
+def test_the_weight_of_the_labels_tells_standardised_rows_apart():
+    usual, heavy = (
+        objective_class("standardised")(loss="standardised", **more) for more in ({}, {"labels_weight": 0.5})
+    )
+    assert (row_of(usual), row_of(heavy)) == ("standardised/9/2", "standardised/9/2/0.5")
+    assert said(*row_of(heavy).split("/")) == "logits standardised, weight 9, temperature 2, labels 0.5"
 
 
 @pytest.mark.parametrize(

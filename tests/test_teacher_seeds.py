@@ -10,7 +10,7 @@ from study.problem import ParamsError
 from synthetic_study import sheet
 from synthetic_tables import computed
 
-from deit.tables.paper_findings import ONE_TEACHER
+from deit.tables.paper_findings import ALL_SIZES, ONE_TEACHER
 from deit.tables.predictions import Inputs
 from deit.tables.verdicts import findings
 
@@ -67,6 +67,24 @@ def test_convnets_with_seeds_of_their_own_need_it(planned):
     with pytest.raises(ParamsError, match=r"or set seeds.teachers: per-seed"):
         planned(f"{{default: [0, 1], {own}}}")
     assert planned(f"{{default: [0, 1], {own}, teachers: per-seed}}")
+
+
+def test_a_given_teacher_is_one_network_all_the_same_and_that_is_said(tmp_path, planned):
+    given = "{default: [0, 1], teachers: per-seed}\nmodels: {regnety-16gf: {weights: {timm: regnety_160.deit_in1k}}}"
+    (table,) = (job.resolved() for job in planned(given).jobs.values() if job.name == "tables/table_2")
+    assert table.options["given_teachers"] == ["regnety-16gf"]
+    recipe, inputs = synthetic_study.tables()["table_2"], Inputs([sheet(tmp_path, "all", synthetic_study.all_runs())])
+    options = {"teacher_a_seed": True, "given_teachers": ["regnety-16gf"]}
+    found = findings([computed(recipe.model_copy(update={"options": recipe.options | options}), inputs)])
+    assert all("RegNetY-16GF: one given network teaches all seeds." in finding.remark for finding in found)
+
+
+def test_a_mean_over_sizes_says_that_one_teacher_stands_behind_them(tmp_path):
+    recipe, inputs = synthetic_study.tables()["table_3"], Inputs([sheet(tmp_path, "all", synthetic_study.all_runs())])
+    several = recipe.model_copy(update={"options": recipe.options | {"teacher_a_seed": True}})
+    for one, expected in ((recipe, False), (several, True)):
+        remarks = [finding.remark for finding in findings([computed(one, inputs)]) if "sizes" in finding.rule]
+        assert remarks and all((ALL_SIZES in remark) is expected for remark in remarks)
 
 
 def test_claims_on_teachers_say_how_many_stand_behind_them(tmp_path):

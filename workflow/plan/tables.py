@@ -31,11 +31,12 @@ def throughput_runs(settings: RunSettings) -> dict[str, Run]:
         list(dict.fromkeys(model for one in of_tables for model in getattr(one, part))) for part in Measured._fields
     )
     wanted = [(model, model, settings.labels, low) for model in convnets]
-    third = settings.study.tables.table_3
+    third, models = settings.study.tables.table_3, settings.study.models
     two_tokens = {"-token": third.rows["token"]} if third else {}
     for suffix, supervision in ({"": settings.labels} | two_tokens).items():
-        wanted += [(model + suffix, model, supervision, low) for model in students]
-        wanted += [(model + suffix + FINETUNED, model, supervision, high) for model in finetuned]
+        there = [model for model in (*students, *finetuned) if not suffix or models[model].timm_distilled]
+        wanted += [(model + suffix, model, supervision, low) for model in students if model in there]
+        wanted += [(model + suffix + FINETUNED, model, supervision, high) for model in finetuned if model in there]
     return {label: settings.run(model, supervision, "", size, 0) for label, model, supervision, size in wanted}
 
 
@@ -54,6 +55,9 @@ def table_recipe(settings: RunSettings, name: str, cells: Wanted) -> Table:
         options["families"] = {row: family(settings, firsts[row]) for row in rows}
     if settings.teacher_a_seed:
         options["teacher_a_seed"] = True
+        taught_by = {run.teacher for run in runs_of(cells) if run.teacher}
+        if given := sorted(name for name in taught_by if study.models[name].weights):
+            options["given_teachers"] = given
     if missing := why_missing(study.released, runs_of(cells)):
         options["missing"] = missing
     return Table(

@@ -58,6 +58,13 @@ def length_checks(
             lengths[length] = f"'{name}'"
 
 
+def one_token(study: Any, key: str, supervision: str, what: str) -> Iterator[Mistake]:
+    """A supervision without a distillation token, whose run is read by its only head."""
+    if supervision in study.supervision and study.supervision[supervision].tokens == 2:
+        text = f"'{supervision}' adds a second token, and {what} has none"
+        yield Mistake(key, text, "name one without, as hard.", (f"supervision.{supervision}.loss",))
+
+
 def token_variants(study: Any, names: Iterable[str], supervision: str, what: str) -> Iterator[Mistake]:
     """Models that need a variant with two tokens, if the supervision is of two."""
     if supervision in study.supervision and study.supervision[supervision].tokens == 2:

@@ -61,12 +61,7 @@ def compare(recipe: Table, cells: Cells) -> pd.DataFrame:
 
 def layout_of(recipe: Table, places: Sequence[Place]) -> Layout:
     """`places` are those of the table's numbers, in their order."""
-    return Layout(
-        rows=list(dict.fromkeys(row for row, _ in places)),
-        columns=list(dict.fromkeys(column for _, column in places)),
-        titles=titles_of(recipe),
-        families=recipe.options.get("families", {}),
-    )
+    return Layout(places, titles_of(recipe), recipe.options.get("families", {}))
 
 
 def parts(claim: Claim, layout: Layout) -> list[list[Pair]]:

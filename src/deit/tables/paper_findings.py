@@ -6,6 +6,7 @@ over, the threshold and the side. `python workflow power STUDY` prints it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from .titles import title
@@ -15,6 +16,7 @@ MARGIN = 0.5
 another by less is called at least as good. The paper's gains that it calls an improvement are 0.5 to 2 points, the
 standard deviation over seeds that it gives is 0.2."""
 ONE_TEACHER = "Each teacher is one network, from which the students of all seeds learn: its own seed is not varied."
+ALL_SIZES = "In a seed one teacher stands behind all sizes; the interval takes sizes as independent of each other."
 Family = Literal["distillation", "training recipe"]
 """Findings that one question asks for, and that are corrected together for their number. A table's are of one family:
 by design, never by results."""
@@ -51,11 +53,22 @@ class Pair:
 class Layout:
     """What a table compares with what depends on its rows and columns."""
 
-    rows: Sequence[str]
-    columns: Sequence[str]
+    places: Sequence[Place]
+    """Of its numbers, in the table's order; it need not have one in each row of each column."""
     titles: Mapping[str, str] = field(default_factory=dict)
     families: Mapping[str, str] = field(default_factory=dict)
     """Of Table 2's teachers: convnet or deit."""
+
+    @cached_property
+    def rows(self) -> list[str]:
+        return list(dict.fromkeys(row for row, _ in self.places))
+
+    @cached_property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(column for _, column in self.places))
+
+    def rows_of(self, column: str) -> list[str]:
+        return [row for row, of_column in self.places if of_column == column]
 
     def title(self, key: str) -> str:
         return title(key, self.titles)

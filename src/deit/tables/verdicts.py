@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from .definition import definition, definitions
-from .paper_findings import ONE_TEACHER, Claim, Family, Place, Side
+from .definition import definition, definitions, titles_of
+from .paper_findings import ALL_SIZES, ONE_TEACHER, Claim, Family, Place, Side
 from .recipes import Table
+from .titles import title
 
 LEVEL = 0.05
 """At most the probability that any claim of a family is wrongly said to hold; and that any is wrongly contradicted."""
@@ -202,6 +203,10 @@ def remarks(claim: Claim, rows: pd.DataFrame, recipe: Table) -> Iterable[str]:
     yield claim.remark
     if claim.of_teachers and "teacher_a_seed" not in recipe.options:
         yield ONE_TEACHER
+    elif claim.of_teachers and (given := recipe.options.get("given_teachers")):
+        yield f"{', '.join(title(name, titles_of(recipe)) for name in given)}: one given network teaches all seeds."
+    if "teacher_a_seed" in recipe.options and "sizes" in claim.over:
+        yield ALL_SIZES
     means = rows["better_row"] == ""
     single = rows[~means]
     every, missing, one_seed = names(single), names(single[single["n"] == 0]), names(single[single["n"] == 1])

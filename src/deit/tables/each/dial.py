@@ -7,13 +7,14 @@ With convnets of several accuracies a transformer can be compared with a convnet
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from deit.bounds import Mistake, Name, SomeNames
 from deit.tables.asked import Runs, TableParams, Wanted, of_labels
-from deit.tables.checks import Checked, known_models, known_supervision, token_variants
+from deit.tables.checks import Checked, known_models, known_supervision, one_token
 from deit.tables.definition import Definition, titles_of
 from deit.tables.paper_findings import Claim, Layout, Pair
 from deit.tables.recipes import Cell, Table
@@ -53,7 +54,7 @@ def checks(params: Dial, study: Any) -> Checked:
     if name in study.supervision and not study.supervision[name].teacher_says:
         text = f"'{name}' takes no teacher, and the dial compares teachers"
         yield Mistake(key, text, "name one that does, as hard.", (f"supervision.{name}.loss",))
-    yield from token_variants(study, [params.student], name, "the dial's student")
+    yield from one_token(study, key, name, "the dial's student")
 
 
 def cells(params: Dial, runs: Runs) -> Wanted:
@@ -73,9 +74,9 @@ def build(recipe: Table, inputs: Inputs) -> Computed:
 
     found, facts = cells.accuracies(recipe, inputs)
     families, a_seed = recipe.options["families"], "teacher_a_seed" in recipe.options
-    dial = [points for row in recipe.rows if families[row] == "convnet" if (points := both(found, row))]
+    dial = [points for row in recipe.rows if families[row] == "convnet" if (points := both(recipe, found, row))]
     for row in recipe.rows:
-        if families[row] == "deit" and dial and (own := both(found, row)):
+        if families[row] == "deit" and dial and (own := both(recipe, found, row)):
             seeds = seeds_of_all([own, *dial], a_seed)
             equal = at_equal_accuracy(dial, own[0], seeds, a_seed)
             found.add(row, EQUAL, equal)
@@ -85,10 +86,17 @@ def build(recipe: Table, inputs: Inputs) -> Computed:
     return found, facts
 
 
-def both(found: Any, row: str) -> tuple[Scores, Scores] | None:
-    """The scores of a teacher and of its students, if the study has them."""
-    own = found.scores.get((row, TEACHER)), found.scores.get((row, STUDENT))
-    return own if all(own) else None
+def both(recipe: Table, found: Any, row: str) -> tuple[Scores, Scores] | None:
+    """The scores of a teacher and of its students, if the study has them; a given teacher is that of every seed."""
+    import numpy as np
+
+    teacher, students = found.scores.get((row, TEACHER)), found.scores.get((row, STUDENT))
+    if not (teacher and students):
+        return None
+    if row in recipe.options.get("given_teachers", ()):
+        values = np.repeat(teacher.values[:1], len(students.seeds), axis=0)
+        teacher = replace(teacher, seeds=students.seeds, values=values, shared=True)
+    return teacher, students
 
 
 def seeds_of_all(points: Sequence[tuple[Scores, Scores]], a_seed: bool) -> tuple[int, ...]:
@@ -124,7 +132,7 @@ def at_equal_accuracy(
         values=np.stack([*values.values()]),
         images=students.images,
         scale=students.scale,
-        shared=not a_seed,
+        shared=not a_seed or any(one.shared for one in (teacher, *(own for own, _ in dial))),
     )
 
 

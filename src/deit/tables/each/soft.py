@@ -53,7 +53,9 @@ def row_of(objective: Any) -> str:
     """Its name by what it is, as claims ask for it: summed/0.1/3."""
     if objective.loss == "soft":
         return f"{REDUCTIONS[objective.reduction]}/{objective.weight:g}/{objective.temperature:g}"
-    return f"standardised/{objective.kl_weight:g}/{objective.temperature:g}"
+    usual = objective.labels_weight == type(objective).model_fields["labels_weight"].default
+    own_weight = "" if usual else f"/{objective.labels_weight:g}"
+    return f"standardised/{objective.kl_weight:g}/{objective.temperature:g}{own_weight}"
 
 
 def supervisions(params: Soft, runs: Runs) -> dict[str, str]:
@@ -74,10 +76,11 @@ def titles(params: Soft, runs: Runs) -> dict[str, str]:
     return {row: said(*row.split("/")) for row in supervisions(params, runs) if "/" in row}
 
 
-def said(kind: str, weight: str, temperature: str) -> str:
+def said(kind: str, weight: str, temperature: str, labels_weight: str = "") -> str:
     """KL summed, weight 0.1, temperature 3"""
     what = "logits standardised" if kind == "standardised" else f"KL {kind}"
-    return f"{what}, weight {weight}, temperature {temperature}"
+    of_labels = f", labels {labels_weight}" if labels_weight else ""
+    return f"{what}, weight {weight}, temperature {temperature}{of_labels}"
 
 
 def summed(layout: Layout) -> Iterator[tuple[str, str, str]]:

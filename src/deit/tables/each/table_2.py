@@ -4,7 +4,7 @@ from typing import Any
 
 from deit.bounds import Mistake, Name, SomeNames
 from deit.tables.asked import Runs, TableParams, Wanted, of_labels
-from deit.tables.checks import Checked, known_models, known_supervision, token_variants
+from deit.tables.checks import Checked, known_models, known_supervision, one_token
 from deit.tables.definition import Definition
 from deit.tables.paper_findings import Claim, Layout, Pair, phases
 
@@ -30,7 +30,7 @@ def checks(params: Table2, study: Any) -> Checked:
     if name in study.supervision and not study.supervision[name].teacher_says:
         text = f"'{name}' takes no teacher, and Table 2 compares teachers"
         yield Mistake(key, text, "name one that does (the paper: hard).", (f"supervision.{name}.loss",))
-    yield from token_variants(study, [params.student], name, "Table 2's student")
+    yield from one_token(study, key, name, "Table 2's student")
 
 
 def cells(params: Table2, runs: Runs) -> Wanted:

@@ -50,15 +50,15 @@ def checks(params: TokenAnalysis, study: Any) -> Checked:
 
 def cells(params: TokenAnalysis, runs: Runs) -> Wanted:
     """Rows: students; columns: their distillation token, and the control, a second class token."""
-    low, teacher, supervision = runs.resolutions[0], runs.study.tables.table_3.teacher, runs.study.supervision
+    low, third = runs.resolutions[0], runs.study.tables.table_3
+    controls = [name for name, objective in runs.study.supervision.items() if objective.loss == TWO_TOKENS]
     wanted: Wanted = {}
-    for column, loss, students in (
-        ("token", "token", params.students),
-        ("two_class_tokens", TWO_TOKENS, params.control),
+    for column, supervision, students in (
+        ("token", third.rows["token"], params.students),
+        ("two_class_tokens", next(iter(controls), ""), params.control),
     ):
         for model in students:
-            name = next(name for name, objective in supervision.items() if objective.loss == loss)
-            wanted[model, column, "class", ""] = runs.seeded(model, name, teacher, low)
+            wanted[model, column, "class", ""] = runs.seeded(model, supervision, third.teacher, low)
     return wanted
 
 
@@ -107,7 +107,7 @@ def orthogonal_at_the_input(layout: Layout) -> list[Pair]:
 
 
 def layer_over_layer(layout: Layout) -> list[Pair]:
-    """Students may differ in depth: a layer that one lacks is a cell that the table does not have."""
+    """Students may differ in depth: only those that have a layer stand in its mean."""
     return [
         Pair(
             what=", ".join(filter(None, (layout.title(column), f"{layout.title(before)} → {layout.title(row)}"))),
@@ -118,19 +118,16 @@ def layer_over_layer(layout: Layout) -> list[Pair]:
         )
         for before, row in zip(layout.rows, layout.rows[1:], strict=False)
         for column in token_columns(layout)
+        if row in layout.rows_of(column)
     ]
 
 
 def control_over_token(layout: Layout) -> list[Pair]:
-    """At the last layer."""
+    """At the last layer of each student."""
     return [
-        Pair(
-            what=layout.title(column),
-            better=(layout.rows[-1], control),
-            worse=(layout.rows[-1], column),
-            network=column,
-        )
+        Pair(what=layout.title(column), better=(last, control), worse=(last, column), network=column)
         for column in token_columns(layout)
+        for *_, last in [layout.rows_of(column)]
         if (control := column.replace("/token", "/two_class_tokens")) in layout.columns
     ]
 
