@@ -89,6 +89,17 @@ def test_multiply_adds_are_the_published_ones(name, images, counted):
     assert check("m/224", big, None)["multiply_adds"] == pytest.approx(counted, rel=0.005)
 
 
+def test_channels_lie_last_where_kernels_have_two_dimensions():
+    net = models.create(network("lambda_resnet26t", {}, 64).model).eval()
+    flat = [tensor for tensor in net.state_dict().values() if tensor.dim() == 4]
+    assert any(tensor.dim() == 5 for tensor in net.state_dict().values())  # of its lambda layers
+    assert flat and all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in flat)
+    plain = timm.create_model("lambda_resnet26t", num_classes=7).eval()
+    plain.load_state_dict(net.state_dict())
+    views = torch.randn(2, 3, 64, 64)
+    assert torch.allclose(plain(views), net(views), atol=1e-5)
+
+
 def test_no_stochastic_depth_is_none_where_timms_default_is_another():
     swin = models.create(network("swin_tiny_patch4_window7_224", {"embed_dim": 12}, 64).model)
     rates = [part.drop_prob for part in swin.modules() if type(part).__name__ == "DropPath"]

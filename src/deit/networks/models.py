@@ -51,8 +51,14 @@ def create(model: Model) -> nn.Module:
 
 
 def laid_out(net: nn.Module) -> nn.Module:
-    """A convnet with channels last in memory, as torch's convolutions are fastest; what they return follows."""
-    return net if isinstance(net, VisionTransformer) else net.to(memory_format=torch.channels_last)
+    """A convnet with channels last in memory, as torch's convolutions are fastest; what they return follows.
+
+    Only kernels of two dimensions have that layout: torch refuses to give it to the others of `lambda_resnet26t`.
+    """
+    for tensor in [] if isinstance(net, VisionTransformer) else [*net.parameters(), *net.buffers()]:
+        if tensor.dim() == 4:
+            tensor.data = tensor.contiguous(memory_format=torch.channels_last)
+    return net
 
 
 def made(model: Model, **rate: float) -> nn.Module:
