@@ -57,11 +57,18 @@ def test_another_file_is_refused_by_its_md5(tmp_path):
         assert part in message
 
 
+def flipped(packed: bytes) -> bytes:
+    """With a byte of the deflated data turned around."""
+    middle = len(packed) // 2
+    return packed[:middle] + bytes([packed[middle] ^ 0xFF]) + packed[middle + 1 :]
+
+
 @pytest.mark.parametrize(
     ("part", "content", "words"),
     [
         ("images", None, "missing"),
         ("images", b"no gzip", "expected a gzip-compressed IDX file"),
+        ("images", flipped(packed_idx(np.zeros((40, 6, 5)))), "expected a gzip-compressed IDX file"),
         ("images", packed_idx(np.zeros((40, 6, 5)))[:-20], "expected a gzip-compressed IDX file"),
         (
             "images",
@@ -208,6 +215,8 @@ def test_real_labels_follow_file_names_as_timm_reads_them(tmp_path):
     ("lists", "words"),
     [
         ([[1]] * 39, "found 39"),
+        ([1] * 40, "expected a JSON list of lists of classes"),
+        ("[[1], [", "expected a JSON list of lists of classes"),
         ([[1]] * 39 + [[10]], r"expected classes 0 to 9, found \[10\]"),
         (None, "missing"),
     ],
@@ -215,7 +224,8 @@ def test_real_labels_follow_file_names_as_timm_reads_them(tmp_path):
 def test_other_labels_that_do_not_fit_are_refused(tmp_path, lists, words):
     data = idx_data(tmp_path)
     if lists is not None:
-        (tmp_path / "real.json").write_text(json.dumps(lists), encoding="utf-8")
+        text = lists if isinstance(lists, str) else json.dumps(lists)
+        (tmp_path / "real.json").write_text(text, encoding="utf-8")
     with pytest.raises(SystemExit, match=words):
         evaluation_images(data, EvaluationSet(reader="idx", split=data.split, labels="real.json"), tmp_path, "real")
 

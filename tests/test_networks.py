@@ -20,6 +20,8 @@ from deit.store.job import Job
 PATCHES = {"embed_dim": 32, "depth": 2, "num_heads": 2}
 KINDS = {
     "a ViT": ("vit_tiny_patch16_224", PATCHES),
+    "a ViT without a class token": ("vit_medium_patch16_gap_240", PATCHES),
+    "a ViT of parallel blocks": ("vit_small_patch16_18x2_224", PATCHES),
     "a DeiT with a token": ("deit_tiny_distilled_patch16_224", PATCHES),
     "a RegNet": ("regnety_002", {}),
     "a ResNet": ("test_resnet", {}),
@@ -53,6 +55,37 @@ def test_a_family_can_be_trained_kept_and_resized(kind):
     low, high = both(*KINDS[kind])
     first, second = check("m/64", low, None), check("m/96", high, low)
     assert second["multiply_adds"] > 1.5 * first["multiply_adds"] and second["parameters"] >= first["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokens"),
+    {
+        "a Swin": {"relative_position_bias_table"},
+        "a BEiT": {"cls_token", "relative_position_bias_table"},
+        "a CaiT": {"pos_embed", "cls_token"},
+        "an EVA": {"pos_embed", "cls_token"},
+        "a ViT without a class token": {"pos_embed"},
+    }.items(),
+    ids=str,
+)
+def test_weight_decay_spares_what_a_family_names(kind, tokens):
+    net = models.create(both(*KINDS[kind])[0].model)
+    kept = {
+        id(each)
+        for group in models.parameter_groups(net, 0.05)
+        if not group["weight_decay"]
+        for each in group["params"]
+    }
+    spared = {name.rpartition(".")[2] for name, each in net.named_parameters() if id(each) in kept and each.ndim > 1}
+    assert spared >= tokens & {name.rpartition(".")[2] for name, _ in net.named_parameters()} and spared <= {
+        part.rpartition(".")[2] for part in net.no_weight_decay()
+    }
+
+
+@pytest.mark.parametrize("kind", ["a ViT", "a ViT without a class token", "a ViT of parallel blocks"])
+def test_a_transformer_has_the_dimensions_of_table_1(kind):
+    net = models.create(both(*KINDS[kind])[0].model)
+    assert models.dimensions(net) == {"embedding_dimension": 32, "heads": 2, "layers": 2}
 
 
 @pytest.mark.parametrize("kind", UNABLE)
@@ -130,6 +163,7 @@ def test_shared_tensors_are_saved_under_each_name_and_load_into_plain_timm(tmp_p
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"model": network("vit_tiny_patch16_224.imagenett", {}, 64).model}, "Invalid pretrained tag.*models.deit-ti"),
         ({"heads": 2}, r"has 1 head\(s\), and its supervision needs 2.*models.deit-ti.timm_distilled"),
         ({"model": network("vit_tiny_patch61_224", {}, 64).model}, "Unknown model.*Correct models.deit-ti"),
     ],

@@ -44,7 +44,7 @@ def create(model: Model) -> nn.Module:
         if model.stochastic_depth:
             raise ValueError(f"{model.timm} has no stochastic depth; set stochastic_depth: 0.0.") from None
         net = made(model)
-    if isinstance(net, VisionTransformer):
+    if isinstance(net, VisionTransformer) and net.cls_token is not None:
         # timm draws it with a deviation of 1e-6, unlike the paper, which shifts the cosine of the tokens.
         trunc_normal_(net.cls_token, std=0.02)
     return laid_out(net)
@@ -63,8 +63,8 @@ def laid_out(net: nn.Module) -> nn.Module:
 
 def made(model: Model, **rate: float) -> nn.Module:
     """timm's own network of a recipe. Raises ValueError where timm refuses."""
-    sizes = {"num_classes": model.classes, "in_chans": model.channels, **size_of(model)}
     try:
+        sizes = {"num_classes": model.classes, "in_chans": model.channels, **size_of(model)}
         return timm.create_model(model.timm, pretrained=False, **sizes, **rate, **model.arguments)
     except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, LookupError) as error:
         raise ValueError(
@@ -244,16 +244,18 @@ def dimensions(net: nn.Module) -> dict[str, int]:
     """Width, heads and layers of a transformer (Table 1's columns); empty for a convnet."""
     if not isinstance(net, VisionTransformer):
         return {}
-    return {"embedding_dimension": net.embed_dim, "heads": net.blocks[0].attn.num_heads, "layers": len(net.blocks)}
+    heads = next((part.num_heads for part in net.blocks[0].modules() if hasattr(part, "num_heads")), None)
+    found = {"embedding_dimension": net.embed_dim, "heads": heads, "layers": len(net.blocks)}
+    return {name: value for name, value in found.items() if value}
 
 
 def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict]:
     """Groups for an optimiser, by timm's rule.
 
-    No decay on biases, norms, position embedding, class and distillation token; the released code decays the
-    last.
+    No decay on biases, norms and what the network itself names: of a ViT its position embedding, class and distillation
+    token; the released code decays the last.
     """
-    undecayed = net.no_weight_decay() if isinstance(net, VisionTransformer) else set()
+    undecayed = getattr(net, "no_weight_decay", set)()
     return param_groups_weight_decay(net, weight_decay, no_weight_decay_list=undecayed)
 
 

@@ -186,7 +186,10 @@ def relabelled(images: ImageSet, path: Path, classes: int, key: str) -> Relabell
     """
     if not path.exists():
         raise SystemExit(f"{path}: missing. {RESTORE} ({key}).")
-    labels = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        labels = [list(several) for several in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise SystemExit(f"{path}: expected a JSON list of lists of classes ({error}). {RESTORE} ({key}).") from None
     names = [posixpath.basename(images.identity(index)) for index in range(len(images))]
     if len(labels) != len(names) or len(set(names)) != len(names):
         raise SystemExit(

@@ -4,6 +4,7 @@ Source: http://yann.lecun.com/exdb/mnist, "the IDX file format".
 """
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def read_idx(path: Path, md5: str, key: str, part: str) -> tuple[np.ndarray, str
     packed, found = read_checked(path, md5, key, part)
     try:
         content = gzip.decompress(packed)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         refuse(key, f"files.{part}", path, "a gzip-compressed IDX file", f"none ({error})")
     if len(content) < 4 or content[:3] != bytes([0, 0, UINT8]):
         refuse(key, f"files.{part}", path, "an IDX file of unsigned bytes", f"the first bytes {content[:4].hex()}")
