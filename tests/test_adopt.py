@@ -1,6 +1,7 @@
 """Which results a change of code lets adopt, and what stays written of it."""
 
 import json
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -117,6 +118,23 @@ def test_only_what_is_named_is_adopted_and_its_users_can_follow_later(before, ed
     (two,) = adopt.adoptions(plan, student)
     assert two.before.inputs["teacher"] == one.before.digest and two.after.inputs["teacher"] == one.after.digest
     assert not list(adopt.adoptions(plan, ["students/deit-b/hard-from-regnety-16gf/*"])), "its teacher is new"
+
+
+def test_a_run_that_another_study_is_given_takes_that_study_along(before, edit_of, tmp_path):
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    weights = "{study: smoke, run: regnety-16gf/labels/15/seed0}"
+    taught = f"extends: smoke\nmodels: {{regnety-16gf: {{weights: {weights}}}}}\n"
+    (tmp_path / "params/taught.yaml").write_text(taught, encoding="utf-8")
+    for job in plan_study("taught", tmp_path / "params").jobs.values():
+        if job.kind not in ("report", "table"):
+            finish(job)
+    edit_of("src/deit/learn/objectives/labels.py")
+    for plan in (study(), plan_study("taught", tmp_path / "params")):
+        found = list(adopt.adoptions(plan, ["*"]))
+        for adoption in found:
+            adopt.adopt(adoption, "the same")
+    assert {"import", "cache", "train"} <= {adoption.after.kind for adoption in found}
+    assert {job.kind for job in plan.unfinished()} == {"table", "report"}
 
 
 def test_another_recipe_or_other_inputs_are_never_adopted(before, edit_of):

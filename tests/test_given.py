@@ -20,7 +20,7 @@ from deit.commands.import_weights import import_weights
 from deit.learn.training import begin_from
 from deit.networks import models
 from deit.networks.conventions import LUMA, Translated
-from deit.networks.given import load_network
+from deit.networks.given import load_network, refuse_other_classes
 from deit.networks.models import create, token_logits
 from deit.networks.recipes import Conventions, Importing, Model
 from deit.networks.start import start_from
@@ -120,6 +120,17 @@ def test_a_grey_network_sees_rgb_as_grey(tmp_path):
         torch.testing.assert_close(said, net(normalised(grey, GREY)), atol=2e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("own", "study"), [(3, 1), (1, 3)])
+def test_a_network_of_other_channels_has_the_studys_statistics_where_nothing_tells_its_own(tmp_path, own, study):
+    run = imported(tmp_path, model(channels=study), as_file(plain(num_classes=4, in_chans=own), tmp_path))
+    noted = run.json("source.json")["conventions"]
+    expected = [0.5] * 3 if own == 3 else [pytest.approx(0.4)]
+    assert noted["mean"] == expected and len(noted["std"]) == own
+    with torch.inference_mode():
+        (said,) = token_logits(load_network(run, model(channels=study), data_of(study)).eval(), pixels(study))
+    assert said.shape == (5, 4)
+
+
 @pytest.mark.parametrize("size", [40, 16])
 def test_resizing_is_pillows(size):
     net = Translated(nn.Identity(), conventions(size), conventions(24))
@@ -160,6 +171,28 @@ def test_other_classes_are_refused_with_both_numbers(tmp_path):
     assert "says 7 classes, and the study has 4. Tell by the key `classes`" in refused(tmp_path, model(), source)
     wrong = source | {"classes": [[0], [1], [2], [7]]}
     assert "has no class 7, as it says 7" in refused(tmp_path, model(), wrong)
+
+
+def test_statistics_of_other_channels_are_refused_with_their_key(tmp_path):
+    source = as_file(plain(num_classes=4), tmp_path) | {"mean": (0.5,)}
+    assert "weights.mean: has 1 numbers, and the network sees 3 channel(s)" in refused(tmp_path, model(), source)
+
+
+def test_weights_without_a_head_start_trainings_and_teach_nobody(tmp_path):
+    """As those of MAE, DINO and DINOv2: timm tells 0 classes of them."""
+    net = plain(DEIT, num_classes=0, img_size=32, **SMALL)
+    source = as_file(net, tmp_path)
+    before, after, notes = started(deit(DEIT), net.state_dict())
+    assert notes == ["a new head: the given weights have none"]
+    new = {"head.weight", "head.bias"}
+    assert all(torch.equal(after[name], (before if name in new else net.state_dict())[name]) for name in after)
+    _, of_two, notes = started(deit(TOKEN), net.state_dict())
+    assert len(notes) == 2 and torch.equal(of_two["blocks.0.attn.qkv.weight"], after["blocks.0.attn.qkv.weight"])
+    told = Conventions(classes=0, channels=3, resolution=32, **RGB)
+    recipe = Importing(model=deit(DEIT), **RGB, source=source)
+    with pytest.raises(SystemExit, match="net: has no classifier, and so says no classes"):
+        refuse_other_classes(recipe, told, "net")
+    assert refuse_other_classes(recipe.model_copy(update={"starts": True}), told, "net") is None
 
 
 def test_another_network_and_another_file_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -16,6 +17,8 @@ import torch
 from call.images_here import count_problems, counted_images, image_problems
 from commands import new
 from commands._layouts import layout_of
+from commands._survey import look_at
+from commands._teacher import kind_of
 from cost.speeds import Node, Speed
 from PIL import Image
 from plan.studies import plan_study
@@ -49,12 +52,14 @@ def clone(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def proposed(monkeypatch, capsys, images: object, speed: float = 1000.0, cards: int = 0, teacher="") -> str:
+def proposed(
+    monkeypatch, capsys, images: object, speed: float = 1000.0, cards: int = 0, teacher="", name: str = "mine"
+) -> str:
     """What the command prints, on a machine of a certain speed."""
     monkeypatch.setattr(new, "measured", lambda study: node(study.name, speed))
     monkeypatch.setattr(new, "cards", lambda: cards)
     monkeypatch.setattr(new, "cores", lambda: 2)
-    words = ["new", "mine", "--images", str(images), *(["--teacher", teacher] if teacher else [])]
+    words = ["new", name, "--images", str(images), *(["--teacher", teacher] if teacher else [])]
     monkeypatch.setattr("sys.argv", words)
     new.main()
     return capsys.readouterr().out
@@ -238,6 +243,25 @@ def test_the_normalisation_is_that_of_the_images(clone, monkeypatch, capsys):
     assert data.std == pytest.approx(pixels.std(axis=(0, 1, 2)), abs=1e-4)
 
 
+def test_the_normalisation_of_large_images_is_no_rounding_error():
+    """32 bits cannot add up the values of a photograph of 48 megapixels."""
+    values = np.random.default_rng(0).integers(120, 250, 4096, dtype=np.uint8)
+    pixels = np.tile(values, 4096 * 3).reshape(4096, 4096, 3)
+
+    class Photographs:
+        def place(self, index: int) -> str:
+            return "photograph.bmp"
+
+        def content(self, index: int) -> bytes:
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "BMP")
+            return file.getvalue()
+
+    look = look_at(Photographs(), 0)
+    exact = pixels.reshape(-1)[: 4096 * 3].astype(np.float64) / 255
+    assert look.mean == pytest.approx([exact.mean()] * 3) and look.square == pytest.approx([(exact**2).mean()] * 3)
+
+
 def test_what_a_person_should_know_is_told(clone, monkeypatch, capsys):
     said = proposed(monkeypatch, capsys, draw(clone / "pets", classes=("cat", "Cat")))
     assert "Classes that differ by small and capital letters alone are several: Cat, cat" in said
@@ -249,6 +273,13 @@ def test_odd_paths_and_names_survive(clone, monkeypatch, capsys):
     study = load_study("mine")
     assert (study.data.root, study.data.training.folder) == (str(clone), folder.name)
     assert not list(image_problems(study))
+
+
+@pytest.mark.parametrize("name", ["101", "1e3", "0x10", "null", "true", "2024-01-01"])
+def test_a_study_may_be_called_what_yaml_takes_for_something_else(clone, monkeypatch, capsys, name):
+    proposed(monkeypatch, capsys, draw(clone / "pets"), name=name)
+    study = load_study(name)
+    assert (study.title, study.data.name) == (name, name)
 
 
 def test_the_speed_is_that_of_this_machine(clone, monkeypatch):
@@ -287,6 +318,42 @@ def test_a_teacher_in_a_file_is_given_and_not_trained(clone, monkeypatch, capsys
     assert study.models["resnet10t"].kind == "convnet" and study.tables.table_3.teacher == "resnet10t"
     trained = {job.name.split("/")[1] for job in plan.jobs.values() if job.kind == "train"}
     assert trained == {"tiny", "small"} and [job.kind for job in plan.jobs.values()].count("import") == 1
+    usual = timm.get_pretrained_cfg("resnet10t")
+    assert (given.resolution, given.mean, given.std) == (usual.input_size[-1], usual.mean, usual.std)
+    assert "is timm's usual for resnet10t: correct what differs" in Path("params/mine.yaml").read_text(encoding="utf-8")
+
+
+def test_a_file_beside_its_config_is_seen_and_built_as_that_says(clone, monkeypatch, capsys, tmp_path):
+    """As `publish` and the hub write it; the path has letters that JSON would write in two halves."""
+    folder = tmp_path / "🦉"
+    folder.mkdir()
+    arguments = {"layers": [1, 1, 1, 1]}
+    torch.save(timm.create_model("resnet10t", num_classes=3, **arguments).state_dict(), folder / "teacher.pth")
+    told = {"input_size": [3, 48, 48], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    config = {"architecture": "resnet10t", "model_args": arguments, "pretrained_cfg": told}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    proposed(monkeypatch, capsys, draw(clone / "pets"), teacher=f"resnet10t={folder / 'teacher.pth'}")
+    model = load_study("mine").models["resnet10t"]
+    assert (model.weights.resolution, model.weights.mean, model.weights.std) == (48, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert model.arguments == {"layers": (1, 1, 1, 1)} and model.weights.file == str(folder / "teacher.pth")
+    assert "timm's usual" not in Path("params/mine.yaml").read_text(encoding="utf-8")
+
+
+def test_a_teacher_that_was_trained_in_another_order_is_asked_about(clone, monkeypatch, capsys, weights):
+    """Flowers-102 in folders 1 to 102: torchvision sorts them as text."""
+    said = proposed(monkeypatch, capsys, draw(clone / "pets", classes=("1", "2", "10")), teacher=f"resnet10t={weights}")
+    assert "The teacher has to number the classes in their order here" in said
+    assert "`classes: [[0], [2], [1]]`" in Path("params/mine.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("network", ["repvgg_a2", "ese_vovnet19b_dw", "eca_resnet33ts", "skresnet18", "regnety_002"])
+def test_a_convnet_that_weighs_its_channels_is_none_that_attends(network):
+    assert kind_of(network) == "convnet"
+
+
+@pytest.mark.parametrize("network", ["swin_tiny_patch4_window7_224", "cait_xxs24_224", "xcit_nano_12_p16_224"])
+def test_a_network_that_attends_is_a_transformer(network):
+    assert kind_of(network) == "transformer"
 
 
 def test_a_teacher_of_other_classes_is_told_to_need_a_map(clone, monkeypatch, capsys):
@@ -302,13 +369,16 @@ def test_a_transformer_teaches_as_one(clone, monkeypatch, capsys):
     proposed(monkeypatch, capsys, draw(clone / "pets"), teacher="deit_tiny_patch16_224.fb_in1k")
     study = load_study("mine")
     assert study.models["deit-tiny-patch16-224"].kind == "transformer" and study.tables.table_5.convnets == []
-    assert plan_study("mine").jobs
+    evaluated = {name for job in plan_study("mine").of_section("tables") for name in job.inputs}
+    (table,) = (job for job in plan_study("mine").of_section("tables") if job.name == "tables/scratch")
+    assert evaluated and any("deit-tiny" in run for cell in table.recipe["cells"] for run in cell["runs"])
 
 
 @pytest.mark.parametrize(
     ("teacher", "words"),
     [
         ("regnety_160.deit_in1", "the tag of its weights. Did you mean regnety_160.deit_in1k"),
+        ("vit_small_patch16_224.dino", "has no classifier. Name weights that were trained on labels"),
         ("nothing", "is no file, and no network of timm's with the tag"),
         ("FILE", "of which network are these weights? Write --teacher resnet18="),
         ("resnet10=FILE", "resnet10 is no network of timm's. Did you mean resnet10t"),
@@ -354,6 +424,8 @@ def spoil(folder: Path, how: str) -> Path:
             shutil.copy(folder / "cat/3.png", folder / "cat.png")
         case "a nested folder":
             draw(folder / "cat", classes=("old",))
+        case "a hidden folder":
+            shutil.copytree(folder / "cat", folder / ".ipynb_checkpoints")
         case "a broken link":
             (folder / "cat/new.png").symlink_to("nowhere")
         case "an archive":
@@ -372,6 +444,7 @@ SPOILT = {
     "damaged images": "2 images cannot be read:",
     "images beside classes": "pets/cat.png: an image outside of the class folders. Move it.",
     "a nested folder": "pets/cat/old/0.png: an image in a folder within a class folder.",
+    "a hidden folder": "pets: the hidden folder .ipynb_checkpoints holds images. Remove it, or rename it.",
     "a broken link": "cat/new.png: a link to a file that does not exist. Restore the file, or take this one away.",
     "an archive": "pets.zip: is no folder, .tar or .csv. Unpack it, and name the folder.",
 }
@@ -391,6 +464,28 @@ def test_splits_of_other_classes_are_refused(clone, monkeypatch):
     assert "split/val: has the class puma, and " in refused(monkeypatch, folder)
     shutil.rmtree(folder / "val/puma")
     assert "split/val: has no image of the class cat. Add some" in refused(monkeypatch, folder)
+
+
+def test_a_table_without_a_class_is_refused(clone, monkeypatch):
+    """Its classes are those that it shows; one that lacks some would be numbered otherwise."""
+    folder = draw(clone / "tables/pets")
+    rows = csv_of(folder, folder.parent / "train.csv", split=False).read_text(encoding="utf-8").splitlines()
+    others = [row for row in rows if not row.endswith(",cat")]
+    (folder.parent / "val.csv").write_text("\n".join(others) + "\n", encoding="utf-8")
+    assert "val.csv: has no image of the class cat. Add some" in refused(monkeypatch, folder.parent)
+
+
+def test_shards_of_one_split_under_two_names_are_refused(clone, monkeypatch):
+    (clone / "shards").mkdir()
+    for name in ("train-photos-0000.tar", "train-web-0000.tar", "val-0000.tar"):
+        shard(clone / "shards" / name, range(6))
+    said = refused(monkeypatch, clone / "shards")
+    assert "has train-photos-0000.tar and train-web-0000.tar, which are both called train" in said
+
+
+def test_a_path_that_is_no_utf_8_is_refused(clone, monkeypatch):
+    folder = draw(clone / "pets").rename(os.fsdecode(os.fsencode(clone) + b"/b\xe9"))
+    assert "b\\xe9: the path is no UTF-8. Rename it" in refused(monkeypatch, folder)
 
 
 @pytest.mark.parametrize("name", ["a b", "../mine", "published", "study", ""])

@@ -9,7 +9,7 @@ from study.problem import listed, printable
 
 from commands._layouts import Layout, layout_of
 from commands._survey import Survey, survey_of
-from deit.see.folders import Unclear
+from deit.see.folders import Unclear, is_odd
 from deit.see.reader import reader_named
 from deit.see.recipes import Split, TrainingData
 
@@ -68,13 +68,16 @@ def looked_at(images: str) -> Images:
         read(layout, name, split) for name, split in {"training": layout.training, **layout.evaluation}.items()
     )
     classes = training.classes
+    if odd := [name for name in classes if is_odd(name)]:
+        raise Unclear(f"{training.path}: the hidden folder {listed(odd)} holds images. Remove it, or rename it")
     if len(classes) == MOST_CLASSES:  # names that nobody gave
         classes = classes[: int(training.labels.max()) + 1]
-    for other in others:
+    for split, other in zip(layout.evaluation.values(), others, strict=True):
         if unknown := sorted({other.classes[label] for label in other.labels} - set(classes)):
             what = f"has the class {listed(unknown)}, and {training.path} has not"
             raise Unclear(f"{other.path}: {what}. Give all splits the same classes")
-        if layout.reader == "timm" and (missing := sorted(set(classes) - set(other.classes))):
+        own = layout.reader in ("timm", "csv") and not split.part  # its classes are those that it shows itself
+        if own and (missing := sorted(set(classes) - set(other.classes))):
             what = f"has no image of the class {listed(missing)}"
             raise Unclear(f"{other.path}: {what}. Add some, as every split has the same classes")
     counted = Counter(training.labels.tolist())

@@ -4,6 +4,7 @@ A guess by names alone, for `python workflow new`; what is read afterwards is ch
 """
 
 import importlib
+import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deit.see.csv_rows import csv_rows
-from deit.see.folders import Unclear, ending, is_odd
+from deit.see.folders import RENAME, Unclear, ending, is_odd, told
 from deit.see.recipes import Split
 
 TRAINING = ("train", "training")
@@ -54,7 +55,12 @@ def layout_of(images: str) -> Layout:
 
 
 def existing(path: str) -> Path:
-    if not (found := Path(path).expanduser().absolute()).exists():
+    found = Path(path).expanduser().absolute()
+    try:
+        str(found).encode()
+    except UnicodeEncodeError:
+        raise Unclear(f"{told(os.fsencode(found))}: the path is no UTF-8. {RENAME}") from None
+    if not found.exists():
         raise Unclear(f"{found}: is missing. Name the folder or file of the images")
     if "$" in str(found):
         raise Unclear(f"{found}: in params a $ begins the name of a variable. Rename the folder, or link to it")
@@ -122,10 +128,13 @@ def shard_layout(folder: Path, names: Iterable[str] = ()) -> Layout:
     """Shards by their numbered names, a split for each word before the number."""
     shards = [*names] or sorted(path.name for path in folder.glob("*.tar"))
     patterns = dict(patterns_of(shards))
-    split_of = {}
+    split_of: dict[str, str] = {}
     for pattern in patterns.values():
         words = re.split(r"[^a-z]+", pattern.lower())
-        split_of[next((name for name in (*TRAINING, *EVALUATION) if name in words), pattern)] = pattern
+        split = next((name for name in (*TRAINING, *EVALUATION) if name in words), pattern)
+        if (other := split_of.setdefault(split, pattern)) != pattern:
+            what = f"has {other} and {pattern}, which are both called {split}"
+            raise Unclear(f"{folder}: {what}. Give the shards of a split one name with one row of numbers")
     training = known(TRAINING, split_of) or ([*split_of] if len(split_of) == 1 else [])
     if not training:
         found = ", ".join(patterns.values()) or "no .tar"

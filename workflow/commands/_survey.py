@@ -94,6 +94,6 @@ def look_at(images: FolderImages, index: int) -> Look:
         return Look(damage=str(error) if str(error).startswith(place) else f"{place}: {error.strerror or error}")
     pixels = np.asarray(image)
     grey = bool((pixels == pixels[..., :1]).all())
-    values = pixels.reshape(-1, 3) / np.float32(255)
-    mean, square = values.mean(axis=0), (values**2).mean(axis=0)
+    levels, shares = np.arange(256) / 255, np.reshape(image.histogram(), (3, 256)) / (image.width * image.height)
+    mean, square = shares @ levels, shares @ levels**2
     return Look("", image.width, image.height, grey, tuple(mean.tolist()), tuple(square.tolist()))

@@ -2,11 +2,13 @@
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deit.networks.recipes import Model
 from deit.see.folders import Unclear
+from deit.store.finished import record_at
 from deit.store.results import file_digest
 
 DIGITS = 16
@@ -21,12 +23,16 @@ class Teacher:
 
     timm: str
     kind: str
-    source: dict[str, str]
+    source: dict[str, Any]
     """The key `weights` of the model."""
     classes: int | None
     """That it tells apart; None where its weights have other names than timm's."""
     pixels: int | None
     """Of the side that it sees; None = as the study."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Over timm's own for that name."""
+    supposed: bool = False
+    """Whether nothing but timm's usual says at what size and by what statistics it sees."""
 
     @property
     def name(self) -> str:
@@ -50,6 +56,8 @@ def teacher_of(words: str) -> Teacher:
         hint = f"Did you mean {' or '.join(near)}?" if near else "timm.list_pretrained() has them"
         raise Unclear(f"--teacher {words}: is no file, and no network of timm's with the tag of its weights. {hint}")
     architecture, told = told_by_timm(words)
+    if not told["classes"]:
+        raise Unclear(f"--teacher {words}: has no classifier. Name weights that were trained on labels")
     return Teacher(architecture, kind_of(architecture), {"timm": words}, told["classes"], told["resolution"])
 
 
@@ -65,16 +73,31 @@ def teacher_in_file(network: str, path: Path) -> Teacher:
     if not path.is_file():
         raise Unclear(f"--teacher {network}={path}: is missing. Put the file there, or correct its path")
     sizes = {"classes": 1, "channels": 3, "resolution": 224, "stochastic_depth": 0.0}
-    classes = told_by_shapes(Model.model_validate({"timm": network} | sizes), read_published(path)).get("classes")
-    digits = file_digest(path)[:DIGITS]
-    return Teacher(network, kind_of(network), {"file": str(path), "sha256": digits}, classes, None)
+    found = told_by_shapes(Model.model_validate({"timm": network} | sizes), read_published(path))
+    beside = config_beside(path, network)
+    told = beside.get("pretrained_cfg") or getattr(timm.get_pretrained_cfg(network), "to_dict", dict)()
+    source = {"file": str(path), "sha256": file_digest(path)[:DIGITS], **seen(told, found.get("channels", 3))}
+    own = {"arguments": beside.get("model_args", {}), "supposed": not beside}
+    return Teacher(network, kind_of(network), source, found.get("classes"), source.get("resolution"), **own)
+
+
+def config_beside(path: Path, network: str) -> dict:
+    """The config.json in the folder of a file, as `publish` and the hub write it; empty where it is of none such."""
+    config = record_at(path.with_name("config.json"))
+    return config if config.get("architecture") == network.partition(".")[0] else {}
+
+
+def seen(told: dict, channels: int) -> dict[str, Any]:
+    """What timm tells that a network sees, as the key `weights` has it; nothing of statistics of other channels."""
+    statistics = {key: list(told[key]) for key in ("mean", "std") if len(told.get(key, ())) == channels}
+    return ({"resolution": told["input_size"][-1]} if told.get("input_size") else {}) | statistics
 
 
 def kind_of(network: str) -> str:
-    """`transformer` where it has attention, as params call it."""
+    """`transformer` where it has attention of several heads, as params call it."""
     import timm
     import torch
 
     with torch.device("meta"):
-        modules = timm.create_model(network).named_modules()
-    return "transformer" if any(name.endswith("attn") for name, _ in modules) else "convnet"
+        modules = timm.create_model(network).modules()
+    return "transformer" if any(hasattr(module, "num_heads") for module in modules) else "convnet"

@@ -129,8 +129,11 @@ def resume_folder(plan: Plan, digest: str) -> Path:
 
 
 def adopted_before(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Former digest -> digest, of planned results that were adopted earlier: their users may still name the former."""
-    for digest, job in plan.jobs.items():
+    """Former digest -> digest, of planned results that were adopted earlier: their users may still name the former.
+
+    So of runs of other studies that are given to this one.
+    """
+    for digest, job in [*plan.jobs.items(), *((job.digest, job) for job in plan.givers.values())]:
         path = Path(job.execution.output) / "provenance.json"
         if path.exists():
             yield from (

@@ -77,6 +77,8 @@ def main() -> None:
     if teacher and study.other_classes:
         told = f"The teacher tells {teacher.classes} classes apart, and these are {len(found.classes)}"
         print(f"{told}: write in that file, at its `weights:`, which of its classes mean them.")
+    if study.other_order:
+        print("The teacher has to number the classes in their order here: that file says what to add if it does not.")
     print(f"Then, in {expected} where nothing else runs here:\n")
     print(f"    {snakemake()} --profile local{study.resources} --config study={study.name} -- all_tables")
 
@@ -137,6 +139,13 @@ class Proposal:
         return bool(self.teacher and self.teacher.classes not in (None, len(self.found.classes)))
 
     @property
+    def other_order(self) -> list[list[int]]:
+        """The key `classes` of a teacher whose classes are sorted as text; empty where that is the same order."""
+        as_text = sorted(self.found.classes)
+        same = not self.teacher or self.other_classes or as_text == self.found.classes
+        return [] if same else [[as_text.index(name)] for name in self.found.classes]
+
+    @property
     def resources(self) -> str:
         """Options of Snakemake's, one job at a time on each GPU."""
         return f" --resources gpu={cards()}" if self.size.gpus else ""
@@ -173,6 +182,7 @@ class Proposal:
             seeds=SEEDS,
             declared=declared,
             quoted=quoted,
+            written=written,
         )
 
 
@@ -184,7 +194,12 @@ def declared(split: Split, images: int) -> str:
 
 def quoted(text: str | Path) -> str:
     """Text as YAML reads it back, whatever letters it has."""
-    return json.dumps(str(text), ensure_ascii=False)
+    return written(str(text))
+
+
+def written(value: object) -> str:
+    """A value as JSON, which YAML reads back."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def cores() -> int:
@@ -235,6 +250,7 @@ def asked(study: Proposal, teacher: Teacher) -> Speed:
     size, classes = study.size, teacher.classes or len(study.found.classes)
     shape = {
         "timm": teacher.timm,
+        "arguments": teacher.arguments,
         "classes": classes,
         "channels": 3,
         "resolution": teacher.pixels or size.pixels,

@@ -149,9 +149,22 @@ def given_network(recipe: Importing, weights: dict[str, Tensor], run: Result | N
         model, own = model.model_copy(update={"timm": architecture}), own | told
     else:
         own |= told_by_shapes(model, weights)
+    own |= {key: of_channels(own[key], own["channels"]) for key in ("mean", "std")}
     own |= source.model_dump(include={"resolution", "mean", "std"}, exclude_none=True)
+    if wrong := [key for key in ("mean", "std") if len(own[key]) != own["channels"]]:
+        raise SystemExit(
+            f"models: weights.{wrong[0]}: has {len(own[wrong[0]])} numbers, and the network sees {own['channels']} "
+            "channel(s). Give one a channel in params/."
+        )
     conventions = Conventions.model_validate(own | {"meaning": source.classes})
     return of_sizes(model, conventions), conventions
+
+
+def of_channels(statistics: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """The study's mean or std for a network of other channels, of which nothing tells its own: of grey, each of RGB."""
+    if len(statistics) == 1:
+        return statistics * channels
+    return (sum(statistics) / len(statistics),) if channels == 1 else statistics
 
 
 def of_sizes(model: Model, own: Conventions) -> Model:
@@ -204,6 +217,10 @@ def refuse_other_classes(recipe: Importing, own: Conventions, what: str) -> None
     if recipe.starts:
         return
     classes = recipe.model.classes
+    if not own.classes:
+        raise SystemExit(
+            f"{what}: has no classifier, and so says no classes. Start trainings from it (`initial`), or give another."
+        )
     if own.meaning is None and own.classes != classes:
         raise SystemExit(
             f"{what}: says {own.classes} classes, and the study has {classes}. Tell by the key `classes` of the "

@@ -99,7 +99,8 @@ class Weights(Source):
 class Conventions(Recipe):
     """What a network sees and says."""
 
-    classes: Count
+    classes: Size
+    """0 = it has no classifier."""
     channels: Count
     resolution: Pixels
     mean: Annotated[tuple[float, ...], AsList]

@@ -8,18 +8,23 @@ from deit.networks.models import load_weights
 
 TOKEN = ("dist_token", "head_dist.weight", "head_dist.bias")
 """What a network with a distillation token has beside one without."""
+TOKEN_HEADS = ("head_dist",)
 
 
 def start_from(net: nn.Module, weights: dict[str, Tensor]) -> list[str]:
     """Copies weights into `net`; in words, what had to be fitted, and what stays as timm initialises it.
 
-    A head of another number of classes stays new. So does a distillation token that the weights lack; one that `net`
-    lacks is left out. The first convolution is fitted to the channels as timm does it, and what depends on the
-    resolution as `load_weights` does. Raises ValueError, which names them, for all else that does not fit.
+    A head of another number of classes stays new, and so does one that the weights lack, or a distillation token that
+    they lack; one that `net` lacks is left out. The first convolution is fitted to the channels as timm does it, and
+    what depends on the resolution as `load_weights` does. Raises ValueError, which names them, for all else that does
+    not fit.
     """
     own, found, notes = net.state_dict(), dict(weights), []
     for head in heads_of(net):
-        if f"{head}.weight" in found and found[f"{head}.weight"].shape[0] != own[f"{head}.weight"].shape[0]:
+        if f"{head}.weight" not in found and head not in TOKEN_HEADS:
+            notes.append(f"a new {head}: the given weights have none")
+            found |= {name: own[name] for name in own if name.startswith(f"{head}.")}
+        elif f"{head}.weight" in found and found[f"{head}.weight"].shape[0] != own[f"{head}.weight"].shape[0]:
             given = found[f"{head}.weight"].shape[0]
             notes.append(f"a new {head} for {own[f'{head}.weight'].shape[0]} classes: the given one has {given}")
             found |= {name: own[name] for name in own if name.startswith(f"{head}.")}
