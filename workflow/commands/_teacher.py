@@ -76,9 +76,16 @@ def teacher_in_file(network: str, path: Path) -> Teacher:
     found = told_by_shapes(Model.model_validate({"timm": network} | sizes), read_published(path))
     beside = config_beside(path, network)
     told = beside.get("pretrained_cfg") or getattr(timm.get_pretrained_cfg(network), "to_dict", dict)()
-    source = {"file": str(path), "sha256": file_digest(path)[:DIGITS], **seen(told, found.get("channels", 3))}
-    own = {"arguments": beside.get("model_args", {}), "supposed": not beside}
-    return Teacher(network, kind_of(network), source, found.get("classes"), source.get("resolution"), **own)
+    sees = seen(told, found.get("channels", 3))
+    return Teacher(
+        timm=network,
+        kind=kind_of(network),
+        source={"file": str(path), "sha256": file_digest(path)[:DIGITS], **sees},
+        classes=found.get("classes"),
+        pixels=sees.get("resolution"),
+        arguments=beside.get("model_args", {}),
+        supposed=not beside,
+    )
 
 
 def config_beside(path: Path, network: str) -> dict:
