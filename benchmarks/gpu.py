@@ -12,7 +12,7 @@ Sections, in this order, what decides first:
     small     a small study's step: DeiT of 6 layers at 32 pixels, alone, as a graph, and twelve in one pass
     pass      the students of one stream, taught in the loop, fed by the loader: separate and in one pass
     cache     writing a teacher's cache, beside its bare forward passes and its views
-    networks  all networks of `imagenet`: fed by the loader, channels_last, in inference, and MFU
+    networks  all networks of `imagenet`: fed by the loader, in inference, convnets with channels first, too, and MFU
     study     a miniature study from end to end; where Snakemake is installed
 
 Each measurement has a budget of seconds, and one that does not fit in what is left of `--minutes` is told and left out.
@@ -78,7 +78,7 @@ WAYS = {
 }
 """Way to compute a step -> what is asked of its execution."""
 SMALL = {"timm": "deit_tiny_patch16_224", "arguments": {"embed_dim": 192, "depth": 6, "num_heads": 3, "patch_size": 4}}
-SMALL_BATCH, SMALL_RUNS = 500, 12
+SMALL_BATCH, SMALL_RUNS = 512, 12
 CONVNETS = ("regnety-4gf", "regnety-8gf", "regnety-12gf", "regnety-16gf")
 NETWORKS = (("deit-ti", 224), ("deit-s", 224), ("deit-b", 224), ("deit-b", 384), *((name, 224) for name in CONVNETS))
 TEACHER, STUDENT = "regnety-16gf", "deit-ti"
@@ -238,7 +238,7 @@ def small(bench: Bench) -> Iterator[Row]:
 
 
 def networks(bench: Bench) -> Iterator[Row]:
-    """Training and inference of every network; convnets with channels_last too."""
+    """Training and inference of every network; of convnets in the other layout, too."""
     for model, resolution in [(MINIATURE, 224)] if bench.quick else NETWORKS:
         if not bench.affords(15):
             yield left_out("networks", f"{model} {resolution}", "all", 15)
@@ -251,7 +251,7 @@ def networks(bench: Bench) -> Iterator[Row]:
         fed = loader_fed_images_a_second(bench, [ready_run(recipe, bench.images, bench.place, bench.execution)])
         yield Row("networks", name, "train, loader-fed", fed, "images/s")
         if model in CONVNETS:
-            yield from channels_last(bench, run, name)
+            yield from channels_first(bench, recipe, name)
         answered = answered_images_a_second(run, group, bench.seconds)
         yield Row("networks", name, "infer, synthetic", answered, "images/s")
         yield from utilisation(bench, recipe.model, name, {"train": trained, "infer": answered})
@@ -267,21 +267,17 @@ def loader_fed_images_a_second(bench: Bench, runs: list[TrainingRun]) -> float:
         return trained_images_a_second(runs, groups, 2 * bench.seconds)
 
 
-def channels_last(bench: Bench, run: TrainingRun, name: str) -> Iterator[Row]:
-    """The same network with its numbers laid out pixel by pixel; afterwards it is as it was."""
-    group, heads = one_group(run), run.forward
-    run.net.to(memory_format=torch.channels_last)
-    run.optimizer = optimizer_of(run.net, run.recipe.optimisation)  # its moments lie as the weights do
-    run.forward = lambda views: heads(views.contiguous(memory_format=torch.channels_last))
-    run.step = 0
-    trained = trained_images_a_second([run], itertools.repeat(group), bench.seconds)
-    yield Row("networks", name, "train, channels_last", trained, "images/s")
-    net, (views, _) = run.net.eval(), run.stream.finish(group, bench.place.device)
-    views = views.contiguous(memory_format=torch.channels_last)
-    precision = run.recipe.optimisation.precision
-    answered = a_second(lambda: logits_of(net, views, precision), len(views), run, bench.seconds)
-    yield Row("networks", name, "infer, channels_last", answered, "images/s")
+def channels_first(bench: Bench, recipe: Training, name: str) -> Iterator[Row]:
+    """The same network as torch lays it out; the project's own have channels last."""
+    run = ready_run(recipe, bench.images, bench.place, bench.execution)
     run.net.to(memory_format=torch.contiguous_format)
+    run.optimizer = optimizer_of(run.net, run.recipe.optimisation)  # its moments lie as the weights do
+    group = one_group(run)
+    trained = trained_images_a_second([run], itertools.repeat(group), bench.seconds)
+    yield Row("networks", name, "train, channels first", trained, "images/s")
+    yield Row(
+        "networks", name, "infer, channels first", answered_images_a_second(run, group, bench.seconds), "images/s"
+    )
 
 
 def utilisation(bench: Bench, model: Model, name: str, speeds: dict[str, float]) -> Iterator[Row]:

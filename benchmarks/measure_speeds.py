@@ -185,7 +185,9 @@ def ready_run(
         recipe = recipe.model_copy(update={"objective": recipe.objective.model_copy(update={"loss": "labels"})})
     job = Job(kind="train", name="measured", recipe=recipe.model_dump(mode="json"), behaviour={}, execution=execution)
     stream = ViewStream(images, recipe.data, views, recipe.stream_seed)
-    return set_up(job, stream, ResumeState(Path("unused"), job.digest), place, teacher, None)
+    run = set_up(job, stream, ResumeState(Path("unused"), job.digest), place, teacher, None)
+    run.steps_per_epoch = run.end  # what is done once an epoch would be much of so few steps
+    return run
 
 
 def one_group(run: TrainingRun) -> MixGroup:

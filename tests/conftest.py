@@ -5,12 +5,21 @@ What needs torch or pandas is imported by the fixture that does: most files need
 
 import fcntl
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from smoke_study import ROOT, copy_of_project, snakemake
+
+settings.register_profile("ours", deadline=None, derandomize=True)  # a slow machine fails no test, a draw no second run
+settings.load_profile("ours")
+for path in (ROOT / "params").glob("*.yaml"):
+    for name in re.findall(r"\$\{(\w+)\}", path.read_text(encoding="utf-8")):
+        os.environ.pop(name, None)  # a user's folder of images
+os.environ["GIT_CONFIG_GLOBAL"] = os.devnull  # which may ask for a signature, or call hooks
 
 
 @pytest.fixture(scope="session")
@@ -85,11 +94,14 @@ def noisy(tmp_path_factory) -> dict:
 
 
 @pytest.fixture(autouse=True)
-def denormal_numbers():
-    """A job that was run in this process takes them from it; hypothesis draws them, and equal bits may need them."""
+def settings_of_torch():
+    """A job that was run in this process leaves its own; hypothesis draws denormal numbers, and equal bits may need
+    them."""
     yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_flush_denormal(False)
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -103,6 +103,8 @@ VALUES = [
     ("views.repeats", 10**20),
     ("data.evaluation.corrupted.corruption.seed", -5),
 ]  # fmt: skip
+POSSIBLE = {("data.root", "$(id"), ("title", "xxxx")}
+"""Of these, and how they begin: a folder may be called so, and a title may be long."""
 REFUSED = [
     ("students.epochs", True, "students.epochs: must be a whole number, found true"),
     ("students.learning_rate", True, "students.learning_rate: must be a number, found true"),
@@ -184,7 +186,10 @@ def test_other_labels_for_the_same_images_are_refused(params):
 def test_a_value_is_planned_or_refused(params, key, value):
     write(params, nested(tuple(key.split(".")), value))
     message = refusal("mutant", params)
-    assert not message or key.split(".")[0] in message or "tables" in message
+    if (key, str(value)[:4]) in POSSIBLE:
+        assert not message
+    else:
+        assert key in message or key == "supervision.two-class-tokens" and key.partition(".")[0] in message
 
 
 # Names ----------------------------------------------------------------------------------------------------------------

@@ -126,14 +126,15 @@ def other_pythons() -> list[str]:
 
 
 def test_digests_are_the_same_under_other_versions_of_python():
+    """Those that are installed, as a shim of one that is not tells."""
     code = "from deit.store.reach import our_code; print(our_code().made_by(['deit.commands.train']))"
     for python in [sys.executable, *other_pythons()]:
         run = subprocess.run([python, "-c", code], capture_output=True, encoding="utf-8", env={"PYTHONPATH": "src"})
         if python == sys.executable:
             ours = run.stdout
             assert "src/deit/see/views.py" in ours
-        elif run.returncode == 0:
-            assert run.stdout == ours, python
+        elif run.returncode != 127:
+            assert run.stdout == ours, f"{python}: {run.stderr}"
 
 
 def test_the_golden_digest_holds():

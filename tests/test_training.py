@@ -1,5 +1,6 @@
 """The loop: what it computes, that nothing but the recipe decides it, and that nothing computed is lost."""
 
+import math
 import os
 import shutil
 import signal
@@ -26,7 +27,7 @@ from training_runs import (
 
 from deit.commands.train import planned_input, teacher_of
 from deit.learn import training
-from deit.learn.finite import tensors_in
+from deit.learn.finite import all_finite, tensors_in
 from deit.learn.schedules import learning_rate
 from deit.networks import models
 from deit.store import checkpoints
@@ -175,7 +176,7 @@ def test_fine_tuning_starts_from_the_resized_weights(tmp_path, root):
     assert same(tuned, reference.state_dict())
 
 
-@pytest.mark.parametrize("step", [1, STEPS, STEPS + 1])
+@pytest.mark.parametrize("step", range(1, 2 * STEPS))
 def test_a_crash_at_any_step_changes_no_bit(tmp_path, root, monkeypatch, step):
     job = training_job(root, execution={"save_minutes": 1e-9})
     undisturbed = run(job, tmp_path / "undisturbed")
@@ -233,6 +234,24 @@ def test_a_step_that_is_not_finite_ends_the_run_there_and_spoils_nothing(tmp_pat
     assert not (tmp_path / "run").exists()
     assert ResumeState(tmp_path / "run.resume", job.digest).load()["step"] == STEPS + 1
     assert same(run(job, tmp_path / "run"), run(job, tmp_path / "undisturbed"))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_no_number_of_a_state_is_overlooked(bad):
+    types = (torch.float32, torch.bfloat16, torch.float64)
+    state = {
+        "net": [torch.full((3, 2), -1.0, dtype=one) for one in types],
+        "step": torch.tensor(3.0),
+        "no": torch.empty(0),
+    }
+    state |= {"largest": torch.tensor(torch.finfo(torch.float32).max), "counts": torch.tensor([2**62])}
+    assert all_finite(state)
+    for tensor in (*state["net"], state["step"], state["largest"]):
+        kept = tensor.view(-1)[-1].clone()
+        tensor.view(-1)[-1] = bad
+        assert not all_finite(state)
+        tensor.view(-1)[-1] = kept
+    assert all_finite(state)
 
 
 def test_a_stop_signal_saves_no_state_that_is_not_finite(tmp_path, root, monkeypatch):
