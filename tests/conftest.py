@@ -104,6 +104,10 @@ def settings_of_torch():
         torch.use_deterministic_algorithms(False)
 
 
+IN_MINIATURE = ("test_imagenet.py", "test_released.py", "test_cifar_study.py", "test_transfer.py")
+"""Files whose fixture `study` runs a whole study, as `finished` and that of test_given_study do for the quick tests."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """First the files that fork ranks: where a test had torch begin threads, as for fake tensors, no later one can.
 
@@ -111,6 +115,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     longest = ("test_slurm.py", "test_dvc.py", "test_kills.py", "test_damage.py", "test_pipeline.py")
     rank = {name: number for number, name in enumerate(longest)}
+    for item in items:
+        if item.path.name in IN_MINIATURE and "study" in getattr(item, "fixturenames", ()):
+            item.add_marker("long")
     items.sort(key=lambda item: -1 if hasattr(item.module, "on_two_ranks") else rank.get(item.path.name, len(rank)))
 
 

@@ -70,7 +70,7 @@ def undisturbed(tmp_path) -> Path:
         plan.write({})
         for job in plan.jobs.values():
             if job.kind != "report":
-                run_command(plan, job)
+                run_command(plan, job, kernel=True)
     return folder
 
 
