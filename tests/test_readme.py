@@ -262,6 +262,23 @@ def test_the_rows_of_soft_distillation_are_the_published_reports():
         assert_rounds(half, (called[name]["high"] - called[name]["low"]) / 2, name)
 
 
+def test_the_reductions_stand_in_the_order_of_the_teachers_weight():
+    """docs/report.md: weight over that of the labels, a tenth of it for the mean over ten classes; by the report."""
+    page = (ROOT / "docs/report.md").read_text(encoding="utf-8")
+    published = read_frame(SOFT_REPORT / "soft.csv", text=["row", "column"]).set_index("row")["ours"]
+    head, _, ratios, accuracies = re.search(r"^\| \| mean, .*\n(?:\|.*\n){3}", page, re.MULTILINE)[0].splitlines()
+    columns = re.findall(r"(mean|sum), (?:λ )?(0\.\d)", head)
+    shown = [[cell.strip() for cell in line.split("|")[2:-1]] for line in (ratios, accuracies)]
+    assert len(columns) == 6 and sorted(map(float, shown[0])) == list(map(float, shown[0]))
+    for (kind, weight), ratio, accuracy in zip(columns, *shown, strict=True):
+        own = float(weight) / (1 - float(weight)) / (10 if kind == "mean" else 1)
+        assert float(ratio) == pytest.approx(own, rel=0.1)
+        row = f"{'averaged' if kind == 'mean' else 'summed'}/{weight}/3"
+        assert_rounds(accuracy, published[row], row)
+    assert_rounds(re.search(r"labels alone ([\d.]+)", accuracies)[1], published["labels"], "labels")
+    assert_rounds(re.search(r"hard ([\d.]+)", accuracies)[1], published["hard"], "hard")
+
+
 def test_what_is_said_of_soft_distillation_is_the_verdicts():
     """Each claim's mean with its interval, from the better side, then the verdict."""
     words = {"holds": "it *holds*", "contradicted": "*contradicted*", "undecided": "*undecided*"}
