@@ -80,6 +80,18 @@ def test_what_is_forced_and_lacks_its_inputs_is_refused_with_a_remedy_that_works
     begin(lookup, jobs)
 
 
+def test_a_report_is_made_anew_with_a_table_that_was_deleted(clone):
+    """Of the report Snakemake is told its inputs, whether it is there or not: it makes the table before."""
+    lookup = Lookup("imagenet-there", main_process=True, elsewhere=True)
+    (report,) = lookup.plan.of_section("report")
+    record = lookup.plan.record_of(report)
+    record.parent.mkdir(parents=True)
+    record.write_text('{"files": {}, "seal": "abc"}', encoding="utf-8")
+    (table,) = [job for job in lookup.plan.of_section("tables") if job.name == "tables/table_3"]
+    begin(lookup, [SimpleNamespace(wildcards_dict={"digest": job.digest}) for job in (table, report)])
+    assert Path("results/imagenet-there/recipes").exists()
+
+
 def test_planning_writes_nothing(clone):
     """A dry run plans, too, and so does a look at the DAG."""
     before = sorted(clone.rglob("*"))

@@ -175,7 +175,7 @@ def test_other_classes_are_refused_with_both_numbers(tmp_path):
 
 def test_statistics_of_other_channels_are_refused_with_their_key(tmp_path):
     source = as_file(plain(num_classes=4), tmp_path) | {"mean": (0.5,)}
-    assert "weights.mean: has 1 numbers, and the network sees 3 channel(s)" in refused(tmp_path, model(), source)
+    assert "weights.mean: has 1 value(s), and the network sees 3 channel(s)" in refused(tmp_path, model(), source)
 
 
 def test_weights_without_a_head_start_trainings_and_teach_nobody(tmp_path):
@@ -188,6 +188,9 @@ def test_weights_without_a_head_start_trainings_and_teach_nobody(tmp_path):
     assert all(torch.equal(after[name], (before if name in new else net.state_dict())[name]) for name in after)
     _, of_two, notes = started(deit(TOKEN), net.state_dict())
     assert len(notes) == 2 and torch.equal(of_two["blocks.0.attn.qkv.weight"], after["blocks.0.attn.qkv.weight"])
+    run = imported(tmp_path, deit(DEIT), source, starts=True)
+    kept = read_weights(run.file("weights.safetensors"))
+    assert kept.keys() == net.state_dict().keys() and run.json("source.json")["conventions"]["classes"] == 0
     told = Conventions(classes=0, channels=3, resolution=32, **RGB)
     recipe = Importing(model=deit(DEIT), **RGB, source=source)
     with pytest.raises(SystemExit, match="net: has no classifier, and so says no classes"):

@@ -88,7 +88,7 @@ MISTAKES = {
     "students: {eps: 1.0e-6, runs: {deit-ti: {optimizer: lion}}}": (
         "students.eps",
         "does not fit students.runs.deit-ti.eps: lion takes no such option",
-        "set students.runs.deit-ti.eps to null.",
+        "remove students.eps, or choose another optimizer.",
     ),
     "students: {runs: {deit-ti: {optimizer: lion, eps: 1.0e-6}}}": (
         "students.runs.deit-ti.eps",

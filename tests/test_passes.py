@@ -355,6 +355,9 @@ def test_what_a_finished_pass_has_made_and_what_was_deleted_since_is_made_by_job
     assert small.digest in plan_passes(again)
     assert again.jobs[given_up].execution.made_by == small.execution.output  # which says why it has none
     assert not any(again.jobs[digest].execution.made_by for digest in outcome.keys() - {given_up})
+    anew = plan_study("smoke")  # as costs are counted
+    plan_passes(anew, everything=True)
+    assert all(anew.jobs[digest].execution.made_by == small.execution.output for digest in outcome)
 
 
 def test_what_the_params_give_a_pass_its_runs_have_and_one_that_may_not_be_reproduced_makes_all_so(params):

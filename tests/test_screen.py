@@ -258,6 +258,10 @@ def test_the_command_that_goes_on_is_one_that_the_users_shell_finds(monkeypatch,
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("COMPUTE_AGAIN", "yes")
     assert command() == "COMPUTE_AGAIN=yes bin/snakemake --profile local all_tables"
+    monkeypatch.delenv("COMPUTE_AGAIN")
+    monkeypatch.setattr(sys, "argv", ["/lib/snakemake/__main__.py", "all_tables"])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/python"))
+    assert command() == "bin/python -m snakemake all_tables"
 
 
 # The time left --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from smoke_study import run_command
 from study.params import ParamsError, load_study
 from tiny_runs import CLASSES, IMAGES, write_images
 
-from deit.commands import ending, in_full, prepare_data
+from deit.commands import ending, prepare_data, with_keys_of_params
 from deit.store.checkpoints import WEIGHTS, read_weights
 from deit.store.frames import read_frame
 from deit.store.job import Job
@@ -190,7 +190,9 @@ def test_a_job_tells_the_keys_of_the_data_set_that_it_reads(plan, place, tmp_pat
     told, _ = ending(missing.value)
     assert "under data.root" in told and "(data.training.files." in told
     key = "transfer.shapes.data"
-    assert in_full(told, sys.argv) == told.replace("data.root", f"{key}.root").replace("data.tr", f"{key}.tr")
+    assert with_keys_of_params(told, sys.argv) == told.replace("data.root", f"{key}.root").replace(
+        "data.tr", f"{key}.tr"
+    )
 
 
 def test_a_data_set_that_is_learnt_in_two_ways_is_looked_at_once(plan):

@@ -118,6 +118,10 @@ def test_what_is_wrong_with_a_variant_is_said_before_anything_runs(params, edit,
             "tables: {deit3: {models: [deit-s], variants: [half, mixless]}}",
             "tables.deit3.variants: 'mixless' trains for 2 epochs, as the study itself does",
         ),
+        (
+            "students: {runs: {deit-s: {learning_rate: a}}}\ntables: {deit3: {models: [deit-s], variants: [half]}}",
+            "students.runs.deit-s.learning_rate: must be a number",
+        ),
     ],
 )
 def test_what_would_fail_or_mislead_late_is_said_first(params, edit, message):

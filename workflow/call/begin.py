@@ -130,7 +130,7 @@ def begin(lookup: Lookup, jobs: Iterable) -> None:
     except RecordsRefused as error:
         raise SystemExit(str(error)) from None
     jobs = [lookup.job_of(job.wildcards_dict["digest"]) for job in jobs if "digest" in job.wildcards_dict]
-    refuse_what_lacks_inputs([job for job in jobs if is_complete(plan.record_of(job))])
+    refuse_what_lacks_inputs([job for job in jobs if job.kind != "report" and is_complete(plan.record_of(job))])
     with writing(f"results/{plan.name}"):
         plan.write(lookup.passes)
         mark_what_is_made_again(lookup, jobs)
@@ -139,15 +139,15 @@ def begin(lookup: Lookup, jobs: Iterable) -> None:
 def refuse_what_lacks_inputs(finished: list[Job]) -> None:
     """SystemExit where Snakemake was told to make a finished result again, and what it is made from is no more there.
 
-    Of finished results it is told no inputs (plan.lookup), so it would not make these before.
+    Of finished results it is told no inputs (plan.lookup), so it would not make these before; but of the report it is.
     """
     for job in finished:
         folders = [folder for folders in job.execution.folders.values() for folder in folders]
         if missing := [folder for folder in folders if not is_complete(Path(folder, "provenance.json"))]:
             raise SystemExit(
                 f"Nothing was started: {job.name} is to be made again, and {missing[0]}, which it reads, is not here "
-                f"(pruned, or not pulled). Delete {job.execution.output} (rm -r), and give the command without -R "
-                "or --forcerun: then it is made with all that it needs."
+                f"(pruned, or not pulled). Delete {job.execution.output} (rm -r), and give the command without -R, "
+                "--forcerun or --forceall: then it is made with all that it needs."
             )
 
 

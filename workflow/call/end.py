@@ -79,7 +79,14 @@ def command() -> str:
 
 def snakemake() -> str:
     """By its name where the shell has it in PATH, else by its place; make has the environment's alone in its PATH."""
+    if os.path.basename(sys.argv[0]) == "__main__.py":  # python -m snakemake
+        return f"{from_here(sys.executable)} -m snakemake"
     if "MAKELEVEL" not in os.environ and shutil.which("snakemake") == os.path.abspath(sys.argv[0]):
         return "snakemake"
-    place = os.path.relpath(sys.argv[0])
-    return quote(sys.argv[0] if place.startswith("..") else place)
+    return from_here(sys.argv[0])
+
+
+def from_here(path: str) -> str:
+    """A program as the shell finds it, below the working folder or anywhere."""
+    place = os.path.relpath(path)
+    return quote(path if place.startswith("..") else place)

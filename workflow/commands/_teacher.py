@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deit.networks.recipes import Model
+from deit.networks.recipes import FROM_ELSEWHERE, Model
 from deit.see.folders import Unclear
 from deit.store.finished import record_at
 from deit.store.results import file_digest
@@ -75,16 +75,18 @@ def teacher_in_file(network: str, path: Path) -> Teacher:
     sizes = {"classes": 1, "channels": 3, "resolution": 224, "stochastic_depth": 0.0}
     found = told_by_shapes(Model.model_validate({"timm": network} | sizes), read_published(path))
     beside = config_beside(path, network)
-    told = beside.get("pretrained_cfg") or getattr(timm.get_pretrained_cfg(network), "to_dict", dict)()
-    sees = seen(told, found.get("channels", 3))
+    channels = found.get("channels", 3)
+    own = seen(beside.get("pretrained_cfg", {}), channels)
+    sees = seen(getattr(timm.get_pretrained_cfg(network), "to_dict", dict)(), channels) | own
+    arguments = {key: value for key, value in beside.get("model_args", {}).items() if key not in FROM_ELSEWHERE}
     return Teacher(
         timm=network,
         kind=kind_of(network),
         source={"file": str(path), "sha256": file_digest(path)[:DIGITS], **sees},
         classes=found.get("classes"),
         pixels=sees.get("resolution"),
-        arguments=beside.get("model_args", {}),
-        supposed=not beside,
+        arguments=arguments,
+        supposed=bool(sees.keys() - own.keys()),
     )
 
 

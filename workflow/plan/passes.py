@@ -32,7 +32,7 @@ def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
         for number, runs in enumerate(by_stream(plan, list(members(plan, params.runs, unfinished)))):
             if len(runs) > 1:
                 caches = caches_of(plan, runs, unfinished) if params.caches else []
-                job = plan_pass(plan, f"passes/{name}-{number}", runs, caches, params)
+                job = plan_pass(plan, f"passes/{name}-{number}", runs, caches, params, everything)
                 passes[job.digest] = job
     return passes
 
@@ -85,7 +85,9 @@ def caches_of(plan: Plan, runs: list[Job], unfinished: set[str]) -> list[Job]:
     return [job for job in plan.jobs.values() if job.execution.output in caches and job.digest in unfinished]
 
 
-def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params: PassParams) -> Job:
+def plan_pass(
+    plan: Plan, name: str, runs: list[Job], caches: list[Job], params: PassParams, everything: bool = False
+) -> Job:
     execution = execution_of(runs, params.resources)
     refuse_uneven(plan, name, runs, execution)
     recipe = Pass(runs=tuple(job.digest for job in runs), caches=tuple(job.digest for job in caches))
@@ -99,7 +101,7 @@ def plan_pass(plan: Plan, name: str, runs: list[Job], caches: list[Job], params:
             known = folders.setdefault(flag, [])
             known += [path for path in paths if path not in outputs and path not in known]
     folders = {flag: paths for flag, paths in folders.items() if paths}
-    lost = made_and_lost(output)
+    lost = set() if everything else made_and_lost(output)
     asked = params.resources.model_dump(exclude_unset=True)
     for each in (*runs, *caches):
         if each.digest not in lost:

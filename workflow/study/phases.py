@@ -149,7 +149,8 @@ def override_problems(
             if field in override:
                 yield problem
             elif field not in of_model:
-                yield Problem(problem.key, problem.text, f"set {problem.key} to null.", (f"{phase}.{field}",))
+                remedy = f"remove {phase}.{field}, or choose another optimizer."
+                yield Problem(problem.key, problem.text, remedy, (f"{phase}.{field}",))
 
 
 def phase_of(model: ModelParams, other: str) -> str:

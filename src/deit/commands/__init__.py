@@ -13,6 +13,7 @@ import resource
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from deit.store.finished import record_at
@@ -35,8 +36,7 @@ def run(main: Callable[[], None]) -> None:
     """
     gc.freeze()
     gc.enable()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each shard of a data set stays open, and some have 1,024
+    allow_many_files()
     # All errors of the main thread are told below. What is left is multiprocessing's sharer of file descriptors, which
     # tells of a worker that has ended while it asked.
     sys.excepthook = lambda *_: None
@@ -45,11 +45,18 @@ def run(main: Callable[[], None]) -> None:
     except BaseException as error:
         message, status = ending(error)
         if message:
-            print(in_full(message, sys.argv), file=sys.stderr)
+            print(with_keys_of_params(message, sys.argv), file=sys.stderr)
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def allow_many_files() -> None:
+    """As many as the system lets a process open: each shard of a data set stays open, and ImageNet's are 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # where the system says more than it grants
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def ending(error: BaseException) -> tuple[str, int]:
@@ -76,7 +83,7 @@ def ending(error: BaseException) -> tuple[str, int]:
     return "".join(getattr(error, "__notes__", None) or traceback.format_exception(error)).rstrip(), 1
 
 
-def in_full(message: str, words: list[str]) -> str:
+def with_keys_of_params(message: str, words: list[str]) -> str:
     """The message with keys of `data` as the params hold them: those of the job's data set may be below `transfer`.
 
     `words` are the command's, by which its recipe is found.

@@ -148,13 +148,15 @@ def given_network(recipe: Importing, weights: dict[str, Tensor], run: Result | N
             raise SystemExit(f"{source.timm}: is of {architecture}, and given to {model.timm}. Make them the same.")
         model, own = model.model_copy(update={"timm": architecture}), own | told
     else:
-        own |= told_by_shapes(model, weights)
+        told = told_by_shapes(model, weights)
+        headless = {"classes": 0} if recipe.starts and "channels" in told and "classes" not in told else {}
+        own |= told | headless
     own |= {key: of_channels(own[key], own["channels"]) for key in ("mean", "std")}
     own |= source.model_dump(include={"resolution", "mean", "std"}, exclude_none=True)
-    if wrong := [key for key in ("mean", "std") if len(own[key]) != own["channels"]]:
+    if (wrong := [key for key in ("mean", "std") if len(own[key]) != own["channels"]]) and not recipe.starts:
         raise SystemExit(
-            f"models: weights.{wrong[0]}: has {len(own[wrong[0]])} numbers, and the network sees {own['channels']} "
-            "channel(s). Give one a channel in params/."
+            f"weights.{wrong[0]}: has {len(own[wrong[0]])} value(s), and the network sees {own['channels']} "
+            "channel(s). Give one value for each channel in params/."
         )
     conventions = Conventions.model_validate(own | {"meaning": source.classes})
     return of_sizes(model, conventions), conventions

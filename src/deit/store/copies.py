@@ -34,14 +34,19 @@ def copy_result(source: Path, output: Path, digest: str) -> None:
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise SystemExit(
-            f"{output}: could not be copied from {source}: {' '.join(str(error).split())}. Make room, and give the "
-            "snakemake command again."
+            f"{output}: could not be copied from {source}: {reason(error)}. Mend that, and give the snakemake command "
+            "again."
         ) from None
     for path in [*partial.rglob("*"), partial]:
         sync(path)
     shutil.rmtree(output, ignore_errors=True)  # empty, or without some of its files
     partial.rename(output)
     sync(output.parent)
+
+
+def reason(error: OSError) -> str:
+    """Why a copy failed; copytree collects what it met, a file after the other."""
+    return error.args[0][0][2] if isinstance(error, shutil.Error) else str(error)
 
 
 def copy_file(source: str, target: str) -> None:

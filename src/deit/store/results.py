@@ -230,7 +230,9 @@ class Unpublished:
         if not (keep and self.digest_so_far() == job.digest):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-        (self.folder / "recipe.json").write_text(job.model_dump_json(indent=1), encoding="utf-8")
+        partial = self.folder / "recipe.json.partial"
+        partial.write_text(job.model_dump_json(indent=1), encoding="utf-8")
+        os.replace(partial, self.folder / "recipe.json")  # at no instant without one, which would lose what is kept
         self.replaced = seal_at(self.output / "provenance.json")
         self.made_with = provenance(job.execution.gpus > 0) | {"deterministic_kernels": job.execution.deterministic}
         self.start = time.perf_counter()

@@ -37,13 +37,14 @@ def known_supervision(study: Any, key: str, name: str, loss: str = "") -> Checke
 def length_checks(
     study: Any, table: str, students: Iterable[str], supervision: str, variants: Iterable[str]
 ) -> Checked:
-    """Two trainings of one length would stand in one place of a table, and those of a student elsewhere than its row.
+    """Two trainings of one length would stand in one place of a table, and a student with epochs of its own in a row
+    of another length.
 
     `variants` are the further lengths beside the study's own.
     """
     own = study.students.epochs
     for student in students:
-        if (epochs := study.phase("students", student, supervision).epochs) != own:
+        if (epochs := epochs_of(study, student, supervision)) not in (own, None):
             text = f"gives runs of tables.{table} {epochs} epochs in place of {own}"
             others = ("students.epochs", f"tables.{table}")
             yield Mistake(f"students.runs.{student}", text, "take that away.", others)
@@ -56,6 +57,16 @@ def length_checks(
                 others = (f"variants.{name}.students.epochs", "students.epochs")
                 yield Mistake(f"tables.{table}.variants", text, "change one.", others)
             lengths[length] = f"'{name}'"
+
+
+def epochs_of(study: Any, student: str, supervision: str) -> int | None:
+    """None where what the params say of its runs is wrong, which is told of these keys."""
+    from pydantic import ValidationError
+
+    try:
+        return study.phase("students", student, supervision).epochs
+    except ValidationError:
+        return None
 
 
 def one_token(study: Any, key: str, supervision: str, what: str) -> Iterator[Mistake]:

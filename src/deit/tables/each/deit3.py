@@ -25,9 +25,10 @@ def checks(params: Deit3, study: Any) -> Checked:
     yield from known_models(study, f"{key}.finetuned", params.finetuned, "transformer")
     for name in params.variants:
         yield Reference(f"{key}.variants", name, "variant")
-    labels = next(name for name, objective in study.supervision.items() if objective.loss == "labels")
+    labels = next((name for name, objective in study.supervision.items() if objective.loss == "labels"), "")
     students = [name for name in params.models if name in study.models]
-    yield from length_checks(study, "deit3", students, labels, params.variants)
+    if params.variants and labels:
+        yield from length_checks(study, "deit3", students, labels, params.variants)
 
 
 def cells(params: Deit3, runs: Runs) -> Wanted:

@@ -127,7 +127,7 @@ def control_over_token(layout: Layout) -> list[Pair]:
     return [
         Pair(what=layout.title(column), better=(last, control), worse=(last, column), network=column)
         for column in token_columns(layout)
-        for *_, last in [layout.rows_of(column)]
+        for last in layout.rows_of(column)[-1:]
         if (control := column.replace("/token", "/two_class_tokens")) in layout.columns
     ]
 
