@@ -52,6 +52,11 @@ class MadeFrom:
     """loss and accuracy over the epochs, as points of a polyline; empty where there is no history of several."""
 
 
+def called(kind_of_job: str, name: str) -> str:
+    """A run by its name; what is measured once for a whole study is `all`, so its kind stands before that."""
+    return f"{kind_of_job}/{name}" if kind_of_job in ("networks", "throughput") else name
+
+
 def command(study: str, kind_of_job: str, folder: str) -> str:
     """What makes a result again, in a clone that does not have it."""
     target = f"{folder}/{FILES.get(kind_of_job, 'provenance.json')}"
@@ -65,7 +70,10 @@ def cells_shown(table: PaperTable, inputs: Inputs, plan: pd.DataFrame) -> dict[t
     """By row and column, every cell with a number."""
     scores = definition(table.name).build(table.recipe, inputs)[0].scores
     titles, shown = titles_of(table.recipe), {}
-    of_kind = {name: tuple(plan.loc[plan["kind"] == name, "name"]) for name in ("throughput", "networks")}
+    of_kind = {
+        one: tuple(called(one, name) for name in plan.loc[plan["kind"] == one, "name"])
+        for one in ("throughput", "networks")
+    }
     for row, column in table.frame.loc[table.frame["ours"].notna(), ["row", "column"]].itertuples(index=False):
         measured = of_kind["networks" if column == "multiply_adds" else "throughput"]
         runs = tuple(runs_of(table.recipe, row, column)) or measured
@@ -102,8 +110,8 @@ def results_shown(plan: pd.DataFrame, study: str, results: Mapping[str, Result])
     wanted = plan[plan["kind"].isin(FILES)]
     return [
         MadeFrom(
-            anchor=row.name,
-            name=row.name,
+            anchor=called(row.kind, row.name),
+            name=called(row.kind, row.name),
             digest=row.digest,
             command=command(study, row.kind, row.folder),
             **history_shown(results.get(row.digest)),
