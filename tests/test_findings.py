@@ -116,7 +116,7 @@ def test_findings_without_their_runs_are_not_measured(inputs):
     cell = Cell(row="labels", column="deit-ti", runs=study.seeds("deit-ti", "labels"), evaluation_set="test")
     found = findings([computed(study.table_recipe("table_3", [cell]), inputs)])
     assert {finding.verdict for finding in found} == {"not measured"}
-    assert {finding.remark for finding in found} <= {"The study does not have these runs.", ""}
+    assert {finding.remark for finding in found} <= {"The study does not have these numbers.", ""}
     assert not any("averaged over classes" in finding.claim for finding in found), "a row that is not there"
 
 

@@ -211,7 +211,7 @@ def remarks(claim: Claim, rows: pd.DataFrame, recipe: Table) -> Iterable[str]:
     single = rows[~means]
     every, missing, one_seed = names(single), names(single[single["n"] == 0]), names(single[single["n"] == 1])
     if missing == every:
-        yield "The study does not have these runs."
+        yield "The study does not have these numbers."
         return
     if missing:
         yield f"Not measured: {listed(missing, every)}."
