@@ -116,7 +116,7 @@ def test_the_page_is_dark_where_the_reader_is(report, tmp_path):
 def test_every_link_leads_to_a_file_or_a_place_of_the_page(report, page):
     links = [link["href"] for link in page.find_all("a")]
     files = [link for link in links if not link.startswith("#")]
-    of_files, of_links = (15 if page.find(id="table_3") else 14, 100) if several_tables(report) else (8, 60)
+    of_files, of_links = (15 if page.find(id="table_3") else 14, 100) if several_tables(report) else (8, 50)
     assert len(files) > of_files and len(links) > of_links
     assert [link for link in files if not (report / link).exists()] == []
     assert [link for link in links if link.startswith("#") and not page.find(id=link[1:])] == []
@@ -150,7 +150,11 @@ def test_every_cell_of_the_page_is_its_file(report, page, table):
     assert len(lines) == len(rows)
     for row, line in zip(rows, lines, strict=True):
         for column, shown in zip(columns, line.find_all("td"), strict=True):
-            number, what = cells.loc[(row, column)], f"{table}, {row}, {column}"
+            what = f"{table}, {row}, {column}"
+            if (row, column) not in cells.index:  # as a convnet of the dial has no convnet of equal accuracy
+                assert shown.text.strip() == "—", what
+                continue
+            number = cells.loc[(row, column)]
             theirs = shown.find(class_="paper")
             if theirs:
                 assert_shows(theirs.extract().text.partition(" · ")[0], number["paper"], f"{what}, the paper's")
