@@ -291,6 +291,7 @@ WORDS = {
     "deit.networks.torchrun.run",
     "deit.networks.torchrun.status_of",
     "deit.learn.recipes.known_optimizer",
+    "deit.tables.checks.epochs_of",
 }
 """Functions that word a message, or check what is given; and torchrun's, which ends processes."""
 

@@ -118,7 +118,11 @@ def test_the_token_analysis_reads_the_runs_of_table_3(tmp_path):
 
 
 def test_a_transformer_without_a_second_token_stands_in_table_1(tmp_path):
-    plain = {"kind": "transformer", "timm": "vit_tiny_patch16_224", "arguments": {"embed_dim": 16, "patch_size": 5}}
+    plain = {
+        "kind": "transformer",
+        "timm": "vit_tiny_patch16_224",
+        "arguments": {"embed_dim": 16, "num_heads": 1, "patch_size": 5},
+    }
     layer = {
         "models": {"plain": plain | {"stochastic_depth": 0.0}},
         "tables": {"table_1": {"models": ["plain", "deit-s"]}},
