@@ -226,6 +226,7 @@ def test_a_wrong_count_is_one_clear_line_of_the_job_that_checks_the_images(place
 
 def test_without_the_variable_the_job_names_it(place, monkeypatch):
     plan = plan_study("small")
+    plan.write({})
     monkeypatch.delenv("CIFAR10")
     with pytest.raises(SystemExit, match=r"data\.root: \$\{CIFAR10\} names an environment variable that is not set"):
         run_command(plan, next(iter(plan.of_section("data"))))
