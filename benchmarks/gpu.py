@@ -275,9 +275,8 @@ def channels_first(bench: Bench, recipe: Training, name: str) -> Iterator[Row]:
     group = one_group(run)
     trained = trained_images_a_second([run], itertools.repeat(group), bench.seconds)
     yield Row("networks", name, "train, channels first", trained, "images/s")
-    yield Row(
-        "networks", name, "infer, channels first", answered_images_a_second(run, group, bench.seconds), "images/s"
-    )
+    answered = answered_images_a_second(run, group, bench.seconds)
+    yield Row("networks", name, "infer, channels first", answered, "images/s")
 
 
 def utilisation(bench: Bench, model: Model, name: str, speeds: dict[str, float]) -> Iterator[Row]:

@@ -89,12 +89,17 @@ def test_one_network_may_teach_all_seeds(recipe, tmp_path):
     assert list(equal.by_seed()) == pytest.approx(expected)
 
 
-def test_a_given_teacher_among_those_of_each_seed_is_that_of_all(recipe, tmp_path):
-    given = ("short", TEACHER)
-    cells = [
-        cell.model_copy(update={"runs": cell.runs[:1]}) if (cell.row, cell.column) == given else cell
+def with_one_run(recipe: Table, place: tuple[str, str]) -> list[Cell]:
+    """The cells, that at a row and column with its first run alone."""
+    return [
+        cell.model_copy(update={"runs": cell.runs[:1]}) if (cell.row, cell.column) == place else cell
         for cell in recipe.cells
     ]
+
+
+def test_a_given_teacher_among_those_of_each_seed_is_that_of_all(recipe, tmp_path):
+    given = ("short", TEACHER)
+    cells = with_one_run(recipe, given)
     shared = study.table_recipe("dial", cells, families=FAMILIES, teacher_a_seed=True, given_teachers=["short"])
     found, facts = definition("dial").build(shared, inputs(tmp_path, TEACHERS))
     xs, ys = ([table[row] for row in FAMILIES if row != "deit-s"] for table in (TEACHERS, STUDENTS))
@@ -107,10 +112,7 @@ def test_a_given_teacher_among_those_of_each_seed_is_that_of_all(recipe, tmp_pat
 
 def test_a_seed_that_a_teacher_lacks_is_left_out_and_not_told_as_outside(recipe, tmp_path):
     lacks = ("short", TEACHER)
-    cells = [
-        cell.model_copy(update={"runs": cell.runs[:1]}) if (cell.row, cell.column) == lacks else cell
-        for cell in recipe.cells
-    ]
+    cells = with_one_run(recipe, lacks)
     fewer = study.table_recipe("dial", cells, families=FAMILIES, teacher_a_seed=True)
     found, facts = definition("dial").build(fewer, inputs(tmp_path, TEACHERS))
     assert found.scores["deit-s", EQUAL].seeds == (0,) and not facts

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 import synthetic_study as study
 from jobs import report_page
+from smoke_study import render_here
 
 from deit.store.job import Job
 from deit.tables.recipes import Report, Table
@@ -53,18 +54,8 @@ class Published:
             done = run("render.py", "--recipe", path, *flags, "--output", output)
             assert done.returncode == 0, done.stderr
         else:
-            self.save_only(path, folders, output, job)
+            render_here(job, path, folders, output)
         return output
-
-    def save_only(self, path: Path, folders: list[Path], output: Path, job: Job) -> None:
-        from deit.store.results import new_folder
-        from deit.tables import computed as tables
-
-        with new_folder(output, job) as folder:
-            table = tables.compute(path, folders)
-            tables.save(table, folder)
-            if table.name == "accuracy_throughput":
-                tables.draw(table, folder)
 
     def plan(self) -> None:
         lines = ["phase,kind,name,digest,folder"]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from plan.given import refuse_unfinished
-from plan.lookup import Lookup, lock_name
+from plan.lookup import Lookup
 from plan.plan import Plan
 from study.params import read_layers
 from study.problem import ParamsError, Problem, refusal
@@ -16,7 +16,7 @@ from study.problem import ParamsError, Problem, refusal
 from call.images_here import count_problems, counted_images, image_problems, unset_roots
 from call.recorded import RecordsRefused, refuse_to_compute_again
 from deit.store.finished import is_complete, seal_at
-from deit.store.job import Job
+from deit.store.job import Job, lock_name
 from deit.store.reach import ROOT
 
 READS_IMAGES = ("data", "views", "train", "cache", "predict", "tokens")
@@ -129,11 +129,12 @@ def begin(lookup: Lookup, jobs: Iterable) -> None:
         refuse_to_compute_again(plan.name, [job for job in plan.unfinished() if not job.execution.copy_of])
     except RecordsRefused as error:
         raise SystemExit(str(error)) from None
-    jobs = [lookup.job_of(job.wildcards_dict["digest"]) for job in jobs if "digest" in job.wildcards_dict]
-    refuse_what_lacks_inputs([job for job in jobs if job.kind != "report" and is_complete(plan.record_of(job))])
+    about_to_run = [lookup.job_of(job.wildcards_dict["digest"]) for job in jobs if "digest" in job.wildcards_dict]
+    made_again = [job for job in about_to_run if is_complete(plan.record_of(job))]
+    refuse_what_lacks_inputs(made_again)
     with writing(f"results/{plan.name}"):
         plan.write(lookup.passes)
-        mark_what_is_made_again(lookup, jobs)
+        mark(plan, made_again)
 
 
 def refuse_what_lacks_inputs(finished: list[Job]) -> None:
@@ -141,7 +142,7 @@ def refuse_what_lacks_inputs(finished: list[Job]) -> None:
 
     Of finished results it is told no inputs (plan.lookup), so it would not make these before; but of the report it is.
     """
-    for job in finished:
+    for job in (job for job in finished if job.kind != "report"):
         folders = [folder for folders in job.execution.folders.values() for folder in folders]
         if missing := [folder for folder in folders if not is_complete(Path(folder, "provenance.json"))]:
             raise SystemExit(
@@ -151,16 +152,16 @@ def refuse_what_lacks_inputs(finished: list[Job]) -> None:
             )
 
 
-def mark_what_is_made_again(lookup: Lookup, jobs: Iterable[Job]) -> None:
+def mark(plan: Plan, made_again: list[Job]) -> None:
     """Notes the seal of each result that is there and that Snakemake will make all the same: it was told to.
 
     A job, perhaps days later on another machine, so tells it from one that was finished meanwhile
     (deit.store.finished).
     """
-    locks = Path(f"results/{lookup.study}/locks")
+    locks = Path(f"results/{plan.name}/locks")
     locks.mkdir(exist_ok=True)
     for path in locks.glob("*.again"):
         path.unlink()
-    for job in jobs:
-        if is_complete(record := lookup.plan.record_of(job)):
-            (locks / f"{lock_name(job)}.again").write_text(seal_at(record), encoding="utf-8")
+    for job in made_again:
+        name = lock_name(job.kind, job.digest)
+        (locks / f"{name}.again").write_text(seal_at(plan.record_of(job)), encoding="utf-8")

@@ -22,12 +22,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from plan.plan import Plan
-from pydantic import ValidationError
 
 from commands._study import add_study
 from commands.keep import chosen_plan, refuse_beside_jobs
 from deit.store.job import Job
-from deit.store.results import now, publish, read_adopted, read_result, write_adopted
+from deit.store.results import now, publish, read_adopted, read_result, readable_job, write_adopted
 
 MADE_AGAIN = ("table", "report")
 
@@ -114,14 +113,6 @@ def by_name(predecessors: list[tuple[Path, dict, Job]]) -> Predecessors:
     for folder, record, job in predecessors:
         groups.setdefault(job.name, []).append((folder, record, job))
     return groups
-
-
-def readable_job(recipe: Path) -> Job | None:
-    """The job in a recipe file; None where there is no file, or one that another version of the project wrote."""
-    try:
-        return Job.model_validate_json(recipe.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValidationError):
-        return None
 
 
 def resume_folder(plan: Plan, digest: str) -> Path:

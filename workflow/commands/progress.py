@@ -16,6 +16,7 @@ from pathlib import Path
 from jobs.run_lock import holder, is_held
 
 from commands._study import add_study, named_or_chosen
+from deit.store.job import lock_name
 
 ORDER = ("failed", "running", "queued")
 EPOCH = re.compile(r"\b(epoch \d+/\d+)  (loss \S+)  (accuracy on mixed views \S+ %)  .*?  (\d+ h .*? left)")
@@ -50,7 +51,7 @@ def state_of(row: dict[str, str], study: Path, jobs: dict[str, str]) -> tuple[st
     if row["digest"] in jobs:
         state, _, detail = jobs[row["digest"]].partition(" ")
         return state, ", ".join(filter(None, [detail, progress]))
-    lock = study / "locks" / (row["kind"] if row["kind"] == "report" else row["digest"])
+    lock = study / "locks" / lock_name(row["kind"], row["digest"])
     if is_held(lock):
         return "running", ", ".join(filter(None, [holder(lock), progress]))
     if text:

@@ -14,7 +14,7 @@ from snakemake.io import ancient
 
 from deit.learn.recipes import Pass
 from deit.store.finished import is_complete
-from deit.store.job import Execution, Job
+from deit.store.job import Execution, Job, lock_name
 from plan.memory import asked_memory
 from plan.passes import plan_passes
 from plan.plan import PRUNABLE, Plan
@@ -43,11 +43,6 @@ PRODUCT = {
 def product(folder: str) -> str:
     """results/<study>/<section>/... -> its file, whose age does not matter."""
     return ancient(f"{folder}/{PRODUCT[folder.split('/')[2]]}")
-
-
-def lock_name(job: Job) -> str:
-    """By which a result is locked; the reports of all plans go to one folder, and have one lock."""
-    return job.kind if job.kind == "report" else job.digest
 
 
 class Lookup:
@@ -193,9 +188,8 @@ class Lookup:
         """
         job = self.job(wildcards)
         kind = job.kind
-        words = (
-            f"{quote(sys.executable)} {self.started_by(wildcards)} --lock results/{self.study}/locks/{lock_name(job)}"
-        )
+        lock = f"results/{self.study}/locks/{lock_name(kind, job.digest)}"
+        words = f"{quote(sys.executable)} {self.started_by(wildcards)} --lock {lock}"
         words += f" --finished {quote(output.provenance)}"
         if made_by := job.execution.made_by:
             return f"{words} --made-by {quote(made_by)}"

@@ -91,6 +91,11 @@ class Execution(Resources):
     """Whether `prepare_data` decodes every image."""
 
 
+def lock_name(kind: str, digest: str) -> str:
+    """By which a job's result is locked; the reports of all plans go to one folder, and have one lock."""
+    return kind if kind == "report" else digest
+
+
 def canonical_digest(content: object) -> str:
     """The first hex digits of the sha256 of `content` as JSON with sorted keys; the same on every machine."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

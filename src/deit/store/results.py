@@ -57,6 +57,14 @@ def read_job(path: Path) -> Job:
     return job
 
 
+def readable_job(recipe: Path) -> Job | None:
+    """The job in a recipe file; None where there is no file, or one that was cut off, or another version wrote."""
+    try:
+        return Job.model_validate_json(recipe.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
@@ -227,7 +235,8 @@ class Unpublished:
     def __init__(self, output: Path, job: Job, keep: bool = False):
         self.output = Path(output)
         self.folder = self.output.with_name(self.output.name + ".partial")
-        if not (keep and self.digest_so_far() == job.digest):
+        left = readable_job(self.folder / "recipe.json") if keep else None
+        if left is None or left.digest != job.digest:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
         partial = self.folder / "recipe.json.partial"
@@ -236,13 +245,6 @@ class Unpublished:
         self.replaced = seal_at(self.output / "provenance.json")
         self.made_with = provenance(job.execution.gpus > 0) | {"deterministic_kernels": job.execution.deterministic}
         self.start = time.perf_counter()
-
-    def digest_so_far(self) -> str:
-        """Of the job that has left the folder; empty where none has, or its recipe was cut off."""
-        try:
-            return Job.model_validate_json((self.folder / "recipe.json").read_bytes()).digest
-        except (OSError, ValidationError):
-            return ""
 
     def publish(self, resume: Path | None = None, jobs: int = 1) -> None:
         """Gives the result its name, in place of the one that stood there at the beginning.
