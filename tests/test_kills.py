@@ -4,6 +4,7 @@ import csv
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -62,14 +63,16 @@ class Killer:
 
 
 @pytest.fixture
-def undisturbed(tmp_path) -> Path:
-    """A folder in which every job of the study ended at once; their commands ran in this process."""
+def undisturbed(finished, tmp_path) -> Path:
+    """A folder in which no job of the study was disturbed: as `smoke` made it, what it has of it, or in this process."""
     folder = clone_with_study(tmp_path / "undisturbed")
     with working_in(folder):
-        plan = plan_study("small")
+        plan, smoke = plan_study("small"), plan_study("smoke")
         plan.write({})
         for job in plan.jobs.values():
-            if job.kind != "report":
+            if job.digest in smoke.jobs:
+                shutil.copytree(finished / smoke.jobs[job.digest].execution.output, job.execution.output)
+            elif job.kind != "report":
                 run_command(plan, job, kernel=True)
     return folder
 

@@ -26,7 +26,7 @@ ASKING_SECONDS = 10
 """Within which a request is there as a whole."""
 MODULES = ("torch", "timm", "timm.optim", "torchvision.transforms", "safetensors.torch", "numpy.ctypeslib")
 MODULES += ("pydantic.main", "pandas", "pyarrow.parquet", "pyarrow.pandas_compat", "matplotlib.pyplot", "jinja2.ext")
-MODULES += ("papermill", "black", "nbconvert.exporters", "ipykernel.kernelapp")
+MODULES += ("papermill", "black", "nbconvert.exporters", "ipykernel.kernelapp", "IPython.lib.lexers")
 PR_SET_PDEATHSIG = 1
 
 
