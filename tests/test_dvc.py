@@ -157,8 +157,8 @@ OTHER_EDITS = [
     ("params/fashion.yaml", "decimals: 3}\n  table_5", "decimals: 2}\n  table_5", ["tables/table_4"]),
     (
         "params/smoke.yaml",
-        "images: 100",
-        "images: 90",
+        "images: 100}",
+        "images: 90}",
         [
             "tables/token_analysis",
             f"tokens/deit-ti/token-from-regnety-16gf/{LOW}/seed0",

@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.long, pytest.mark.timeout(2400)]
 
 STUDY = """\
 extends: smoke
-students: {epochs: 60}
-teacher_logits: {chunk_epochs: 60}
+students: {epochs: 20}
+teacher_logits: {chunk_epochs: 20}
 tables:
   table_1: null
   table_2: null
