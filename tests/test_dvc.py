@@ -437,11 +437,11 @@ def test_experiments(pulled):
 @pytest.mark.dvc
 def test_an_experiment_in_a_folder_of_its_own_is_applied_later(pulled):
     before = results(pulled)
-    run(pulled, "dvc", "exp", "run", "--temp", "-n", "aside", "-S", SLOWER_CONTROL, "students")
+    run(pulled, "dvc", "exp", "run", "--temp", "-n", "aside", "-S", SLOWER_CONTROL)
     assert results(pulled) == before and not run(pulled, "git", "status", "--porcelain")
     run(pulled, "dvc", "exp", "apply", "aside")
     assert trained(pulled, before) == [f"students/deit-ti/two-class-tokens/{LOW}/seed0"]
-    assert agree_that_nothing_is_to_be_done(pulled, "students")
+    assert agree_that_nothing_is_to_be_done(pulled)
 
 
 @pytest.mark.dvc
