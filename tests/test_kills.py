@@ -64,7 +64,7 @@ class Killer:
 
 @pytest.fixture
 def undisturbed(finished, tmp_path) -> Path:
-    """A folder in which no job of the study was disturbed: as `smoke` made it, what it has of it, or in this process."""
+    """A folder in which no job was disturbed: what `smoke` has of the study, and the rest made in this process."""
     folder = clone_with_study(tmp_path / "undisturbed")
     with working_in(folder):
         plan, smoke = plan_study("small"), plan_study("smoke")

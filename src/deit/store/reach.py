@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deit.store.remembered import Remembered, digest_of_texts, texts_of
 from deit.store.syntax import (
     FUNCTIONS,
     behaviour_of_notebook,
@@ -66,9 +67,9 @@ class Module:
 class Code:
     """The project's code, read once."""
 
-    def __init__(self, root: Path = ROOT, texts: Mapping[str, str] | None = None):
-        """`texts`: file, from the root on -> what to read in its place."""
-        self.root, self.texts = root, texts or {}
+    def __init__(self, root: Path = ROOT, texts: Mapping[str, str] | None = None, remembered: Remembered | None = None):
+        """`texts`: file, from the root on -> what to read in its place; `remembered`: of all texts of the package."""
+        self.root, self.texts, self.remembered = root, dict(texts or {}), remembered
         self.modules: dict[str, Module] = {}
         self.reached: dict[tuple[str, ...], list[Definition]] = {}
         self.meant: dict[Definition, dict[str, set[Definition] | str]] = {}
@@ -87,17 +88,27 @@ class Code:
         that they define. Notebooks count with their prose, too, and other files with their text.
         """
         roots = tuple(sorted(set(roots)))
-        if roots not in self.made:
-            texts = [root for root in roots if "/" in root and not root.endswith(".py")]
-            files: dict[str, list[str]] = {file: [self.digest_of_text(file)] for file in texts}
-            alone = [f"{file} {digest}" for file, (digest,) in files.items()]
-            definitions = self.reach(roots)
-            for each in definitions:
-                files.setdefault(self.file_of(each.module), []).append(self.said_in_its_file(each))
-            everything = [*alone, *sorted({kept(self.digests, each, self.digest) for each in definitions})]
-            behaviour = {file: digest_of("".join(digests)) for file, digests in sorted(files.items())}
-            self.made[roots] = Made(roots, digest_of("\n".join(everything)), behaviour)
-        return self.made[roots]
+        return kept(self.made, roots, self.recall if self.remembered else self.follow)
+
+    def recall(self, roots: tuple[str, ...]) -> Made:
+        """What an earlier process has found; files beside the package count as they are now."""
+        files = {root: self.text_of(root) for root in roots if "/" in root}
+        key = " ".join((*roots, digest_of_texts(files)))
+        if key not in self.remembered.entries:
+            made = self.follow(roots)
+            self.remembered.add(key, {"code": made.code, "behaviour": made.behaviour})
+        return Made(roots, **self.remembered.entries[key])
+
+    def follow(self, roots: tuple[str, ...]) -> Made:
+        texts = [root for root in roots if "/" in root and not root.endswith(".py")]
+        files: dict[str, list[str]] = {file: [self.digest_of_text(file)] for file in texts}
+        alone = [f"{file} {digest}" for file, (digest,) in files.items()]
+        definitions = self.reach(roots)
+        for each in definitions:
+            files.setdefault(self.file_of(each.module), []).append(self.said_in_its_file(each))
+        everything = [*alone, *sorted({kept(self.digests, each, self.digest) for each in definitions})]
+        behaviour = {file: digest_of("".join(digests)) for file, digests in sorted(files.items())}
+        return Made(roots, digest_of("\n".join(everything)), behaviour)
 
     def digest_of_text(self, file: str) -> str:
         text = self.text_of(file)
@@ -109,7 +120,7 @@ class Code:
         return source_of_notebook(text) if file.endswith(".ipynb") else text
 
     def text_of(self, file: str) -> str:
-        return self.texts[file] if file in self.texts else (self.root / file).read_text(encoding="utf-8")
+        return kept(self.texts, file, lambda file: (self.root / file).read_text(encoding="utf-8"))
 
     # Following names --------------------------------------------------------------------------------------------------
 
@@ -298,7 +309,8 @@ def kept(table: dict, key: Any, make: Callable) -> Any:
 @cache
 def our_code() -> Code:
     """The code of this project, as it stood when first asked for."""
-    return Code()
+    texts = texts_of(ROOT, PACKAGE)
+    return Code(ROOT, texts, Remembered(ROOT, texts))
 
 
 def edited(then: Made) -> list[str]:
