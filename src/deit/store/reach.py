@@ -10,7 +10,7 @@ store counts: it keeps results, and finds damage, but computes none.
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,16 +88,16 @@ class Code:
         that they define. Notebooks count with their prose, too, and other files with their text.
         """
         roots = tuple(sorted(set(roots)))
-        return kept(self.made, roots, self.recall if self.remembered else self.follow)
+        return kept(self.made, roots, partial(self.recall, self.remembered) if self.remembered else self.follow)
 
-    def recall(self, roots: tuple[str, ...]) -> Made:
+    def recall(self, remembered: Remembered, roots: tuple[str, ...]) -> Made:
         """What an earlier process has found; files beside the package count as they are now."""
         files = {root: self.text_of(root) for root in roots if "/" in root}
         key = " ".join((*roots, digest_of_texts(files)))
-        if key not in self.remembered.entries:
+        if key not in remembered.entries:
             made = self.follow(roots)
-            self.remembered.add(key, {"code": made.code, "behaviour": made.behaviour})
-        return Made(roots, **self.remembered.entries[key])
+            remembered.add(key, {"code": made.code, "behaviour": made.behaviour})
+        return Made(roots, **remembered.entries[key])
 
     def follow(self, roots: tuple[str, ...]) -> Made:
         texts = [root for root in roots if "/" in root and not root.endswith(".py")]
