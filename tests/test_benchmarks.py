@@ -36,6 +36,7 @@ def rows_of_a_gpu(output: Path, *flags: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.long
 def test_each_section_of_a_gpu_s_table_is_filled(tmp_path):
     rows = rows_of_a_gpu(tmp_path, "--minutes", "60")
     variants = {section: [] for section in ("steps", "small", "pass", "cache", "networks", "study")}

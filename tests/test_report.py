@@ -1,9 +1,8 @@
 """Tables and the page, rendered for real from a study that nobody trained."""
 
 import json
-import os
-import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
@@ -21,10 +20,17 @@ RENDERED = ("table_3", "token_analysis")
 """Two of the seven kinds; each costs a kernel. The page shows the others as tables.save leaves them."""
 
 
-def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}/src{os.pathsep}{ROOT}/workflow"}
-    command = [sys.executable, ROOT / "workflow/jobs" / script, *arguments]
-    return subprocess.run(list(map(str, command)), env=environment, cwd=ROOT, capture_output=True, encoding="utf-8")
+def run(job: str, *arguments: str | Path) -> str:
+    """What a command of jobs/ says that refuses, in this process; empty where it ends well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setenv("PYTHONPATH", f"{ROOT}/src")  # for the kernel of a table
+        patch.setattr(sys, "argv", [job, *map(str, arguments)])
+        try:
+            import_module(f"jobs.{job}").main()
+        except SystemExit as end:
+            return str(end)
+    return ""
 
 
 class Published:
@@ -51,8 +57,7 @@ class Published:
         output = self.root / f"tables/{name}-{job.digest}"
         if name in RENDERED:
             flags = [part for section in sections for part in (f"--{section}", *self.results[section])]
-            done = run("render.py", "--recipe", path, *flags, "--output", output)
-            assert done.returncode == 0, done.stderr
+            assert not run("render", "--recipe", path, *flags, "--output", output)
         else:
             render_here(job, path, folders, output)
         return output
@@ -78,8 +83,7 @@ class Published:
     def publish(self, tables: list[Path]) -> None:
         sections = ("runs", "predictions", "throughput", "tokens")
         read = [part for section in sections for part in (f"--{section}", *self.results[section])]
-        done = run("report.py", "--recipe", self.recipe, "--tables", *tables, *read, "--output", self.output)
-        assert done.returncode == 0, done.stderr
+        assert not run("report", "--recipe", self.recipe, "--tables", *tables, *read, "--output", self.output)
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +112,7 @@ def test_a_table_rendered_twice_is_the_same_files(published, tmp_path):
     (first,) = published.root.glob("tables/token_analysis-*")
     recipe = published.root / "recipes" / f"{first.name.rpartition('-')[2]}.json"
     second = tmp_path / first.name
-    done = run("render.py", "--recipe", recipe, "--tokens", *published.results["tokens"], "--output", second)
-    assert done.returncode == 0, done.stderr
+    assert not run("render", "--recipe", recipe, "--tokens", *published.results["tokens"], "--output", second)
     for path in first.glob("token_analysis.*"):
         ours = path.read_bytes().replace(str(first).encode(), str(second).encode())
         assert ours == (second / path.name).read_bytes(), path.name
@@ -119,10 +122,10 @@ def test_render_refuses_inputs_that_were_not_planned(published):
     (table,) = published.root.glob("tables/token_analysis-*")
     recipe = published.root / "recipes" / f"{table.name.rpartition('-')[2]}.json"
     sheets, tokens = published.results["predictions"], published.results["tokens"]
-    stranger = run("render.py", "--recipe", recipe, "--tokens", *tokens, "--predictions", sheets[0], "--output", table)
-    assert stranger.returncode and "was not planned with this result" in stranger.stderr
-    missing = run("render.py", "--recipe", recipe, "--tokens", tokens[0], "--output", table)
-    assert missing.returncode and "is missing" in missing.stderr
+    stranger = run("render", "--recipe", recipe, "--tokens", *tokens, "--predictions", sheets[0], "--output", table)
+    assert "was not planned with this result" in stranger
+    missing = run("render", "--recipe", recipe, "--tokens", tokens[0], "--output", table)
+    assert "is missing" in missing
     assert (table / "token_analysis.csv").exists()
 
 
@@ -173,8 +176,8 @@ def test_metrics_stand_beside_the_page(published):
 
 def test_the_report_refuses_a_table_of_another_plan(published):
     stranger = published.results["tokens"][0]
-    done = run("report.py", "--recipe", published.recipe, "--tables", stranger, "--output", published.output)
-    assert done.returncode and f"{stranger}: report was not planned with this result, tokens/" in done.stderr
+    said = run("report", "--recipe", published.recipe, "--tables", stranger, "--output", published.output)
+    assert f"{stranger}: report was not planned with this result, tokens/" in said
 
 
 @pytest.mark.parametrize("flag", ["runs", "given", "data", "predictions", "throughput", "tokens"])
@@ -182,8 +185,8 @@ def test_the_report_refuses_whatever_is_not_of_its_plan(published, tmp_path, fla
     stranger = study.trained(tmp_path, "deit-ti/soft/16/seed9")
     words = ["--tables", *published.tables, f"--{flag}", stranger, "--output", published.output]
     before = sorted(path.name for path in published.output.iterdir())
-    done = run("report.py", "--recipe", published.recipe, *words)
-    assert done.returncode and f"{stranger}: report was not planned with this result, students/deit-ti" in done.stderr
+    said = run("report", "--recipe", published.recipe, *words)
+    assert f"{stranger}: report was not planned with this result, students/deit-ti" in said
     assert sorted(path.name for path in published.output.iterdir()) == before
 
 
@@ -195,10 +198,10 @@ def test_a_damaged_prediction_is_refused_and_the_former_report_stays(published):
         sections = ("runs", "predictions", "throughput", "tokens")
         read = [part for section in sections for part in (f"--{section}", *published.results[section])]
         words = ["--recipe", published.recipe, "--tables", *published.tables, *read, "--output", published.output]
-        done = run("report.py", *words)
+        said = run("report", *words)
     finally:
         path.write_bytes(content)
-    assert done.returncode and f"{path}: damaged" in done.stderr
+    assert f"{path}: damaged" in said
     assert sorted(path.name for path in published.output.iterdir()) == before
 
 
