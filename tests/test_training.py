@@ -129,7 +129,7 @@ def test_accumulation_sees_the_same_views_and_learns_the_same(tmp_path, root, mo
         assert close(weights[0], others)
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.long)])
 def test_a_compiled_student_learns_the_same(tmp_path, root, monkeypatch, backend):
     """Stochastic depth included. Inductor, which runs use, writes C++; tracing and the backward graph need none."""
     if backend == "inductor" and not shutil.which(os.environ.get("CXX", "g++")):
