@@ -29,7 +29,7 @@ class Remembered:
             seal, _, content = self.path.read_text(encoding="utf-8").partition("\n")
             if seal == sealed(content):
                 found = json.loads(content)
-                return found["entries"] if found["code"] == self.code else {}
+                return found["entries"] if found.get("code") == self.code else {}
         return {}
 
     def add(self, key: str, made: dict) -> None:
