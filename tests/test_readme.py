@@ -294,6 +294,25 @@ def test_what_is_said_of_soft_distillation_is_the_verdicts():
         assert said_of_it and said_of_it[1] in words[claim["verdict"]], (claim["key"], ours, low, high)
 
 
+def test_the_dial_is_the_published_reports():
+    """docs/report.md: teachers and students, and the claim's mean with its interval, from the better side."""
+    page = (ROOT / "docs/report.md").read_text(encoding="utf-8").partition("**cifar10-dial**")[2].partition("## ")[0]
+    published = read_frame(PUBLISHED / "cifar10-dial/dial.csv", text=["row", "column"]).set_index(["column", "row"])
+    rows = ["resnet-1", "resnet-2", "resnet-4", "resnet-10", "resnet-28", "deit-s"]
+    for column, head in (("teacher", "the teacher"), ("pretrained", "its student")):
+        shown = re.search(rf"^\| {head}, % \|(.*)\|$", page, re.MULTILINE)[1].split("|")
+        for row, text in zip(rows, shown, strict=True):
+            assert_rounds(text.strip(), published.loc[(column, row), "ours"], f"{head}, {row}")
+    (claim,) = json.loads((PUBLISHED / "cifar10-dial/claims.json").read_text(encoding="utf-8"))
+    (one,) = claim["comparisons"]
+    ours, *ends = re.search(r"by ([\d.]+) points \[(−?[\d.]+), (−?[\d.]+)\]", page).groups()
+    sign = 1 if one["ours"] > 0 else -1
+    assert_rounds(ours, sign * one["ours"], "the claim")
+    for text, value in zip(ends, sorted(sign * one[end] for end in ("low", "high")), strict=True):
+        assert_rounds(text.replace("−", "-"), value, "its interval")
+    assert f"*{claim['verdict']}*" in page
+
+
 FINDINGS = README.partition("<!-- verdicts -->")[2].partition("## Two commands")[0]
 
 
