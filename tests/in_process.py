@@ -1,6 +1,7 @@
 """Commands of jobs that run in the test's own process."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,3 +18,15 @@ def working_in(folder: Path) -> Iterator[pytest.MonkeyPatch]:
         yield patch
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
+
+
+def refusal_of(main: Callable[[], None], folder: Path, *words: str | Path) -> str:
+    """What a command says that refuses, called in `folder` with these words; empty where it ends well."""
+    with working_in(folder) as patch:
+        patch.setenv("PYTHONPATH", str(folder / "src"))  # for the kernel of a table
+        patch.setattr(sys, "argv", ["command", *map(str, words)])
+        try:
+            main()
+        except SystemExit as end:
+            return str(end)
+    return ""

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import tiny_runs as tiny
 import torch
 import yaml
 from commands import publish as command
+from in_process import refusal_of
 from timm import create_model
 from timm.data import resolve_model_data_config
 
@@ -53,15 +53,7 @@ def trained(root: Path, loss: str, **inputs: str) -> Path:
 
 
 def publish(folder: Path, output: Path) -> str:
-    """What the command says that refuses; empty where it ends well."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setattr(sys, "argv", ["publish", str(folder), "--output", str(output)])
-        try:
-            command.main()
-        except SystemExit as end:
-            return str(end)
-    return ""
+    return refusal_of(command.main, ROOT, folder, "--output", output)
 
 
 @pytest.mark.parametrize("loss", ["labels", "token"])

@@ -1,13 +1,13 @@
 """Tables and the page, rendered for real from a study that nobody trained."""
 
 import json
-import sys
 from importlib import import_module
 from pathlib import Path
 
 import nbformat
 import pytest
 import synthetic_study as study
+from in_process import refusal_of
 from jobs import report_page
 from smoke_study import render_here
 
@@ -21,16 +21,8 @@ RENDERED = ("table_3", "token_analysis")
 
 
 def run(job: str, *arguments: str | Path) -> str:
-    """What a command of jobs/ says that refuses, in this process; empty where it ends well."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setenv("PYTHONPATH", f"{ROOT}/src")  # for the kernel of a table
-        patch.setattr(sys, "argv", [job, *map(str, arguments)])
-        try:
-            import_module(f"jobs.{job}").main()
-        except SystemExit as end:
-            return str(end)
-    return ""
+    """What a command of jobs/ says that refuses; empty where it ends well."""
+    return refusal_of(import_module(f"jobs.{job}").main, ROOT, *arguments)
 
 
 class Published:

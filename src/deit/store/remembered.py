@@ -9,8 +9,9 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
+
+from deit.store.syntax import digest_of
 
 PLACE = ".snakemake/reached.json"
 """From the project's root on. Whoever deletes it waits for a second."""
@@ -27,7 +28,7 @@ class Remembered:
     def read(self) -> dict[str, dict]:
         with suppress(OSError, ValueError):
             seal, _, content = self.path.read_text(encoding="utf-8").partition("\n")
-            if seal == sealed(content):
+            if seal == digest_of(content):
                 found = json.loads(content)
                 return found["entries"] if found.get("code") == self.code else {}
         return {}
@@ -39,7 +40,7 @@ class Remembered:
         begun = self.path.with_suffix(f".{os.getpid()}")
         with suppress(OSError):
             self.path.parent.mkdir(exist_ok=True)
-            begun.write_text(f"{sealed(content)}\n{content}", encoding="utf-8")
+            begun.write_text(f"{digest_of(content)}\n{content}", encoding="utf-8")
             begun.replace(self.path)
 
 
@@ -50,8 +51,4 @@ def texts_of(root: Path, package: str) -> dict[str, str]:
 
 
 def digest_of_texts(texts: Mapping[str, str]) -> str:
-    return sealed("\n".join([sys.version, *(f"{file} {sealed(text)}" for file, text in sorted(texts.items()))]))
-
-
-def sealed(text: str) -> str:
-    return sha256(text.encode()).hexdigest()
+    return digest_of("\n".join([sys.version, *(f"{file} {digest_of(text)}" for file, text in sorted(texts.items()))]))
