@@ -22,16 +22,6 @@ MAIN = COMMANDS | {"table": "jobs.render", "report": "jobs.report"}
 TREE = ("Snakefile", "local", "slurm", "params", "src", "workflow", ".gitignore")
 SECONDS = 3000
 """Within which a study ends, on a slow machine too."""
-SMALL = """\
-extends: smoke
-tables:
-  table_1: {models: [deit-ti]}
-  table_2: {student: deit-ti, teachers: [regnety-4gf]}
-  table_3: {teacher: regnety-4gf, students: [deit-ti], finetuned: [deit-ti], rows: {soft: null}}
-  table_4: {teacher: regnety-4gf, student: deit-ti}
-  table_5: {convnets: [regnety-4gf], students: [deit-ti], finetuned: [deit-ti]}
-"""
-"""A study with every rule and every table of the smoke study, and little more than half of its jobs."""
 
 
 def copy_of_project(folder: Path) -> Path:
@@ -40,7 +30,7 @@ def copy_of_project(folder: Path) -> Path:
     for name in TREE:
         source = ROOT / name
         if source.is_dir() and not source.is_symlink():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
+            shutil.copytree(source, folder / name, symlinks=True)  # with its bytecode, which is not compiled again
         else:
             shutil.copy(source, folder / name, follow_symlinks=False)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]

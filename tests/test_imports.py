@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ({"commands"}, {"tables", "learn"}, {"teach"}, {"networks"}, {"see"}, {"store"}, {"bounds"}, {"names"})
+LAYERS = (
+    {"commands"},
+    {"tables", "learn"},
+    {"teach"},
+    {"networks"},
+    {"see"},
+    {"store"},
+    {"bounds"},
+    {"names", "docstrings"},
+)
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 WORKFLOW_TOOLS = {"snakemake", "dvc", "papermill"}
 WORKFLOW = {"study": set(), "plan": {"study"}, "jobs": set(), "cost": {"plan"}, "call": {"study", "plan", "cost"}}

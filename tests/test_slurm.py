@@ -128,7 +128,10 @@ def records(cluster, project) -> dict[str, dict[str, str]]:
 @in_cluster
 def test_the_study_ends_in_tables_and_again_submits_nothing(records, cluster, project):
     report = project / "reports/small"
-    assert (report / "index.html").exists() and len(list(report.glob("table_*.html"))) >= 5
+    assert (report / "index.html").exists() and {path.stem for path in report.glob("table_*.html")} == {
+        "table_3",
+        "table_5",
+    }
     last = {digest_of(record): record["JobState"] for record in records.values()}
     assert set(last.values()) == {"COMPLETED"}
     known = set(jobs(cluster))

@@ -1,11 +1,12 @@
 """Numbers, each with the least and the most that somebody could mean, names, and what all recipes are made of."""
 
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError
 
+from deit.docstrings import docstrings
 from deit.names import NAME
 
 # Numbers, each with the least and the most that somebody could mean: a slip is refused, and nothing overflows later.
@@ -57,7 +58,17 @@ SomeNames = Annotated[list[Name], Field(min_length=1), *Once]
 
 class Recipe(BaseModel):
     # strict: `true` is no number, `1.0` no count and `"3"` neither.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict:
+        """With each attribute's docstring, read when asked for: pydantic would read all at every start of a process."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        said = docstrings(cls)
+        for name, part in schema["properties"].items():
+            if name in said:
+                part.setdefault("description", said[name])
+        return schema
 
     @property
     def module(self) -> str:

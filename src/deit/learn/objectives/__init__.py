@@ -72,7 +72,7 @@ class Objective(Recipe):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict:
         """Of `Objective`: all names, each with what it means, and the keys that any of them has."""
-        schema = handler.resolve_ref_schema(handler(core_schema))
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
         if cls is not Objective:
             return schema
         classes = {name: objective_class(name) for name in names()}
