@@ -211,9 +211,11 @@ def node_of(one: Training, job: str) -> str:
 
 
 def requeue(one: Training, job: str) -> None:
-    """Slurm lets a job that it has queued again wait for two minutes; a person would not."""
+    """Slurm lets a job that it has queued again wait for two minutes; a person would not, once its node is free."""
+    node = node_of(one, job)
     answer(one.cluster, "scontrol", "requeue", job)
     until(lambda: state(one.cluster, job) == "PENDING")
+    until(lambda: "COMPLETING" not in answer(one.cluster, "scontrol", "-o", "show", "node", node))
     answer(one.cluster, "scontrol", "update", f"jobid={job}", "starttime=now")
 
 

@@ -1,4 +1,4 @@
-"""A result that another study has made is copied, byte for byte checked, and not made again."""
+"""A result that is there elsewhere is copied, byte for byte checked, and not made again."""
 
 import errno
 import json
@@ -107,8 +107,8 @@ def student_of(plan: Plan) -> Job:
     return next(job for job in plan.jobs.values() if job.kind == "train" and "teacher" in job.inputs)
 
 
-def make_elsewhere(job: Job, section: str) -> str:
-    folder = Path("results/smoke", section, f"{job.name.partition('/')[2]}-{job.digest}")
+def make_elsewhere(job: Job, section: str, study: str = "smoke") -> str:
+    folder = Path("results", study, section, f"{job.name.partition('/')[2]}-{job.digest}")
     folder.mkdir(parents=True)
     (folder / "provenance.json").write_text(json.dumps({"files": {}, "seal": "abc"}), encoding="utf-8")
     return str(folder)
@@ -129,6 +129,27 @@ def test_what_another_study_has_is_copied_and_needs_nothing(twin, section):
     assert execution.output == student.execution.output
 
 
+def test_what_the_study_itself_has_as_a_teacher_is_copied_when_none_learns_from_it_any_more(twin):
+    student = student_of(twin)
+    folder = make_elsewhere(student, "teachers", "twin")
+    assert plan_copies(twin) == 1 and twin.jobs[student.digest].execution.copy_of == folder
+
+
+def test_all_seeds_of_a_teacher_lie_in_one_folder(tmp_path, twin):
+    """Though students of every seed learn from the first."""
+    table = "tables: {table_2: {student: deit-ti, teachers: [deit-s, regnety-4gf]}}"
+    (tmp_path / "params/twin.yaml").write_text(
+        f"extends: smoke\nseeds: {{default: [0, 1]}}\n{table}\n", encoding="utf-8"
+    )
+    names = [job.name.split("/") for job in plan_study("twin").jobs.values() if job.kind == "train"]
+    found = {
+        (section, *rest) for section, model, supervision, *rest in names if (model, supervision) == ("deit-s", "labels")
+    }
+    low = str(twin.study.resolutions.pretraining)
+    assert {("teachers", low, "seed0"), ("teachers", low, "seed1")} <= found
+    assert {section for section, size, _ in found if size == low} == {"teachers"}
+
+
 def test_a_cache_that_only_copies_would_read_is_not_made(twin):
     readers = [job for job in twin.jobs.values() if job.execution.folders.get("teacher-logits")]
     for job in readers:
@@ -143,7 +164,7 @@ def test_a_copy_asks_for_no_gpu_and_the_dry_run_tells_of_it(twin, capsys):
     folder = make_elsewhere(student, student.name.partition("/")[0])
     lookup = Lookup("twin", main_process=True)
     look_ahead(lookup.plan, elsewhere=True)
-    assert "1 results of twin are there in other studies" in capsys.readouterr().err
+    assert "1 results of twin are there elsewhere in results/" in capsys.readouterr().err
     job = lookup.job_of(student.digest)
     assert job.execution.copy_of == folder
     wildcards = type("Wildcards", (), {"digest": student.digest})

@@ -52,7 +52,7 @@ def look_ahead(plan: Plan, elsewhere: bool) -> None:
     """Refuses what cannot end well, and tells what a plan cannot show. `elsewhere`: jobs run on a cluster's nodes."""
     unfinished = plan.unfinished()
     if copies := sum(bool(job.execution.copy_of) for job in unfinished):
-        tell(f"{copies} results of {plan.name} are there in other studies: they are copied, not made again.")
+        tell(f"{copies} results of {plan.name} are there elsewhere in results/: they are copied, not made again.")
     if any(job.kind in READS_IMAGES and not job.execution.copy_of for job in unfinished):
         look_for_images(plan, elsewhere)
     refuse_unfinished(plan.name, plan.givers, unfinished)

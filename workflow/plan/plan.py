@@ -7,7 +7,7 @@ from and the behaviour of its code, so the whole plan is known before anything r
 import csv
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil
 from pathlib import Path
@@ -187,6 +187,7 @@ class Plan:
             self.epochs[key] = max(self.epochs.get(key, 0), self.settings.phase(run).epochs)
         teachers = {teacher for run in needed if (teacher := self.settings.teacher_of(run))}
         teachers |= {initial for run in teachers if (initial := self.settings.initial_of(run))}
+        teachers = {replace(teacher, seed=seed) for teacher in teachers for seed in {run.seed for run in needed}}
         learners: dict[tuple, list[Run]] = {}
         for run in needed:
             learners.setdefault(self.cache_key(run), []).append(run)
