@@ -208,6 +208,16 @@ def test_the_study_fits_its_time_and_shows_no_number_of_the_papers(clone, monkey
         assert not known & {(cell.row, cell.column) for cell in table.cells}
 
 
+@pytest.mark.parametrize("cards", [0, 4])
+def test_as_many_jobs_ask_the_teacher_as_the_machine_can_run(clone, monkeypatch, capsys, cards):
+    """All that learn from it wait for it."""
+    proposed(monkeypatch, capsys, draw(clone / "pets"), 4000.0, cards=cards)
+    caches = [job.name for job in plan_study("mine").jobs.values() if job.kind == "cache"]
+    epochs = [list(map(int, name.rpartition("-epochs")[2].split("-"))) for name in caches]
+    lengths = [last - first + 1 for first, last in epochs]
+    assert len(caches) == (cards or 2) and max(lengths) - min(lengths) < len(caches)
+
+
 def test_a_faster_machine_trains_for_longer(clone, monkeypatch, capsys):
     folder, epochs = draw(clone / "pets", 40), []
     for speed in (100.0, 400.0, 2000.0):

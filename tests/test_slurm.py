@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from slurm_cluster import (
@@ -210,21 +211,21 @@ def training(cluster, project, monkeypatch) -> Callable[[str], Training]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster, project) -> Callable[[str], str]:
-    """Study -> digest of the weights of its training, run on this machine without Slurm and without disturbance."""
-    known: dict[str, str] = {}
+def undisturbed(cluster, project) -> Callable[[Training], tuple[str, Any]]:
+    """Digest of the weights and losses of a training that is run on this machine, without Slurm and disturbance."""
+    known: dict[str, tuple[str, Any]] = {}
 
-    def weights(one: Training) -> str:
+    def ended(one: Training) -> tuple[str, Any]:
         key = re.search(r"epochs: \d+", STUDIES[one.study])[0]
         if key not in known:
             shutil.rmtree(one.output, ignore_errors=True)
             words = ["snakemake", "--profile", "local", "--config", f"study={one.study}", "--", one.target]
             run = subprocess.run(words, cwd=project, env=cluster, capture_output=True, encoding="utf-8")
             assert run.returncode == 0, run.stderr[-3000:]
-            known[key] = one.weights()
+            known[key] = one.weights(), one.losses()
         return known[key]
 
-    return weights
+    return ended
 
 
 DISTURBANCES = {
@@ -239,7 +240,7 @@ DISTURBANCES = {
 @pytest.mark.parametrize("name", DISTURBANCES)
 def test_a_disturbed_training_resumes_to_the_same_weights(name, training, undisturbed):
     one = training("short")
-    expected = undisturbed(one)
+    expected, _ = undisturbed(one)
     with one.start() as process:
         job = one.under_way()
         DISTURBANCES[name](one, job)
@@ -257,7 +258,7 @@ def test_a_disturbed_training_resumes_to_the_same_weights(name, training, undist
 def test_a_time_limit_shorter_than_the_run_costs_nothing(training, undisturbed):
     """A minute is the shortest limit: the training is held until Slurm tells it to end."""
     one = training("short")
-    expected = undisturbed(one)
+    expected, _ = undisturbed(one)
     limits = ["--set-resources", "train_teacher:runtime=1", "train_teacher:slurm_extra='--signal=TERM@5'"]
     with one.start("--retries", "30", *limits) as process:
         one.under_way()
@@ -275,7 +276,7 @@ def test_a_time_limit_shorter_than_the_run_costs_nothing(training, undisturbed):
 @in_cluster
 def test_a_job_that_runs_out_of_memory_gets_more(training, undisturbed):
     one = training("hungry")
-    expected = undisturbed(one)
+    expected, _ = undisturbed(one)
     with one.start("--retries", "9") as process:
         finished(process, one.project)
     memory = [int(record["MinMemoryNode"].removesuffix("M")) for record in one.jobs().values()]
@@ -327,7 +328,7 @@ def test_after_a_killed_snakemake_nothing_is_trained_beside_or_after_a_living_jo
 ):
     """The second job finds the first one, which is held, alive and waits; or it is queued until the first has ended."""
     one = training("short")
-    expected = undisturbed(one)
+    expected, _ = undisturbed(one)
     with one.start() as process:
         first = one.under_way()
         trains = one.hold()
@@ -353,7 +354,7 @@ def test_after_a_killed_snakemake_nothing_is_trained_beside_or_after_a_living_jo
 @in_cluster
 def test_after_a_killed_snakemake_a_job_that_ended_meanwhile_is_not_submitted_again(training, undisturbed, cluster):
     one = training("short")
-    expected = undisturbed(one)
+    expected, _ = undisturbed(one)
     with one.start() as process:
         first = one.under_way()
         process.kill()
@@ -390,11 +391,7 @@ def test_two_processes_and_two_nodes_train_the_same_run(training, undisturbed):
     So the two processes of one node, though they are disturbed, end with the very weights of the two nodes.
     """
     one, two = training("short"), training("two-nodes")
-    undisturbed(one)
-    shutil.rmtree(one.output, ignore_errors=True)
-    words = ["snakemake", "--profile", "local", "--config", "study=short", "--", one.target]
-    subprocess.run(words, cwd=one.project, env=one.cluster, check=True, capture_output=True)
-    alone = one.losses()
+    _, alone = undisturbed(one)
     with one.start("--set-resources", "train_teacher:gpu=2", "train_teacher:mem_mb=4000") as process:
         answer(one.cluster, "scancel", "--signal=TERM", one.under_way())
         finished(process, one.project)

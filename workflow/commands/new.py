@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -176,6 +177,7 @@ class Proposal:
             duration=duration,
             epochs=epochs,
             later_epochs=max(1, epochs // 4),
+            chunk_epochs=ceil(epochs / max(1, cards() if size.gpus else cores())),
             longest=LONGEST,
             epoch_views=max(1, views // epochs // self.batch) * self.batch if fewer else 0,
             workers=max(1, cores() // max(1, cards()) - 1) if size.gpus else 0,
