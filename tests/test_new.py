@@ -332,6 +332,7 @@ def test_a_teacher_in_a_file_is_given_and_not_trained(clone, monkeypatch, capsys
     assert trained == {"tiny", "small"} and [job.kind for job in plan.jobs.values()].count("import") == 1
     usual = timm.get_pretrained_cfg("resnet10t")
     assert (given.resolution, given.mean, given.std) == (usual.input_size[-1], usual.mean, usual.std)
+    assert f"at what size the teacher sees, and {usual.input_size[-1]} pixels are timm's usual: if it was" in said
     assert "is timm's usual for resnet10t: correct what differs" in Path("params/mine.yaml").read_text(encoding="utf-8")
 
 
@@ -344,7 +345,8 @@ def test_a_file_beside_its_config_is_seen_and_built_as_that_says(clone, monkeypa
     told = {"input_size": [3, 48, 48], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
     config = {"architecture": "resnet10t", "model_args": arguments, "pretrained_cfg": told}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    proposed(monkeypatch, capsys, draw(clone / "pets"), teacher=f"resnet10t={folder / 'teacher.pth'}")
+    said = proposed(monkeypatch, capsys, draw(clone / "pets"), teacher=f"resnet10t={folder / 'teacher.pth'}")
+    assert "Nothing tells" not in said
     model = load_study("mine").models["resnet10t"]
     assert (model.weights.resolution, model.weights.mean, model.weights.std) == (48, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert model.arguments == {"layers": (1, 1, 1, 1)} and model.weights.file == str(folder / "teacher.pth")

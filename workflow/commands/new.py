@@ -78,6 +78,9 @@ def main() -> None:
     if teacher and study.other_classes:
         told = f"The teacher tells {teacher.classes} classes apart, and these are {len(found.classes)}"
         print(f"{told}: write in that file, at its `weights:`, which of its classes mean them.")
+    if teacher and teacher.supposed:
+        told = f"Nothing tells at what size the teacher sees, and {teacher.pixels} pixels are timm's usual"
+        print(f"{told}: if it was trained at another, correct `weights:` in that file, or it will teach badly.")
     if study.other_order:
         print("The teacher has to number the classes in their order here: that file says what to add if it does not.")
     print(f"Then, in {expected} where nothing else runs here:\n")
