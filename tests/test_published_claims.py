@@ -373,3 +373,26 @@ def change(path: Path, column: str, by: float) -> None:
 @pytest.mark.parametrize("folder", [path for path in REPORTS if path.name not in OLDER], ids=lambda path: path.name)
 def test_a_published_report_can_be_computed_from_its_decisions(folder):
     assert check(folder)
+
+
+def provenance(name: str) -> dict:
+    (path,) = (ROOT / "reports/published" / name).glob("provenance-*.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("column", "run"), [("teacher", "teachers/deit-s/labels"), ("pretrained", "students/deit-ti/hard-from-deit-s")]
+)
+def test_trainings_made_again_on_another_cpu_lie_within_their_intervals(column, run):
+    """Results of the same names in two reports, which two machines made; docs/report.md tells of them."""
+    small, dial = (Report(ROOT / "reports/published" / name) for name in ("cifar10-small", "cifar10-dial"))
+    first, second = provenance("cifar10-small"), provenance("cifar10-dial")
+    assert not {*first["machines"]} & {*second["machines"]}
+    table = read_frame(small.folder / "table_2.csv", text=TEXT).set_index(["row", "column"])
+    low, high = table.loc[("deit-s", column), ["low", "high"]]
+    for seed, again in dial.hits("dial", "deit-s", column).items():
+        name = f"{run}/48/seed{seed}"
+        assert first["results"][name] == second["results"][name]
+        before = small.hits("table_2", "deit-s", column)[seed]
+        assert low < 100 * again.mean() < high and 0 < (before != again).mean() < 0.08
+        assert abs(again.mean() - before.mean()) < 0.00055
