@@ -368,12 +368,14 @@ class Plan:
 
     def plan_report(self, tables: dict[str, str], students: list[str]) -> str:
         study = self.study
+        taken_to = [task.data for task in study.transfer.values()]
+        evaluation_sets = {name: evaluation.title for name, evaluation in study.data.evaluation.items()}
         recipe = Report(
             study=self.name,
             title=study.title,
             description=study.description,
-            data=study.data.name,
-            evaluation_sets={name: evaluation.title for name, evaluation in study.data.evaluation.items()},
+            data=", then ".join(dict.fromkeys(data.name for data in (study.data, *taken_to))),
+            evaluation_sets=evaluation_sets | {data.name: data.evaluation[data.primary].title for data in taken_to},
             seeds={model: self.settings.seeds(model) for model in students},
             streams=study.seeds.streams,
             teachers=None if study.seeds.teachers == "one" else study.seeds.teachers,
