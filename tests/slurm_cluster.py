@@ -19,7 +19,7 @@ import yaml
 from plan.passes import plan_passes
 from plan.plan import Plan
 from plan.studies import plan_study
-from smoke_study import processes_of_jobs
+from smoke_study import SMALL, processes_of_jobs
 
 from deit.store.frames import read_frame
 
@@ -28,14 +28,7 @@ LAB = ROOT / "tests/slurm"
 LOW = yaml.safe_load((ROOT / "params/smoke.yaml").read_text(encoding="utf-8"))["resolutions"]["pretraining"]
 # One training of the others is disturbed; the state is saved about every second.
 STUDIES = {
-    "small": """extends: smoke
-tables:
-  table_1: null
-  table_2: null
-  table_3: {teacher: regnety-4gf, students: [deit-ti], finetuned: [deit-ti], rows: {soft: null, hard: null}}
-  table_4: null
-  table_5: {convnets: [regnety-4gf], students: [deit-ti], finetuned: [deit-ti]}
-""",  # every rule of the smoke study, and less than half of its jobs
+    "small": SMALL,
     "short": "extends: smoke\nteachers: {epochs: 30}\nexecution: {default: {save_minutes: 0.02}}\n",
     "endless": """extends: smoke
 stored_views: false

@@ -22,6 +22,16 @@ MAIN = COMMANDS | {"table": "jobs.render", "report": "jobs.report"}
 TREE = ("Snakefile", "local", "slurm", "params", "src", "workflow", ".gitignore")
 SECONDS = 3000
 """Within which a study ends, on a slow machine too."""
+SMALL = """\
+extends: smoke
+tables:
+  table_1: null
+  table_2: null
+  table_3: {teacher: regnety-4gf, students: [deit-ti], finetuned: [deit-ti], rows: {soft: null, hard: null}}
+  table_4: null
+  table_5: {convnets: [regnety-4gf], students: [deit-ti], finetuned: [deit-ti]}
+"""
+"""A study with every rule of the smoke study, and half of its jobs."""
 
 
 def copy_of_project(folder: Path) -> Path:

@@ -187,7 +187,8 @@ class Plan:
             self.epochs[key] = max(self.epochs.get(key, 0), self.settings.phase(run).epochs)
         teachers = {teacher for run in needed if (teacher := self.settings.teacher_of(run))}
         teachers |= {initial for run in teachers if (initial := self.settings.initial_of(run))}
-        teachers = {replace(teacher, seed=seed) for teacher in teachers for seed in {run.seed for run in needed}}
+        seeds = dict.fromkeys(run.seed for run in needed)
+        teachers = {replace(teacher, seed=seed) for teacher in teachers for seed in seeds}  # in one folder
         learners: dict[tuple, list[Run]] = {}
         for run in needed:
             learners.setdefault(self.cache_key(run), []).append(run)
