@@ -313,6 +313,23 @@ def test_the_dial_is_the_published_reports():
     assert f"*{claim['verdict']}*" in page
 
 
+def test_the_transfer_is_the_published_reports():
+    page = (
+        (ROOT / "docs/report.md").read_text(encoding="utf-8").partition("**fashion-transfer**")[2].partition("## ")[0]
+    )
+    published = read_frame(PUBLISHED / "fashion-transfer/transfer.csv", text=["row", "column"])
+    published = published[published["column"] == "cifar-10"].set_index("row")
+    for head, suffix in (("after Fashion-MNIST", ""), ("from scratch", "-scratch")):
+        shown = re.search(rf"^\| {head} \|(.*)\|$", page, re.MULTILINE)[1].split("|")
+        for name, text in zip(("regnety-16gf", "deit-s", "deit-s-token"), shown, strict=True):
+            cell = published.loc[name + suffix]
+            ours, *half = text.strip().split(" ± ")
+            assert_rounds(ours, cell["ours"], name + suffix)
+            assert bool(half) == (cell["n"] > 1)
+            for number in half:
+                assert_rounds(number, (cell["high"] - cell["low"]) / 2, name + suffix)
+
+
 FINDINGS = README.partition("<!-- verdicts -->")[2].partition("## Two commands")[0]
 
 
