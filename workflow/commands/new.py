@@ -180,7 +180,7 @@ class Proposal:
             duration=duration,
             epochs=epochs,
             later_epochs=max(1, epochs // 4),
-            chunk_epochs=ceil(epochs / max(1, cards() if size.gpus else cores())),
+            chunk_epochs=ceil(epochs / (cards() if size.gpus else cores())),
             longest=LONGEST,
             epoch_views=max(1, views // epochs // self.batch) * self.batch if fewer else 0,
             workers=max(1, cores() // max(1, cards()) - 1) if size.gpus else 0,

@@ -187,14 +187,13 @@ class Plan:
             self.epochs[key] = max(self.epochs.get(key, 0), self.settings.phase(run).epochs)
         teachers = {teacher for run in needed if (teacher := self.settings.teacher_of(run))}
         teachers |= {initial for run in teachers if (initial := self.settings.initial_of(run))}
-        seeds = dict.fromkeys(run.seed for run in needed)
-        teachers = {replace(teacher, seed=seed) for teacher in teachers for seed in seeds}  # in one folder
+        teaching = {replace(run, seed=0) for run in teachers}  # all seeds of one lie in one folder
         learners: dict[tuple, list[Run]] = {}
         for run in needed:
             learners.setdefault(self.cache_key(run), []).append(run)
         for run in needed:
             if run not in self.runs:
-                self.plan_run(run, run in teachers, learners[self.cache_key(run)])
+                self.plan_run(run, replace(run, seed=0) in teaching, learners[self.cache_key(run)])
 
     def cache_key(self, run: Run) -> tuple:
         """What the runs that read one cache have in common: teacher and stream."""
