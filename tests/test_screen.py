@@ -126,6 +126,15 @@ def test_a_job_has_two_lines_and_the_rest_is_not_on_the_screen(told):
     assert ends.endswith(f" ends      0:00:00  {words(first)}")
 
 
+def test_one_job_is_one_and_a_phase_without_any_has_nothing_to_do(told):
+    calls = Calls()
+    calls.begin(*list(calls.lookup.plan.jobs.values())[:1])
+    assert told()[-1].startswith("1 job. What each prints: ")
+    calls = Calls()
+    calls.begin()
+    assert told() == [NOTHING_TO_BE_DONE_MSG]
+
+
 def test_what_is_no_event_is_told_once_in_a_row(told):
     calls = Calls()
     calls.begin()

@@ -182,7 +182,9 @@ class Screen(logging.Handler):
         self.time_left = TimeLeft(self.lookup, digests)
         log, *_ = self.workflow.logger_manager.get_logfile() or [".snakemake/log"]
         where = f"results/{self.lookup.study}/logs; Snakemake: {os.path.relpath(log)}"
-        self.line(f"{len(digests)} jobs. What each prints: {where}")
+        jobs = "1 job" if len(digests) == 1 else f"{len(digests)} jobs"
+        # A phase whose inputs are none, such as caches where nobody distils, is a job to Snakemake.
+        self.line(f"{jobs}. What each prints: {where}" if digests else NOTHING_TO_BE_DONE_MSG)
         form = "{n_fmt} of {total_fmt} jobs done{postfix} |{bar:24}|"
         self.bar = tqdm(total=len(digests), disable=None, leave=False, dynamic_ncols=True, bar_format=form)
         if not self.bar.disable:
