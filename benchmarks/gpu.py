@@ -6,16 +6,17 @@
 
 Sections, in this order, what decides first:
 
-    steps     training on views that lie ready, in bf16: DeiT-S, B, Ti and RegNetY-16GF, each eager, as a graph,
-              compiled, and as a graph of a compiled network; and by torch's own graphs (`mode="reduce-overhead"`),
-              which hold the forward and backward pass but not the optimiser
+    steps     training on views that lie ready, in bf16: DeiT-S, B, Ti and RegNetY-16GF, each eager and as a graph
     small     a small study's step: DeiT of 6 layers at 32 pixels, alone, as a graph, and twelve in one pass
     pass      the students of one stream, taught in the loop, fed by the loader: separate and in one pass
     cache     writing a teacher's cache, beside its bare forward passes and its views
+    compiled  `steps` of the DeiTs compiled, and as a graph of a compiled network; and by torch's own graphs
+              (`mode="reduce-overhead"`), which hold the forward and backward pass but not the optimiser
     networks  all networks of `imagenet`: fed by the loader, in inference, convnets with channels first, too, and MFU
     study     a miniature study from end to end; where Snakemake is installed
 
 Each measurement has a budget of seconds, and one that does not fit in what is left of `--minutes` is told and left out.
+What fails takes its section along, not the others; the table has a row of it.
 `--device cpu` shows that the script works: two views a step, compiled without a compiler; its numbers mean nothing.
 """
 
@@ -29,6 +30,7 @@ import re
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,10 +151,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(plan, images_of(plan, Path(folder), own=False), place, execution, seconds, quick, until)
         for section in arguments.sections:
-            for row in SECTIONS[section](bench):
+            for row in rows_of(section, bench):
                 rows.append(row)
                 print(*row[:3], f"{row.value:.4g} {row.unit}", file=sys.stderr, flush=True)
             write(arguments.output, rows, bench, time.perf_counter() - begun)
+
+
+def rows_of(section: str, bench: Bench) -> Iterator[Row]:
+    """What a section measures, up to what fails in it."""
+    try:
+        yield from SECTIONS[section](bench)
+    except Exception as error:
+        traceback.print_exc()
+        yield Row(section, "", f"failed, {type(error).__name__}: {str(error).partition(chr(10))[0]}", 0, "")
 
 
 def left_out(section: str, what: str, variant: str, budget: float) -> Row:
@@ -163,26 +174,35 @@ def left_out(section: str, what: str, variant: str, budget: float) -> Row:
 
 
 def steps(bench: Bench) -> Iterator[Row]:
-    """Each network, at each of its batches, in each way; compiled at the larger one alone."""
+    """Each network, at each of its batches, in each way that needs no compiler."""
     for model, batches in [(STUDENT, (2,))] if bench.quick else DECIDE:
-        ways = [way for way in WAYS if model not in CONVNETS or "compiled" not in way]  # batch norm is not compiled
-        for batch, way in itertools.product(batches, ways):
-            if "compiled" in way and batch != batches[-1]:
-                continue
-            what, budget = f"{model} 224, {batch} a step", 45 if "compiled" in way else 6
-            if not bench.affords(budget):
-                yield left_out("steps", what, way, budget)
-                continue
-            start = time.perf_counter()
-            runs = [one_way(bench, share_of_one_device(bench.jobs[model, 224], bench.place.device), batch, way)]
-            speed = ready_images_a_second(bench, runs)
-            yield Row("steps", what, way, speed, "images/s")
-            if "compiled" in way:
-                yield Row("steps", what, f"{way}: all of the measurement", time.perf_counter() - start, "s")
-            if peak := peak_of(device_name(bench.place.device)):
-                flops = 3 * operations_a_view(runs[0].recipe.model) * speed
-                yield Row("steps", what, f"{way}, MFU", 100 * flops / peak, "%")
-            forget(bench, runs)
+        for batch, way in itertools.product(batches, ("eager", "graph")):
+            yield from ready_steps(bench, "steps", model, batch, way, budget=6)
+
+
+def compiled(bench: Bench) -> Iterator[Row]:
+    """Each network but the convnet, whose batch norm is not compiled, at its larger batch, in each compiled way."""
+    for model, batches in [(STUDENT, (2,))] if bench.quick else DECIDE:
+        if model not in CONVNETS:
+            for way in [way for way in WAYS if "compiled" in way]:
+                yield from ready_steps(bench, "compiled", model, batches[-1], way, budget=45)
+
+
+def ready_steps(bench: Bench, section: str, model: str, batch: int, way: str, budget: float) -> Iterator[Row]:
+    what = f"{model} 224, {batch} a step"
+    if not bench.affords(budget):
+        yield left_out(section, what, way, budget)
+        return
+    start = time.perf_counter()
+    runs = [one_way(bench, share_of_one_device(bench.jobs[model, 224], bench.place.device), batch, way)]
+    speed = ready_images_a_second(bench, runs)
+    yield Row(section, what, way, speed, "images/s")
+    if "compiled" in way:
+        yield Row(section, what, f"{way}: all of the measurement", time.perf_counter() - start, "s")
+    if peak := peak_of(device_name(bench.place.device)):
+        flops = 3 * operations_a_view(runs[0].recipe.model) * speed
+        yield Row(section, what, f"{way}, MFU", 100 * flops / peak, "%")
+    forget(bench, runs)
 
 
 def one_way(bench: Bench, recipe: Training, batch: int, way: str) -> TrainingRun:
@@ -396,6 +416,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "small": small,
     "pass": students_of_one_stream,
     "cache": cache_writing,
+    "compiled": compiled,
     "networks": networks,
     "study": miniature_study,
 }

@@ -102,7 +102,8 @@ def with_data(job: Job, folder: Path) -> Job:
     return job.model_copy(update={"inputs": {**job.inputs, "data": data.digest}})
 
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+PATHS = os.pathsep.join(filter(None, [str(Path(training.__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
 
 
 def on_two_ranks(tmp_path: Path, work) -> list[str]:

@@ -56,7 +56,10 @@ class StepGraph:
         except RuntimeError as error:
             self.optimizer.zero_grad()  # what was captured of them was never computed
             reason = str(error).partition("\n")[0]
-            self.log.warning("steps go on operation by operation, as no CUDA graph could be captured: %s", reason)
+            # Ending a capture that failed fails, too: that is the error, and its context the operation that could not be.
+            self.log.warning(
+                "steps go on operation by operation, as no CUDA graph could be captured: %s", reason, exc_info=True
+            )
             return step
         held = torch.cuda.memory_reserved(self.device) / 1e9 if self.stream else 0.0
         self.log.info("a step is one CUDA graph from now on; the process holds %.1f GB of the GPU's memory", held)
