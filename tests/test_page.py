@@ -7,11 +7,14 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from jobs.report_page import summary
 from test_report import Published
 
 from deit.store.frames import read_frame
@@ -197,6 +200,19 @@ def test_every_finding_is_its_file(report, page):
         for one, line in zip(finding["comparisons"], shown, strict=True):
             assert line.find("b").text == signed(one["ours"], finding["unit"])
             assert bool(line.find(class_="interval")) == (one["low"] is not None)
-    counts = pd.Series([finding["verdict"] for finding in found]).value_counts()
     said = "".join(part.text for part in page.find_all(class_="summary"))
-    assert said.startswith(f"Of {len(found)} findings of the paper, {counts.get('holds', 0)} hold" if found else "")
+    verdicts = Counter(finding["verdict"] for finding in found)
+    counted = [verdicts[each] for each in ("holds", "contradicted", "undecided", "not measured") if verdicts[each]]
+    assert [int(number) for number in re.findall("[1-9][0-9]*", said)] == [len(found), *counted] * (len(found) > 1)
+
+
+def test_a_summary_counts_claims_and_names_no_verdict_that_none_has():
+    def found(*verdicts: str) -> list:
+        return [SimpleNamespace(verdict=verdict) for verdict in verdicts]
+
+    assert summary(found("contradicted")) == "The one claim is contradicted."
+    assert summary(found("holds", "holds")) == "Of 2 claims, 2 hold."
+    assert summary(found("undecided", "contradicted")) == "Of 2 claims, 1 is contradicted and 1 is undecided."
+    several = found(*["holds"] * 5, *["contradicted"] * 2, *["undecided"] * 6, "not measured")
+    said = "Of 14 claims, 5 hold, 2 are contradicted, 6 are undecided and 1 was not measured."
+    assert summary(several) == said

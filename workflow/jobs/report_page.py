@@ -25,7 +25,7 @@ PHASES = {
     "views": "views stored",
     "given": "given weights fetched",
     "teachers": "teachers trained",
-    "adapted": "teachers adapted to the higher resolution",
+    "adapted": "teachers adapted to the higher resolution or other data",
     "teacher_logits": "teachers’ answers cached",
     "students": "students trained",
     "finetuned": "students fine-tuned",
@@ -88,14 +88,14 @@ def page(content: Content, plan: pd.DataFrame) -> str:
 
 
 def summary(found: list[Finding]) -> str:
-    """How many findings hold, are contradicted, are undecided."""
+    """How many claims hold, are contradicted, are undecided."""
     counts = Counter[str](finding.verdict for finding in found)
     parts = [
-        f"{counts[verdict]} {words[counts[verdict] != 1]}"
-        for verdict, words in VERDICTS.items()
-        if counts[verdict] or verdict != "not measured"
+        f"{counts[verdict]} {words[counts[verdict] != 1]}" for verdict, words in VERDICTS.items() if counts[verdict]
     ]
-    return f"Of {len(found)} findings of the paper, {', '.join(parts[:-1])}, and {parts[-1]}."
+    if len(found) == 1:
+        return f"The one claim {parts[0].partition(' ')[2]}."
+    return f"Of {len(found)} claims, {', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]}."
 
 
 def finding_shown(finding: Finding) -> dict:

@@ -146,3 +146,5 @@ def draw_runs(axes: Axes, history: pd.DataFrame, metric: str) -> None:
     last = int(history["epoch"].max()) + 1
     axes.set_xlim(1 - 0.06 * last, 1.06 * last)
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(min(4, last), integer=True))
+    if last == 1:
+        axes.set_xticks([1])
