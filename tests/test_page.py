@@ -210,6 +210,7 @@ def test_a_summary_counts_claims_and_names_no_verdict_that_none_has():
     def found(*verdicts: str) -> list:
         return [SimpleNamespace(verdict=verdict) for verdict in verdicts]
 
+    assert summary([]) == ""
     assert summary(found("contradicted")) == "The one claim is contradicted."
     assert summary(found("holds", "holds")) == "Of 2 claims, 2 hold."
     assert summary(found("undecided", "contradicted")) == "Of 2 claims, 1 is contradicted and 1 is undecided."

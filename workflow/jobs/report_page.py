@@ -88,7 +88,9 @@ def page(content: Content, plan: pd.DataFrame) -> str:
 
 
 def summary(found: list[Finding]) -> str:
-    """How many claims hold, are contradicted, are undecided."""
+    """How many claims hold, are contradicted, are undecided; nothing where there are none."""
+    if not found:
+        return ""
     counts = Counter[str](finding.verdict for finding in found)
     parts = [
         f"{counts[verdict]} {words[counts[verdict] != 1]}" for verdict, words in VERDICTS.items() if counts[verdict]
