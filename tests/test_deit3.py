@@ -103,6 +103,7 @@ def test_all_sizes_and_lengths_are_planned_without_a_teacher():
 )
 def test_the_training_is_that_of_the_released_command(study, name, rate, epochs):
     recipe = trainings(plan_study(study, ROOT / "params"))[f"students/{name}/seed0"]
+    assert recipe["model"]["arguments"] == {"init_values": 1e-4} and recipe["model"]["uniform_stochastic_depth"]
     optimisation, views = recipe["optimisation"], recipe["views"]
     assert optimisation["learning_rate"] * views["batch"] / 512 == pytest.approx(rate) and views["batch"] == 2048
     assert (optimisation["epochs"], optimisation["optimizer"]) == (epochs, "lamb")

@@ -82,6 +82,19 @@ def test_creation_depends_on_the_seed_alone():
     assert not torch.equal(weights[0]["cls_token"], weights[2]["cls_token"])
 
 
+def test_every_block_drops_at_one_rate_where_that_is_asked():
+    name, changes = "deit3_small_patch16_224", {"stochastic_depth": 0.2, "arguments": SIZES}
+    made = [create(recipe(name, uniform_stochastic_depth=alike, **changes)) for alike in (None, True)]
+    linear, alike = (
+        [getattr(branch, "drop_prob", 0.0) for block in net.blocks for branch in (block.drop_path1, block.drop_path2)]
+        for net in made
+    )
+    assert alike == [0.2] * 2 * SIZES["depth"]
+    assert linear[:2] == [0, 0] and linear == sorted(linear) and linear[-1] == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="resnet18 is no vision transformer; remove uniform_stochastic_depth"):
+        create(recipe("resnet18", uniform_stochastic_depth=True, arguments={}))
+
+
 def test_arguments_reach_timm():
     net = create(recipe(stochastic_depth=0.2))
     assert [block.drop_path1.drop_prob for block in net.blocks[1:]] == pytest.approx([0.1, 0.2])

@@ -131,18 +131,19 @@ def test_accumulation_sees_the_same_views_and_learns_the_same(tmp_path, root, mo
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.long)])
 def test_a_compiled_student_learns_the_same(tmp_path, root, monkeypatch, backend):
-    """Stochastic depth included. Inductor, which runs use, writes C++; tracing and the backward graph need none."""
+    """Dropping included. Inductor, which runs use, writes C++; tracing and the backward graph need none."""
     if backend == "inductor" and not shutil.which(os.environ.get("CXX", "g++")):
         pytest.skip("no C++ compiler here")
     compiled = []
 
-    def compile_with_backend(net):
+    def compile_with_backend(net, options):
         compiled.append(net)
-        return inner(net, backend=backend)
+        return inner(net, backend=backend, options=options if backend == "inductor" else None)
 
     inner = torch.compile
     monkeypatch.setattr(torch, "compile", compile_with_backend)
-    small = {"model": {"arguments": DEIT["arguments"] | {"depth": 1}}, "optimisation": SGD | {"epochs": 1}}
+    arguments = DEIT["arguments"] | {"depth": 1, "proj_drop_rate": 0.2}
+    small = {"model": {"arguments": arguments}, "optimisation": SGD | {"epochs": 1}}
     plain = run(training_job(root, **small), tmp_path / "plain")
     assert not compiled
     assert close(plain, run(training_job(root, execution={"compile": True}, **small), tmp_path / "compiled"))

@@ -206,4 +206,5 @@ class RunSettings:
             channels=self.data(run.data).channels,
             resolution=run.resolution,
             stochastic_depth=params.stochastic_depth,
+            uniform_stochastic_depth=params.uniform_stochastic_depth or None,
         )

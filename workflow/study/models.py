@@ -32,6 +32,8 @@ class ModelParams(Recipe):
     stochastic_depth: Probability = 0.1
     """Drop-path rate of the last block; it grows linearly with depth. The paper's 0.1 at all sizes (code:
     `--drop-path`); its DeiT-B diverged without. A convnet should name its own: no teacher's is published."""
+    uniform_stochastic_depth: bool = False
+    """Every block of a vision transformer has the rate `stochastic_depth`, as in DeiT III."""
     weights: Weights | None = None
     """Weights in place of a training: the model's runs from labels at the lower resolution are this one network, of one
     seed, and all that learns or starts from them is made as if they were trained here. It is shown the study's own

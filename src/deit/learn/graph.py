@@ -56,7 +56,7 @@ class StepGraph:
         except RuntimeError as error:
             self.optimizer.zero_grad()  # what was captured of them was never computed
             reason = str(error).partition("\n")[0]
-            # Ending a capture that failed fails, too: that is the error, and its context the operation that could not be.
+            # Ending a capture that failed fails, too: that is the error, and its context what could not be captured.
             self.log.warning(
                 "steps go on operation by operation, as no CUDA graph could be captured: %s", reason, exc_info=True
             )

@@ -6,6 +6,7 @@ over all ranks; it is made of mix groups, of which each rank takes an equal shar
 
 import math
 import time
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
@@ -40,6 +41,8 @@ SAVE, NOT_FINITE = 1, 255
 """What ranks tell each other before a step, beside the numbers of the stop signals, which lie between."""
 ASK_EVERY = 4
 """Steps after which ranks ask one another for signals, and whether to save."""
+AHEAD = 2
+"""Steps that a GPU may be behind the host: their batches wait in its memory."""
 
 
 def train(
@@ -165,6 +168,8 @@ def given_up_where_diverged(run: TrainingRun) -> Iterator[None]:
 def batches_of(groups: Iterator[MixGroup], stream: ViewStream, place: Place, share: int) -> Iterator[Seen]:
     """This rank's mix groups of each step, on the device; a GPU fetches them beside the step before."""
     beside = torch.cuda.Stream(place.device) if place.device.type == "cuda" else None
+    taken: deque[torch.cuda.Event] = deque()
+    """The ends of the last steps."""
     while batch := list(islice(groups, share)):
         positions = torch.cat([group.positions for group in batch])
         with torch.cuda.stream(beside):
@@ -174,6 +179,10 @@ def batches_of(groups: Iterator[MixGroup], stream: ViewStream, place: Place, sha
             for tensor in (seen.views, seen.targets):
                 tensor.record_stream(torch.cuda.current_stream())  # not to be freed before it was used there
         yield seen
+        if beside:
+            taken.append(torch.cuda.current_stream().record_event())
+            if len(taken) > AHEAD:
+                taken.popleft().synchronize()
 
 
 def set_up(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import timm
 import torch
-from timm.layers import resample_abs_pos_embed, trunc_normal_
+from timm.layers import DropPath, resample_abs_pos_embed, trunc_normal_
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from timm.optim import param_groups_weight_decay
@@ -44,10 +44,23 @@ def create(model: Model) -> nn.Module:
         if model.stochastic_depth:
             raise ValueError(f"{model.timm} has no stochastic depth; set stochastic_depth: 0.0.") from None
         net = made(model)
+    if model.uniform_stochastic_depth:
+        drop_alike(net, model)
     if isinstance(net, VisionTransformer) and net.cls_token is not None:
         # timm draws it with a deviation of 1e-6, unlike the paper, which shifts the cosine of the tokens.
         trunc_normal_(net.cls_token, std=0.02)
     return laid_out(net)
+
+
+def drop_alike(net: nn.Module, model: Model) -> None:
+    """Gives both branches of every block the rate of the last, as DeiT III does (its models_v2.py: dpr).
+
+    Raises ValueError for a network that is no vision transformer of timm's.
+    """
+    if not isinstance(net, VisionTransformer):
+        raise ValueError(f"{model.timm} is no vision transformer; remove uniform_stochastic_depth.")
+    for block in net.blocks:
+        block.drop_path1, block.drop_path2 = DropPath(model.stochastic_depth), DropPath(model.stochastic_depth)
 
 
 def laid_out(net: nn.Module) -> nn.Module:

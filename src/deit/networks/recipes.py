@@ -21,6 +21,8 @@ class Model(Recipe):
     resolution: Pixels
     stochastic_depth: Probability
     """Drop-path rate of the last block; it grows linearly with depth."""
+    uniform_stochastic_depth: Literal[True] | None = None
+    """Every block of a vision transformer has that rate."""
 
 
 TIMM_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_-]+)?")

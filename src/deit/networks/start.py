@@ -8,7 +8,6 @@ from deit.networks.models import load_weights
 
 TOKEN = ("dist_token", "head_dist.weight", "head_dist.bias")
 """What a network with a distillation token has beside one without."""
-TOKEN_HEADS = ("head_dist",)
 
 
 def start_from(net: nn.Module, weights: dict[str, Tensor]) -> list[str]:
@@ -21,13 +20,13 @@ def start_from(net: nn.Module, weights: dict[str, Tensor]) -> list[str]:
     """
     own, found, notes = net.state_dict(), dict(weights), []
     for head in heads_of(net):
-        if f"{head}.weight" not in found and head not in TOKEN_HEADS:
-            notes.append(f"a new {head}: the given weights have none")
-            found |= {name: own[name] for name in own if name.startswith(f"{head}.")}
-        elif f"{head}.weight" in found and found[f"{head}.weight"].shape[0] != own[f"{head}.weight"].shape[0]:
-            given = found[f"{head}.weight"].shape[0]
-            notes.append(f"a new {head} for {own[f'{head}.weight'].shape[0]} classes: the given one has {given}")
-            found |= {name: own[name] for name in own if name.startswith(f"{head}.")}
+        name = f"{head}.weight"
+        given, classes = len(found.get(name, ())), len(own[name])
+        if given == classes or not given and name in TOKEN:
+            continue
+        why = f" for {classes} classes: the given one has {given}" if given else ": the given weights have none"
+        notes.append(f"a new {head}{why}")
+        found |= {name: own[name] for name in own if name.startswith(f"{head}.")}
     stem = f"{getattr(net, 'pretrained_cfg', {}).get('first_conv')}.weight"
     if stem in found and stem in own and (channels := own[stem].shape[1]) != (given := found[stem].shape[1]):
         notes.append(f"{stem} for {channels} channels, made of that for {given}")
