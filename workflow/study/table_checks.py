@@ -1,9 +1,11 @@
-"""What is wrong with the section `tables`, as the tables' own checks in src/deit/tables/each say it."""
+"""What is wrong with the section `tables`: what the tables' own checks in src/deit/tables/each say, and rows of
+other runs than they are called by."""
 
 from collections.abc import Iterator
 
 from deit.tables.checks import Reference
 from deit.tables.definition import definition
+from study.mislabelled import mislabelled
 from study.problem import Problem, unknown
 from study.study import Study
 
@@ -20,3 +22,4 @@ def table_problems(study: Study) -> Iterator[Problem]:
                 yield from unknown(one.key, one.name, known[one.what], one.what, sections[one.what])
             else:
                 yield Problem(*one)
+    yield from mislabelled(study)
