@@ -8,6 +8,9 @@ import yaml
 from study.params import ParamsError, chosen_study, load_study
 from study.schema import schema
 
+LEARNT = {"images": 60_000, "files": {"images": "train-images-idx3-ubyte.gz", "labels": "train-labels-idx1-ubyte.gz"}}
+"""The training split of `fashion`; checksums beside it make it no other."""
+
 # dotted key -> new value (None takes the key away), the key that the message names, a part of what it says
 MISTAKES = [
     ("students.learnig_rate", 1e-3, "students.learnig_rate", "did you mean 'learning_rate'?"),
@@ -41,6 +44,19 @@ MISTAKES = [
     ("data.training.md5.labels", "0" * 32, "data.training.md5.labels", "has the MD5"),
     ("data.training.files.images", None, "data.training.files", "file names of 'images' and 'labels'"),
     ("data.held_out", 60000, "data.held_out", "less than the 60000"),
+    (
+        "data",
+        {"held_out": 60, "evaluation": {"test": {"held_out": 60}}},
+        "data.evaluation.test.split",
+        "is not data.training, of which 60 images are held out",
+    ),
+    (
+        "data.evaluation.test.held_out",
+        60,
+        "data.evaluation.test.held_out",
+        "take the set away, data.evaluation.test: nu",
+    ),
+    ("data.evaluation.test.split", LEARNT | {"md5": None}, "data.evaluation.test.held_out", "which runs learn from"),
     ("tables.table_2.teachers", ["regnety-5gf"], "tables.table_2.teachers", "did you mean 'regnety-"),
     ("tables.table_2.student", "regnety-4gf", "tables.table_2.student", "is a convnet; name a transformer"),
     ("tables.table_2.supervision", "labels", "tables.table_2.supervision", "takes no teacher"),
@@ -111,6 +127,16 @@ def test_a_mistake_is_named(tmp_path, key, value, named, text):
 def test_the_studies_are_valid():
     for name in ("fashion", "smoke", "cifar10", "imagenet", "released"):
         load_study(name)
+
+
+def test_what_was_chosen_on_held_out_images_is_reported_on_others(tmp_path):
+    """As docs/own-data.md has it."""
+    test = {"title": "test", "reader": "idx", "split": load_study("fashion").data.evaluation["test"].split.model_dump()}
+    final = {"data": {"held_out": 0, "evaluation": {"held-out": None, "test": test}, "primary": "test"}}
+    for name in ("fashion", "fashion-validation"):
+        shutil.copy(f"params/{name}.yaml", tmp_path)
+    (tmp_path / "final.yaml").write_text(yaml.safe_dump({"extends": "fashion-validation"} | final), encoding="utf-8")
+    assert load_study("final", tmp_path).data.held_out == 0
 
 
 def test_a_study_that_does_not_exist_is_named_with_those_that_do():

@@ -52,11 +52,33 @@ def data_problems(data: DataParams, where: str = "data") -> Iterator[Problem]:
         if name == "images_per_second":
             yield Problem(key, "is a column of Table 5 already", "rename it.")
         yield from split_problems(f"{key}.split", evaluation.split, evaluation.reader)
-        if evaluation.held_out and evaluation.held_out != data.held_out:
-            text = f"{evaluation.held_out} is not {where}.held_out, {data.held_out}"
-            yield Problem(f"{key}.held_out", text, "give both the same number.", (f"{where}.held_out",))
+        yield from held_out_problems(key, evaluation, data, where)
     yield from unknown(f"{where}.primary", data.primary, data.evaluation, "evaluation set", f"{where}.evaluation")
     yield from label_problems(data, where)
+
+
+def held_out_problems(key: str, evaluation: EvaluationParams, data: DataParams, where: str) -> Iterator[Problem]:
+    """Images are evaluated on that runs learn from: a set is held out of the training split, or of another one."""
+    own, general = f"{key}.held_out", f"{where}.held_out"
+    of_training = evaluation.reader == data.reader and unchecked(evaluation.split) == unchecked(data.training)
+    others = (own, f"{key}.reader", f"{where}.training", f"{where}.reader")
+    take_away = f"take the set away, {key}: null, and name one of other images as {where}.primary."
+    if evaluation.held_out and evaluation.held_out != data.held_out:
+        text = f"{evaluation.held_out} is not {general}, {data.held_out}"
+        remedy = "give both the same number." if data.held_out else f"give both the same number, or {take_away}"
+        yield Problem(own, text, remedy, (general,))
+    if evaluation.held_out and not of_training:
+        text = f"is not {where}.training, of which {evaluation.held_out} images are held out"
+        yield Problem(f"{key}.split", text, "give both the same reader, files or folder, and number of images.", others)
+    if of_training and not evaluation.held_out:
+        text = f"is 0, and the images of the set are those of {where}.training, which runs learn from"
+        remedy = f"give it and {general} the same number above 0, or {take_away}"
+        yield Problem(own, text, remedy, (f"{key}.split", *others))
+
+
+def unchecked(split: Split) -> Split:
+    """Which images, without the checksums that may stand beside their files."""
+    return split.model_copy(update={"md5": {}, "listing": ""})
 
 
 def label_problems(data: DataParams, where: str) -> Iterator[Problem]:

@@ -113,8 +113,9 @@ class Data(Recipe):
     std: Annotated[tuple[Fraction, ...], AsList]
     """Per channel, of pixel values in [0, 1]; views are divided by it. The code's: ImageNet's 0.229, 0.224, 0.225."""
     held_out: Size = 0
-    """Training images kept apart for choosing hyper-parameters, drawn with a fixed seed; 0 for the final study. They
-    are evaluated on by an evaluation set with the same `held_out`."""
+    """Training images kept apart for choosing hyper-parameters, drawn with a fixed seed. They are evaluated on by an
+    evaluation set with the same `held_out`. 0 for the final study: take that set away (`NAME: null`), and name one of
+    other images as `primary`."""
 
     @property
     def module(self) -> str:
