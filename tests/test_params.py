@@ -11,6 +11,8 @@ from study.schema import schema
 LEARNT = {"images": 60_000, "files": {"images": "train-images-idx3-ubyte.gz", "labels": "train-labels-idx1-ubyte.gz"}}
 """The training split of `fashion`; checksums beside it make it no other."""
 
+TRANSFORMER = {"kind": "transformer"}
+
 # dotted key -> new value (None takes the key away), the key that the message names, a part of what it says
 MISTAKES = [
     ("students.learnig_rate", 1e-3, "students.learnig_rate", "did you mean 'learning_rate'?"),
@@ -36,6 +38,10 @@ MISTAKES = [
     ("models.deit-ti.timm_distilled", "", "models.deit-ti.timm_distilled", "needs a distillation token"),
     ("models.regnety-4gf.timm_distilled", "x", "models.regnety-4gf.timm_distilled", "no distillation token"),
     ("models.regnety-4gf.kind", "resnet", "models.regnety-4gf.kind", "'convnet' or 'transformer'"),
+    ("models.other", TRANSFORMER | {"timm": "vit_small_patch14_dinov2"}, "models.other.timm", "choose 14 or 28, or"),
+    ("teachers.runs", {"regnety-4gf/hard": {"epochs": 9}}, "teachers.runs.regnety-4gf/hard", "from 'labels' alone"),
+    ("tables.table_5.longer", {"8-epochs": "token"}, "tables.table_5.longer.8-epochs", "with more epochs in students"),
+    ("data.training.files.images", "/data/images.gz", "data.training.files.images", "set data.root to a folder"),
     ("resolutions.finetuning", 28, "resolutions.finetuning", "no multiple of"),
     ("data.mean", [0.5, 0.5], "data.mean", "one a channel"),
     ("data.std", [0.0], "data.std", "must be at least 0.0001"),
@@ -137,6 +143,14 @@ def test_what_was_chosen_on_held_out_images_is_reported_on_others(tmp_path):
         shutil.copy(f"params/{name}.yaml", tmp_path)
     (tmp_path / "final.yaml").write_text(yaml.safe_dump({"extends": "fashion-validation"} | final), encoding="utf-8")
     assert load_study("final", tmp_path).data.held_out == 0
+
+
+@pytest.mark.parametrize("network", ["vit_small_patch8_224", "swin_tiny_patch4_window7_224", "levit_128s"])
+def test_only_patches_that_are_known_have_to_fill_the_views(tmp_path, network):
+    folder = edited(tmp_path, "models.other", TRANSFORMER | {"timm": network})
+    with (folder / "edited.yaml").open("a", encoding="utf-8") as file:
+        file.write("resolutions: {pretraining: 40, finetuning: 80}\n")
+    assert load_study("edited", folder).models["other"].timm == network
 
 
 def test_a_study_that_does_not_exist_is_named_with_those_that_do():

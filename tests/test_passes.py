@@ -403,6 +403,22 @@ def test_a_mistake_in_passes_is_one_message(params, line, words):
         plan_passes(plan_study("smoke"))
 
 
+def test_runs_that_a_study_does_not_have_break_no_pass_that_it_inherits(params):
+    fewer = (
+        "extends: smoke\ntables: {table_3: {students: [deit-b]}, table_5: {students: [deit-b]}, token_analysis: null}\n"
+    )
+    params.with_name("fewer.yaml").write_text(fewer, encoding="utf-8")
+    plan = plan_study("fewer")
+    assert {job.name for job in plan_passes(plan, everything=True).values()} == {"passes/convnets-0"}
+    own = "execution: {passes: {mine: {runs: [deit-x/*, deit-y/*]}}}\n"
+    params.with_name("fewer.yaml").write_text(fewer + own, encoding="utf-8")
+    with pytest.raises(ParamsError) as refused:
+        plan_passes(plan_study("fewer"))
+    lines = str(refused.value).splitlines()
+    assert all(line.startswith("params/fewer.yaml: execution.passes.mine.runs: 'deit-") for line in lines)
+    assert len(lines) == 2 and all(line.endswith("; correct it, or take the pass away.") for line in lines)
+
+
 @pytest.mark.pipeline
 @pytest.mark.long
 def test_a_study_with_passes_has_the_results_of_one_without(project, tmp_path):

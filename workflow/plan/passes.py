@@ -9,7 +9,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from study.execution import PassParams
-from study.problem import ParamsError
+from study.params import read_layers
+from study.problem import ParamsError, Problem, last_layer, refusal
 
 from deit.learn.recipes import Pass
 from deit.store.finished import is_complete, record_at
@@ -22,9 +23,9 @@ def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
     """Digest -> pass, of the runs that are not finished (or of all); these learn which pass makes them.
 
     Runs under one name in `passes` that see different streams are passes of their own; a single run is none. Raises
-    ParamsError for a pattern that no run's name matches, or a run that two passes claim.
+    ParamsError for a pattern of the study's own that no run's name matches, or a run that two passes claim.
     """
-    refuse_idle_patterns(plan)
+    refuse_patterns(plan)
     jobs = plan.jobs.values() if everything else plan.unfinished()
     unfinished = {job.digest for job in jobs if not job.execution.copy_of}
     passes = {}
@@ -37,18 +38,30 @@ def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
     return passes
 
 
-def refuse_idle_patterns(plan: Plan) -> None:
+def refuse_patterns(plan: Plan) -> None:
+    """ParamsError for all patterns that match no run, or else for a run that two passes claim.
+
+    A study that extends another has not all of its runs, so only patterns of the study's own file have to match some.
+    """
     names = [job.name.partition("/")[2] for job in plan.jobs.values() if job.kind == "train"]
+    idle, twice = [], []
     owners: dict[str, str] = {}
     for key, params in plan.study.execution.passes.items():
-        where = f"params/{plan.name}.yaml: execution.passes.{key}.runs"
+        where = f"execution.passes.{key}.runs"
         for word in params.runs:
             matches = [name for name in names if fnmatch(name, word)]
             if names and not matches:
-                raise ParamsError(f"{where}: '{word}' matches no run; their names are like {names[0]}; correct it.")
+                text = f"'{word}' matches no run; their names are like {names[0]}"
+                idle.append(Problem(where, text, "correct it, or take the pass away."))
             for name in matches:
-                if owners.setdefault(name, key) != key:
-                    raise ParamsError(f"{where}: {name} is in the pass '{owners[name]}', too; keep it in one of them.")
+                if (owner := owners.setdefault(name, key)) != key:
+                    text, other = f"{name} is in the pass '{owner}', too", f"execution.passes.{owner}.runs"
+                    twice.append(Problem(where, text, "keep it in one of them.", (other,)))
+    if idle or twice:
+        layers = read_layers(plan.name, plan.folder)
+        own = [problem for problem in idle if last_layer(problem.key, layers) == len(layers) - 1]
+        if mistakes := own or twice[:1]:
+            raise refusal(mistakes, layers)
 
 
 def members(plan: Plan, patterns: list[str], unfinished: set[str]) -> Iterator[Job]:

@@ -78,6 +78,8 @@ class Plan:
     """Digest of the check of all networks."""
     givers: Givers = field(default_factory=dict)
     """Runs of other studies whose weights are given to models of this one."""
+    folder: Path = Path("params")
+    """Of the study's files."""
 
     def add(
         self,

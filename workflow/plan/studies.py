@@ -25,7 +25,7 @@ def plan_study(name: str, folder: Path = Path("params"), given_to: tuple[str, ..
         )
     study = load_study(name, folder)
     planned = cache(lambda other: list(plan_study(other, folder, (*given_to, name)).jobs.values()))
-    plan = Plan(name, study, givers=givers_of(study.models, name, folder, planned))
+    plan = Plan(name, study, givers=givers_of(study.models, name, folder, planned), folder=folder)
     released = plan.study.released
     cells = cells_of(plan.settings)
     runs = {table: existing(released, runs_of(of_table)) for table, of_table in cells.items()}

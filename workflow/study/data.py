@@ -1,5 +1,6 @@
 """The section `data` of a params file: its keys, and what can be wrong in them."""
 
+import os
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -8,7 +9,7 @@ from pydantic import Field
 from deit.bounds import Name
 from deit.see.reader import split_mistakes
 from deit.see.recipes import Data, EvaluationSet, Split, place_of
-from study.problem import Problem, unknown
+from study.problem import Problem, short, unknown
 
 
 class EvaluationParams(EvaluationSet):
@@ -46,12 +47,12 @@ def data_problems(data: DataParams, where: str = "data") -> Iterator[Problem]:
     if data.held_out >= images:
         text = f"{data.held_out} is not less than the {images} training images"
         yield Problem(f"{where}.held_out", text, "hold fewer out.", (f"{where}.training.images",))
-    yield from split_problems(f"{where}.training", data.training, data.reader)
+    yield from split_problems(f"{where}.training", data.training, data.reader, where)
     for name, evaluation in data.evaluation.items():
         key = f"{where}.evaluation.{name}"
         if name == "images_per_second":
             yield Problem(key, "is a column of Table 5 already", "rename it.")
-        yield from split_problems(f"{key}.split", evaluation.split, evaluation.reader)
+        yield from split_problems(f"{key}.split", evaluation.split, evaluation.reader, where)
         yield from held_out_problems(key, evaluation, data, where)
     yield from unknown(f"{where}.primary", data.primary, data.evaluation, "evaluation set", f"{where}.evaluation")
     yield from label_problems(data, where)
@@ -95,6 +96,12 @@ def label_problems(data: DataParams, where: str) -> Iterator[Problem]:
             yield Problem(f"{key}.files.labels", text, remedy, (f"{other}.files.labels",))
 
 
-def split_problems(key: str, split: Split, reader: str) -> Iterator[Problem]:
+def split_problems(key: str, split: Split, reader: str, where: str) -> Iterator[Problem]:
     for part, text, remedy, others in split_mistakes(reader, split):
         yield Problem(f"{key}.{part}", text, remedy, tuple(f"{key}.{other}" for other in others))
+    places = {"folder": split.folder} | {f"files.{part}": name for part, name in split.files.items()}
+    for part, place in places.items():
+        if os.path.isabs(place):
+            text = f"{short(place)} is no place below {where}.root, and would be a part of all names"
+            remedy = f"set {where}.root to a folder above all images, and name what follows it here."
+            yield Problem(f"{key}.{part}", text, remedy)

@@ -6,6 +6,7 @@ changes a table.
 
 from collections.abc import Iterator
 
+from deit.tables.checks import epochs_of
 from study.problem import Problem
 from study.study import Study
 
@@ -15,6 +16,7 @@ REDUCTIONS = {"soft": "batchmean", "soft_mean": "mean"}
 
 def mislabelled(study: Study) -> Iterator[Problem]:
     yield from reduction_problems(study)
+    yield from length_problems(study)
 
 
 def reduction_problems(study: Study) -> Iterator[Problem]:
@@ -27,3 +29,18 @@ def reduction_problems(study: Study) -> Iterator[Problem]:
             text = f"'{name}' has the reduction {own}, not {reduction}"
             remedy = f"name a supervision of the reduction {reduction}."
             yield Problem(f"tables.table_3.rows.{row}", text, remedy, (f"supervision.{name}.reduction",))
+
+
+def length_problems(study: Study) -> Iterator[Problem]:
+    """Longer trainings of Table 5 that are no longer than those of its rows from Table 3."""
+    third, fifth = study.tables.table_3, study.tables.table_5
+    if not third or not fifth or study.released:
+        return
+    usual = third.rows.get("token", "")
+    for ending, name in fifth.longer.items():
+        for model in dict.fromkeys((*fifth.students, *fifth.finetuned)):
+            epochs, others = epochs_of(study, model, name), epochs_of(study, model, usual)
+            if epochs and others and epochs <= others and {name, usual} <= study.supervision.keys():
+                text = f"trains {model} for {epochs} epochs, and its row without that ending for {others}"
+                remedy = "name a supervision of its own, with more epochs in students.runs."
+                yield Problem(f"tables.table_5.longer.{ending}", text, remedy, ("students.runs", "students.epochs"))

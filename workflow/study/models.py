@@ -1,5 +1,6 @@
 """The section `models` of a params file: its keys, and what can be wrong in them."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -13,6 +14,8 @@ from study.views import Resolutions
 COUNTS = ("embed_dim", "num_heads", "depth", "patch_size")
 """Arguments of timm's transformers that are whole numbers from 1."""
 MOST_OF_A_COUNT = 100_000
+PATCH = re.compile(r"(?:vit|deit3?|beit(?:v2)?)_(?:\w+_)?patch(\d+)_")
+"""How timm's names of plain transformers begin, which see patches of so many pixels."""
 
 
 class ModelParams(Recipe):
@@ -93,14 +96,16 @@ def is_count(value: object) -> bool:
 
 
 def patch_problems(models: Models, resolutions: Resolutions) -> Iterator[Problem]:
-    """Resolutions that patches do not fill, once for all transformers of a patch size; given ones may see others."""
+    """Resolutions that patches do not fill, once for all transformers of a patch size; given ones may see others.
+
+    Of families whose names tell no patch size, `check_networks` tries each resolution before anything is trained.
+    """
     sizes: dict[int, list[str]] = {}
     for name, model in models.items():
-        patch = model.arguments.get("patch_size", 16)
-        if model.kind == "transformer" and not model.weights and isinstance(patch, int) and is_count(patch):
+        if model.kind == "transformer" and not model.weights and (patch := patch_of(model)):
             sizes.setdefault(patch, []).append(name)
     for patch, names in sizes.items():
-        keys = tuple(f"models.{name}.arguments.patch_size" for name in names)
+        keys = tuple(f"models.{name}.{part}" for name in names for part in ("arguments.patch_size", "timm"))
         for phase in ("pretraining", "finetuning"):
             pixels = getattr(resolutions, phase)
             if below := pixels % patch:
@@ -108,6 +113,15 @@ def patch_problems(models: Models, resolutions: Resolutions) -> Iterator[Problem
                 smaller = f"{pixels - below} or " if pixels > patch else ""
                 remedy = f"choose {smaller}{pixels - below + patch}, or another patch_size."
                 yield Problem(f"resolutions.{phase}", text, remedy, keys)
+
+
+def patch_of(model: ModelParams) -> int:
+    """Pixels a side of a plain transformer's patches; 0 where neither its arguments nor timm's name say them."""
+    if "patch_size" in model.arguments:
+        own = model.arguments["patch_size"]
+        return own if isinstance(own, int) and is_count(own) else 0
+    named = PATCH.match(model.timm)
+    return int(named[1]) if named else 0
 
 
 def token_problems(models: Models, names: Iterable[str], objective: Objective, what: str) -> Iterator[Problem]:

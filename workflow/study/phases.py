@@ -135,6 +135,8 @@ def override_problems(
         yield Problem(key, text, f"move it to {right}.runs.", (f"models.{model}.kind",))
     if slash:
         yield from unknown_supervision(supervisions, key, supervision)
+    if slash and phase in ("teachers", "adaptation") and supervision in supervisions:
+        yield from convnet_problems(key, model, supervision, supervisions)
     foreign = [field for field in override if field not in Optimisation.model_fields]
     for field in foreign:
         yield from unknown(f"{key}.{field}", field, Optimisation.model_fields, "key of a phase that a run may change,")
@@ -151,6 +153,14 @@ def override_problems(
             elif field not in of_model:
                 remedy = f"remove {phase}.{field}, or choose another optimizer."
                 yield Problem(problem.key, problem.text, remedy, (f"{phase}.{field}",))
+
+
+def convnet_problems(key: str, model: str, supervision: str, supervisions: Supervision) -> Iterator[Problem]:
+    """A run of a convnet that there is none of."""
+    labels = next((name for name, objective in supervisions.items() if objective.loss == "labels"), supervision)
+    if supervision != labels:
+        text = f"convnets learn from '{labels}' alone, so there is no such run"
+        yield Problem(key, text, f"write {model} in its place, or remove it.", (f"supervision.{labels}",))
 
 
 def phase_of(model: ModelParams, other: str) -> str:

@@ -25,9 +25,6 @@ from deit.store.checkpoints import ResumeState
 from deit.store.history import Row, run_log
 from deit.store.job import Execution
 
-COMPILING = {"constant_and_index_propagation": False}
-"""For torch.compile: propagated, the hash of drops.py would be a product of 64 bits with an index of 32 in a kernel."""
-
 
 class Diverged(Exception):
     """A run's numbers are not finite any more; says at which step, what stays, and what to do."""
@@ -68,7 +65,8 @@ class TrainingRun:
         self.forward: nn.Module = models.TokenHeads(self.net)
         # torch.compile does not see that GroupStatistics replaces batch norm, and would normalise all groups together.
         if self.execution.compile and not self.normed:
-            self.forward = torch.compile(self.forward, options=COMPILING)
+            # Propagated, the hash of drops.py would be a product of 64 bits with an index of 32 in a kernel.
+            self.forward = torch.compile(self.forward, options={"constant_and_index_propagation": False})
         self.finite = FiniteSteps(self.recipe.optimisation.skip_nonfinite_steps, self.place.device)
         self.statistics = Undoing(self.net.buffers() if self.normed else [])
         """What a forward pass alters."""
