@@ -12,7 +12,7 @@ from plan.studies import plan_study
 from deit.bounds import Recipe
 from deit.store.job import Job
 from deit.store.reach import Code, Definition, is_plumbing
-from deit.store.syntax import is_silent, written
+from deit.store.syntax import is_silent, words_in, written
 
 TRAININGS = {"labels", "soft", "hard", "token", "two-class-tokens", "pass"}
 """Kinds of jobs; a training's is its objective, a table's its name."""
@@ -182,6 +182,47 @@ def test_a_method_that_a_recipe_inherits_counts(roots, names):
         for weight in (1, 2)
     )
     assert one.made_by(roots["token"]).code != other.made_by(roots["token"]).code
+
+
+@pytest.mark.parametrize(
+    "constant",
+    [
+        "sharpen = {}",
+        "sharpen: ClassVar[float] = {}",
+        "sharpen: 'ClassVar[float]' = {}",
+        "sharpen: typing.ClassVar = {}",
+        "sharpen: Final[float] = {}",
+        "_sharpen: float = {}",
+        "if True:\n        sharpen = {}",
+    ],
+)
+def test_a_constant_of_a_recipe_counts_however_it_is_written(constant, roots):
+    """As only fields have values that stand in the job."""
+    file, before = "src/deit/learn/objectives/soft.py", '    teacher_says = "logits"\n'
+    text = OURS.text_of(file)
+    assert before in text
+    one, other = (
+        Code(texts={file: text.replace(before, f"{before}    {constant.format(value)}\n")}) for value in (1.0, 7.0)
+    )
+    assert one.made_by(roots["soft"]).code != other.made_by(roots["soft"]).code
+
+
+def test_an_annotation_of_a_constant_renames_nothing(roots, names):
+    annotated = "    tokens = 2", "    tokens: ClassVar[int] = 2"
+    assert renamed(roots, names, {"src/deit/learn/objectives/token.py": annotated}) == set()
+
+
+def test_constants_that_count_for_no_name_are_as_they_were():
+    """An objective that asks for more says so itself, which counts. A new constant is not marked, and counts, too."""
+    marked = {
+        f"{node.name}.{ast.unparse(one.target)}": ast.literal_eval(one.value)
+        for path in OURS.root.glob("src/deit/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for one in node.body
+        if "FIXED" in words_in(one)
+    }
+    assert marked == {"Objective.teacher_says": "", "Objective.tokens": 1, "Objective.heads": ("class",)}
 
 
 def test_imports_that_swap_their_names_count(roots, names):

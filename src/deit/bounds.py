@@ -56,6 +56,10 @@ Names = Annotated[list[Name], *Once]
 SomeNames = Annotated[list[Name], Field(min_length=1), *Once]
 
 
+FIXED = "the same for ever"
+"""Marks a constant of a recipe's class that counts for no name, so no edit may change it: test_names.py holds it."""
+
+
 class Recipe(BaseModel):
     # strict: `true` is no number, `1.0` no count and `"3"` neither.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -8,6 +8,7 @@ store counts: it keeps results, and finds damage, but computes none.
 """
 
 import ast
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
@@ -369,10 +370,19 @@ def methods_of(recipe: ast.ClassDef) -> list[ast.FunctionDef]:
     return [node for node in methods if not any(VALIDATORS & words_in(each) for each in node.decorator_list)]
 
 
-def constants_of(recipe: ast.ClassDef) -> list[ast.Assign]:
-    """What a recipe's class says of all its instances: no field, as that has a type."""
-    constants = [node for node in recipe.body if isinstance(node, ast.Assign)]
-    return [node for node in constants if words_in(node) & {"model_config", "title"} == set()]
+def constants_of(recipe: ast.ClassDef) -> list[ast.stmt]:
+    """What a recipe's class says of all its instances: neither method nor field, nor marked as FIXED (bounds.py)."""
+    others = [node for node in recipe.body if not isinstance(node, FUNCTIONS) and not is_field(node)]
+    return [node for node in others if not is_silent(node) and not words_in(node) & {"model_config", "title", "FIXED"}]
+
+
+def is_field(node: ast.stmt) -> bool:
+    """Whether a statement of a recipe's class makes a field, as pydantic knows them: its value stands in the job."""
+    if not isinstance(node, ast.AnnAssign):
+        return False
+    is_private = isinstance(node.target, ast.Name) and node.target.id.startswith("_")
+    is_constant = bool({"ClassVar", "Final"} & set(re.findall(r"\w+", ast.unparse(node.annotation))))
+    return node.value is None or not (is_private or is_constant)
 
 
 def is_for_types_or_a_start(statement: ast.stmt) -> bool:

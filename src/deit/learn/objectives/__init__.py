@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
-from deit.bounds import Recipe
+from deit.bounds import FIXED, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,11 +34,11 @@ class Objective(Recipe):
 
     title: ClassVar[str]
     """How prose calls it."""
-    teacher_says: ClassVar[Literal["", "labels", "logits"]] = ""
+    teacher_says: ClassVar[Annotated[Literal["", "labels", "logits"], FIXED]] = ""
     """What it asks of a teacher: nothing, its decision, or its logits."""
-    tokens: ClassVar[int] = 1
+    tokens: ClassVar[Annotated[int, FIXED]] = 1
     """Tokens with a head of their own that the student needs."""
-    heads: ClassVar[tuple[str, ...]] = ("class",)
+    heads: ClassVar[Annotated[tuple[str, ...], FIXED]] = ("class",)
     """By which its students are read; the last is the one by which they are judged."""
 
     loss: Annotated[str, AfterValidator(with_a_file)]
