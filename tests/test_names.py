@@ -3,6 +3,7 @@
 import ast
 import copy
 import random
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ from plan.studies import plan_study
 
 from deit.bounds import Recipe
 from deit.store.job import Job
-from deit.store.reach import Code, Definition, is_plumbing
+from deit.store.reach import LOOSE, Code, Definition, asked, is_plumbing
 from deit.store.syntax import is_silent, words_in, written
 
 TRAININGS = {"labels", "soft", "hard", "token", "two-class-tokens", "pass"}
@@ -88,6 +89,11 @@ HARMLESS = {
         "\n\n\ndef unused():\n    return 1\n\n\ndef ",
     ),
     "a bound": ("src/deit/bounds.py", "le=10**9", "le=10**8"),
+    "an import of a module that runs nothing": (
+        "src/deit/learn/objectives/soft.py",
+        "from deit.bounds",
+        "import deit.networks.torchrun\nfrom deit.bounds",
+    ),
     "a field's check": ("src/deit/see/recipes.py", "AUGMENTATION.fullmatch(", "AUGMENTATION.match("),
     "an optimiser allowed": ("src/deit/learn/recipes.py", '"sgd": (),', '"sgd": (), "sgdw": (),'),
     "a new option": (
@@ -120,6 +126,8 @@ def test_a_function_that_moves_to_another_file_renames_nothing(roots, names):
     assert changed(roots, names, texts) == set()
 
 
+RUNS = '."""\nimport torch\n\ntorch.set_default_dtype(torch.float64)'
+"""The end of a package's docstring, and what the package does to whoever imports anything in it."""
 HARMFUL = {
     "half of a loss": ("src/deit/learn/objectives/token.py", "decisions)) / 2", "decisions)) / 3", {"token", "hard"}),
     "one objective": ("src/deit/learn/objectives/soft.py", "self.temperature**2 * far", "far", {"soft"}),
@@ -156,6 +164,15 @@ HARMFUL = {
     "the confidence of an interval": ("src/deit/tables/statistics.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9", None),
     "a number of the paper's": ("src/deit/paper/table_3.csv", "81.8", "81.9", None),
     "how speed is measured": ("src/deit/networks/throughput.py", "perf_counter", "process_time", {"throughput"}),
+    "what all code runs first": ("src/deit/__init__.py", '."""', RUNS, None),
+    "what learning runs first": ("src/deit/learn/__init__.py", '."""', RUNS, TRAININGS | {"report"}),
+    "what networks run first": ("src/deit/networks/__init__.py", '."""', RUNS, None),
+    "what readers and views run first": (
+        "src/deit/see/__init__.py",
+        '."""',
+        '."""\nimport timm.data.auto_augment as a\n\na._LEVEL_DENOM = 5',
+        None,
+    ),
 }
 
 
@@ -238,6 +255,31 @@ def test_a_constant_that_its_module_makes_under_a_condition_counts(roots, names)
         Code(texts=texts | {elsewhere: f"{OURS.text_of(elsewhere)}\nif True:\n    POWER = {power}\n"})
         for power in (2, 3)
     )
+    assert one.made_by(roots["soft"]).code != other.made_by(roots["soft"]).code
+
+
+SOFT = "src/deit/learn/objectives/soft.py"
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "imports"),
+    [
+        (SOFT, "from deit.bounds", "import deit.networks.torchrun\n"),
+        (SOFT, "from deit.bounds", "import deit.networks.torchrun as patches\n"),
+        (SOFT, "from deit.bounds", "from deit.networks import torchrun\n"),
+        (SOFT, "from deit.bounds", "from deit.networks.torchrun import run\n"),
+        (SOFT, "        assert teacher", "        import deit.networks.torchrun\n\n"),
+        ("src/deit/learn/reduction.py", "import torch", "import deit.networks.torchrun\n"),
+        ("src/deit/commands/__init__.py", "from deit.store", "import deit.networks.torchrun\n"),
+    ],
+)
+def test_what_a_module_runs_counts_where_it_is_imported_for_that(file, before, imports, roots):
+    """Though none of its names is used."""
+    text, elsewhere = OURS.text_of(file), "src/deit/networks/torchrun.py"
+    assert before in text
+    importing = {file: text.replace(before, f"{imports}{before}", 1)}
+    patched = {elsewhere: f"{OURS.text_of(elsewhere)}\nimport torch\n\ntorch.set_default_dtype(torch.float64)\n"}
+    one, other = (Code(texts=importing | more) for more in ({}, patched))
     assert one.made_by(roots["soft"]).code != other.made_by(roots["soft"]).code
 
 
@@ -383,3 +425,23 @@ def test_the_store_counts_for_nothing(roots):
     code = OURS
     reached = {each.module for of_kind in roots.values() for each in code.reach(tuple(sorted(set(of_kind))))}
     assert not any(map(is_plumbing, reached)) and is_plumbing("deit.store.results")
+
+
+def test_the_plumbing_does_nothing_where_it_is_imported():
+    """But for these, as it counts for nothing."""
+    files = [*OURS.root.glob("src/deit/store/*.py"), OURS.root / "src/deit/commands/__init__.py"]
+    modules = [OURS.module(name) for name in map(code_module, files) if is_plumbing(name)]
+    found = {each.name: [ast.unparse(one) for one in each.nodes[LOOSE]] for each in modules if LOOSE in each.nodes}
+    assert found == {
+        "deit.commands": ["if sys.argv[0] == '-m':\n    gc.disable()"],
+        "deit.store.results": ["RECORDED_VARIABLES += ('OPENBLAS_', 'PYTORCH_', 'TORCH')"],
+    }
+
+
+def test_what_all_commands_have_in_common_knows_no_library_that_computes():
+    """As it counts for nothing, too."""
+    nodes = ast.walk(ast.parse(OURS.text_of("src/deit/commands/__init__.py")))
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {name for node in imports for name in asked(node, "deit.commands")}
+    others = {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert others and all(name.startswith("deit.store.") for name in others)

@@ -3,8 +3,9 @@
 A module is parsed into definitions (functions, classes, constants), and names are followed from one to the next,
 through imports too. What is never reached does not count: a new function, a reader that a study does not use. What
 cannot be followed counts whole: a class; a module that is handed on; statements at the top of a module that define
-nothing. Recipes count for those of their methods that somebody calls, as their values stand in the job. Nothing of the
-store counts: it keeps results, and finds damage, but computes none.
+nothing, as importing it runs them, and those of the packages on the way to it and of all that it imports. Recipes count
+for those of their methods that somebody calls, as their values stand in the job. Nothing of the store counts: it keeps
+results, and finds damage, but computes none.
 """
 
 import ast
@@ -63,6 +64,8 @@ class Module:
     """Name of a definition -> the statements that make it; several where it is made in steps."""
     imports: dict[str, str] = field(default_factory=dict)
     """Name of something imported -> its dotted name, of ours or another library's."""
+    asked: set[str] = field(default_factory=set)
+    """Dotted names of all that importing it imports, also where no name is used."""
 
 
 class Code:
@@ -78,6 +81,8 @@ class Code:
         self.digests: dict[Definition, str] = {}
         self.attributes: dict[Definition, set[str]] = {}
         """Of all that is asked of something, by definitions whose names were followed."""
+        self.asked: dict[Definition, set[str]] = {}
+        """Dotted names that they import themselves."""
         self.files: dict[str, str] = {}
         self.there: dict[str, bool] = {}
         self.made: dict[tuple[str, ...], Made] = {}
@@ -140,8 +145,8 @@ class Code:
                         waiting += meant if isinstance(meant, set) else []
                     attributes |= self.attributes[each]
                 if not waiting:
-                    waiting = [method for method in self.methods if method.name.split(".")[1] in attributes]
-                    waiting = [method for method in waiting if method not in found]
+                    called = [method for method in self.methods if method.name.split(".")[1] in attributes]
+                    waiting = [each for each in [*called, *self.run_by_importing(found)] if each not in found]
             self.reached[roots] = sorted(found)
         return self.reached[roots]
 
@@ -162,6 +167,17 @@ class Code:
             if isinstance(node, ast.ClassDef) and self.is_recipe(module, node)
             for method in methods_of(node)
         ]
+
+    def run_by_importing(self, found: set[Definition]) -> list[Definition]:
+        """The loose statements of all modules that are imported where `found` runs; none of the plumbing."""
+        modules: set[str] = set()
+        waiting = {each.module for each in found}.union(*(self.asked[each] for each in found))
+        while waiting:
+            for name in set(self.on_the_way(waiting.pop())) - modules:
+                modules.add(name)
+                waiting |= self.module(name).asked
+        loose = [name for name in modules if LOOSE in self.module(name).nodes and not is_plumbing(name)]
+        return [Definition(name, LOOSE) for name in loose]
 
     def digest(self, each: Definition) -> str:
         """Of a definition's tree, and of what its names mean: those of libraries by name, ours by their own trees."""
@@ -224,10 +240,11 @@ class Code:
         statements = self.statements(each)
         nodes = [node for statement in statements for node in ast.walk(statement)]
         self.attributes[each] = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        inner = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+        self.asked[each] = {dotted for node in inner for dotted in asked(node, module.package)}
         imports = dict(module.imports)
-        for node in nodes:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                imports |= imported(node, module.package)
+        for node in inner:
+            imports |= imported(node, module.package)
         names = [pair for statement in statements for pair in names_in(statement, module, imports)]
         for word, dotted in [*names, *self.inherited(each)]:
             if meant := self.resolved(dotted):
@@ -272,6 +289,12 @@ class Code:
     def is_module(self, name: str) -> bool:
         return name.partition(".")[0] == PACKAGE and kept(self.there, name, self.has)
 
+    def on_the_way(self, dotted: str) -> list[str]:
+        """The modules of ours that are run where a dotted name is imported: packages, and itself where it is one."""
+        words = dotted.split(".")
+        names = [".".join(words[:length]) for length in range(1, len(words) + 1)]
+        return [dotted] if "/" in dotted else [name for name in names if self.is_module(name)]
+
     def has(self, module: str) -> bool:
         return (self.root / self.file_of(module)).exists()
 
@@ -294,6 +317,7 @@ class Code:
                 continue
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 module.imports |= imported(statement, module.package)
+                module.asked |= asked(statement, module.package)
             else:
                 for word in defined(statement):
                     module.nodes.setdefault(word, []).append(statement)
@@ -411,3 +435,10 @@ def imported(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str, 
         above = package.split(".")[: len(package.split(".")) - statement.level + 1]
         base = ".".join([*above, base] if base else above)
     return {alias.asname or alias.name: f"{base}.{alias.name}" for alias in statement.names}
+
+
+def asked(statement: ast.Import | ast.ImportFrom, package: str) -> set[str]:
+    """Dotted names of what is imported, whatever it is called: `import a.b` gives `a`, and asks for `a.b`."""
+    if isinstance(statement, ast.Import):
+        return {alias.name for alias in statement.names}
+    return set(imported(statement, package).values())
