@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from plan.studies import plan_study
 from ruamel.yaml import YAML
 from study.params import load_study, read_layers
 from study.problem import ParamsError, Problem, refusal
+
+from deit.see.datasets import manifest_of
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = {"train": 40, "val": 20}
@@ -57,7 +60,11 @@ MISTAKES = {
         "16 pixels are no multiple of the patch size 5 of deit-ti, deit-s, deit-b",
         "choose 15 or 20, or another patch_size.",
     ),
-    "data: {classes: 10}": ("data.classes", "10 is not the number of folders in", "there are bird, cat, dog."),
+    "data: {classes: 10}": (
+        "data.classes",
+        "10 is not the number of folders with images in",
+        "there are bird, cat, dog.",
+    ),
     "data: {training: {images: 119}}": (
         "data.training.images",
         "119 is not the number of images in train, 120",
@@ -161,7 +168,22 @@ def test_a_missing_class_is_named(place):
     lines = said(place)
     (place / "images/val/hound").rename(place / "images/val/dog")
     assert [line.split(": ")[1] for line in lines] == 2 * ["data.evaluation.test.split.folder"]
-    assert "images/val has no folder of the class dog, and " in lines[0] and "has a folder hound" in lines[1]
+    assert "images/val has no images of the class dog, and " in lines[0] and "images in a folder hound" in lines[1]
+
+
+def test_a_folder_without_images_is_no_class_to_the_plan_as_it_is_none_to_the_job(place):
+    notes = place / "images/train/notes"
+    (notes / "drafts").mkdir(parents=True)
+    (notes / "drafts/readme.txt").touch()
+    (four,) = said(place, "data: {classes: 4}")
+    remedy = "correct it, or the folders; there are bird, cat, dog, and without images notes."
+    assert four.endswith(f"4 is not the number of folders with images in {place}/images/train, 3; {remedy}")
+    assert said(place) == []
+    preparing = [job for job in plan_study("mine", place / "params").jobs.values() if job.kind == "data"]
+    assert all(manifest_of(job.resolved(), place / "images") for job in preparing) and preparing
+    (notes / "drafts/1.png").touch()
+    assert said(place)[-1].endswith("train, 4; correct it, or the folders; there are bird, cat, dog, notes.")
+    shutil.rmtree(notes)
 
 
 def test_a_plan_refuses_another_number_of_images_where_its_jobs_run(place, monkeypatch, capsys):

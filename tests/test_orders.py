@@ -25,6 +25,7 @@ ORDERED = {
     "workflow/commands/keep.py:remove_locks": "removes them",
     "workflow/jobs/launch.py:set_back_what_is_to_come": "changes the time of each",
     "workflow/jobs/report.py:clear": "sorted before it removes them",
+    "workflow/call/images_here.py:holds_images": "any of them will do",
     "workflow/call/begin.py:mark": "removes them",
     "workflow/plan/memory.py:earlier_logs": "sorted by their numbers",
 }

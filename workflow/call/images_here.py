@@ -6,6 +6,7 @@ Not for jobs elsewhere, as each node may have images of its own.
 import os
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from study.data import DataParams
@@ -18,6 +19,8 @@ from deit.see.folders import ENDINGS, ending
 
 SECONDS = 3.0
 """For which a plan counts images, at most."""
+AT_ONCE = 16
+"""Folders that are looked into: on a network disk each look is a wait, and ImageNet has a thousand of them."""
 
 
 def unset_roots(study: Study) -> dict[str, str]:
@@ -49,26 +52,59 @@ def folder_problems(key: str, data: DataParams, root: Path) -> Iterator[Problem]
 
 
 def class_problems(key: str, data: DataParams, root: Path) -> Iterator[Problem]:
-    """Class folders that one split has and another lacks, by name; those of an evaluation set may be numbers."""
-    splits, of_root = splits_of(key, data), f"{key}.root"
-    folders = {f"{place}.folder": root / split.folder for place, (_, split) in splits.items()}
-    known = {f"{place}.folder": reader.class_folders(split, root) for place, (reader, split) in splits.items()}
-    classes = {place: found for place, found in known.items() if found is not None}
+    """Classes of which one split has images and another none, by name; those of an evaluation set may be numbers."""
+    folders, of_root = class_folders(key, data, root), f"{key}.root"
+    holding = {folder: with_images(folder, names) for folder, names in dict(folders.values()).items()}
+    classes = {place: holding[folder] for place, (folder, _) in folders.items()}
     first = next(iter(classes), "")
     numbers = {str(number) for number in range(data.classes)}
     for place, found in classes.items():
         if found == numbers:  # as ImageNet-V2's are
             continue
+        here, there = folders[place][0], folders[first][0]
         if lacking := sorted(classes[first] - found):
-            text = f"{folders[place]} has no folder of the class {listed(lacking)}, and {folders[first]} has"
-            yield Problem(place, text, "add it, as every split has the same classes.", (first, of_root))
+            text = f"{here} has no images of the class {listed(lacking)}, and {there} has"
+            yield Problem(place, text, "add some, as every split has the same classes.", (first, of_root))
         if extra := sorted(found - classes[first]):
-            text = f"{folders[place]} has a folder {listed(extra)}, and {folders[first]} has none of that class"
-            yield Problem(place, text, "remove it, or add it there.", (first, of_root))
+            text = f"{here} has images in a folder {listed(extra)}, and {there} has none of that class"
+            yield Problem(place, text, "remove it, or add some there.", (first, of_root))
     if first and len(classes[first]) != data.classes:
-        text = f"{data.classes} is not the number of folders in {folders[first]}, {len(classes[first])}"
-        remedy = f"correct it, or the folders; there are {listed(sorted(classes[first]))}."
-        yield Problem(f"{key}.classes", text, remedy, (first, of_root))
+        folder, names = folders[first]
+        text = f"{data.classes} is not the number of folders with images in {folder}, {len(classes[first])}"
+        bare = sorted(names - classes[first])
+        there = listed(sorted(classes[first])) + (f", and without images {listed(bare)}" if bare else "")
+        yield Problem(f"{key}.classes", text, f"correct it, or the folders; there are {there}.", (first, of_root))
+
+
+def class_folders(key: str, data: DataParams, root: Path) -> dict[str, tuple[Path, set[str]]]:
+    """Key of a split in class folders -> the folder in which they lie, and their names."""
+    found = {}
+    for place, (reader, split) in splits_of(key, data).items():
+        if (names := reader.class_folders(split, root)) is not None:
+            found[f"{place}.folder"] = root / split.folder, names
+    return found
+
+
+def with_images(folder: Path, names: Iterable[str]) -> set[str]:
+    """Those of the folders in it that are classes to the reader."""
+    ordered = sorted(names)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = pool.map(holds_images, (folder / name for name in ordered))
+        return {name for name, holds in zip(ordered, found, strict=True) if holds}
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether there is an image in a folder, or in one below, which a job refuses; the first is enough.
+
+    True where it cannot be read, as a job will say.
+    """
+    try:
+        with os.scandir(folder) as found:
+            if any(ending(entry.name) in ENDINGS for entry in found):
+                return True
+        return any(ending(name) in ENDINGS for _, _, names in os.walk(folder) for name in names)
+    except OSError:
+        return True
 
 
 def counted_images(study: Study, seconds: float = SECONDS) -> dict[str, int | None]:
