@@ -77,6 +77,8 @@ def test_a_job_is_given_what_its_results_do_not_follow_from(tmp_path):
     assert given.items() >= kept.items()
     foreign = ("PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONIOENCODING", "PYTHONWARNINGS", "PYTHONINSPECT", "COLUMNS")
     foreign += ("IPYTHONDIR", "JUPYTER_PATH", "TIMM_FUSED_ATTN", "PANDAS_COPY_ON_WRITE", "GIT_DIR", "FORCE_COLOR")
+    foreign += ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PET_NNODES")
+    foreign += ("TORCHELASTIC_USE_AGENT_STORE",)
     assert not [name for name in foreign if name in given]
     assert given["PYTHONUTF8"] == given["PYTHONNOUSERSITE"] == "1" and given["MPLBACKEND"] == "agg"
 

@@ -11,9 +11,16 @@ from collections.abc import Mapping
 from importlib.metadata import distributions
 
 OTHERS = ("PYTHON", "JUPYTER", "IPYTHON", "IPYKERNEL", "PAPERMILL", "MPL", "MATPLOTLIB", "PANDAS_", "TIMM_")
-"""Beginnings of names that tell programs of ours to work otherwise; TIMM_FUSED_ATTN alone changes every network."""
+OTHERS += ("PET_", "TORCHELASTIC_")
+"""Beginnings of names that tell programs of ours to work otherwise; TIMM_FUSED_ATTN alone changes every network.
+
+PET_NNODES and its like are defaults of torchrun's arguments.
+"""
 REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 """Where another repository would be recorded than the one that runs, as in a hook of git's."""
+RANKS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
+RANKS += ("ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Of another launcher's processes: a job would wait for ranks that nobody starts. torchrun tells its own after this."""
 TERMINAL = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE")
 HARMLESS = ("PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "PYTHONFAULTHANDLER")
 HARMLESS += ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "MPLCONFIGDIR")
@@ -31,7 +38,7 @@ def surroundings(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_foreign(name: str) -> bool:
-    return name.startswith(OTHERS) or name in (*REPOSITORY, *TERMINAL)
+    return name.startswith(OTHERS) or name in (*REPOSITORY, *RANKS, *TERMINAL)
 
 
 def is_complete() -> bool:
