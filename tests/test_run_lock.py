@@ -142,6 +142,23 @@ def test_an_error_that_is_not_about_links_is_told(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("name", "says"), [("link", errno.EEXIST), ("rename", errno.ENOENT)])
+def test_a_claim_whose_answer_a_file_server_lost_is_a_claim(tmp_path, monkeypatch, name, says):
+    """Asked again, it says what it finds: the link that it has made, or no folder to rename."""
+    if name == "rename":
+        without_hard_links(monkeypatch)
+    inner = getattr(os, name)
+
+    def lost(source, target):
+        inner(source, target)
+        raise OSError(says, os.strerror(says))
+
+    monkeypatch.setattr(os, name, lost)
+    path = tmp_path / "locks/a"
+    assert run_lock.take(path) and not run_lock.take(path)
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.1.json"]
+
+
 @pytest.mark.parametrize("changes", [{"pid": 2**22 + 1, "start": "1"}, {"start": "1"}], ids=["gone", "number reused"])
 def test_a_lock_of_a_process_that_is_gone_counts_for_nothing(tmp_path, changes):
     path = lock(tmp_path, **changes)
