@@ -20,12 +20,13 @@ from deit.store.results import new_folder
 FAKE = "import time; print('trained', flush=True); time.sleep({seconds})"
 
 
-def launched(folder: Path, **options) -> subprocess.Popen:
-    """launch.py with a module that prints a word and sleeps, as its own process."""
+def launched(folder: Path, name: str = "a", members: str = "", **options) -> subprocess.Popen:
+    """launch.py with a module that prints a word and sleeps, as its own process; `members` are letters, too."""
     (folder / "fake.py").write_text(FAKE.format(**options), encoding="utf-8")
     words = [
         "--lock",
-        f"{folder}/locks/a",
+        f"{folder}/locks/{name}",
+        *(word for each in members for word in ("--member", f"{folder}/locks/{each}", f"{folder}/{each}/missing")),
         "--finished",
         f"{folder}/output/provenance.json",
         "--processes",
@@ -83,6 +84,26 @@ def test_a_heartbeat_renews_every_lock_of_a_job(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["heartbeat.py", "7", *map(str, paths)])
     heartbeat.main()
     assert all(time.time() - path.stat().st_mtime < 60 for path in (paths[0], paths[2]))
+
+
+def words_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0")
+
+
+def test_a_heart_beats_for_the_locks_that_a_pass_has_while_it_waits_for_another(tmp_path):
+    other = launched(tmp_path, "b", seconds=60)
+    other.stdout.readline(), other.stdout.readline()
+    of_all = launched(tmp_path, "p", members="abc", seconds=60)
+    assert f"process {other.pid} on" in of_all.stdout.readline()
+    (heart,) = children(of_all.pid)
+    assert words_of(heart)[-2:-1] == [f"{tmp_path}/locks/a.1.json"]
+    other.kill()
+    other.wait()
+    of_all.stdout.readline(), of_all.stdout.readline()
+    (heart,) = children(of_all.pid)
+    assert words_of(heart)[-5:-1] == [f"{tmp_path}/locks/{name}.json" for name in ("a.1", "b.2", "c.1", "p.1")]
+    of_all.kill()
+    of_all.wait()
 
 
 def test_a_second_start_waits_and_trains_nothing_that_was_finished_meanwhile(tmp_path):

@@ -60,14 +60,11 @@ def main(become: Callable[[list[str], dict[str, str]], None] = replace_process) 
     parser.add_argument("command", nargs=argparse.REMAINDER, help="module or script, and its arguments")
     arguments = parser.parse_args()
     set_back_what_is_to_come(arguments.command, arguments.lock)
-    for lock, finished in sorted(arguments.member):  # in one order, so that two passes cannot wait for each other
-        wait_for(lock, partial(is_finished, lock, finished))
-    if not wait_for(arguments.lock, partial(is_finished, arguments.lock, arguments.finished)):
+    if not take_locks(arguments.member, arguments.lock, arguments.finished):
         print(f"{arguments.finished.parent}: finished by another job.")
         return
     if arguments.made_by:
         raise SystemExit(why_not(arguments.made_by, arguments.lock.name))
-    start_heartbeat([arguments.lock, *(lock for lock, _ in arguments.member)])
     if arguments.copy_of:
         copy(arguments.copy_of, arguments.finished.parent, arguments.lock.name)
         return
@@ -78,15 +75,36 @@ def main(become: Callable[[list[str], dict[str, str]], None] = replace_process) 
     become(command, surroundings(os.environ))
 
 
+def take_locks(members: list[list[Path]], lock: Path, finished: Path) -> bool:
+    """Takes those of a pass's members and then its own; False where the result has been finished.
+
+    One has to wait for a member that another job trains, for hours: the locks that one has show a heartbeat meanwhile.
+    """
+    taken: list[Path] = []
+    heart = None
+    for each, its_file in sorted(members):  # in one order, so that two passes cannot wait for each other
+        wait_for(each, partial(is_finished, each, its_file))
+        taken.append(each)
+        heart = start_heartbeat(taken, heart)
+    is_ours = wait_for(lock, partial(is_finished, lock, finished))
+    if is_ours:
+        start_heartbeat([*taken, lock], heart)
+    return is_ours
+
+
 def is_finished(lock: Path, finished: Path) -> bool:
     return not is_due(finished, lock.with_name(f"{lock.name}.again"))
 
 
-def start_heartbeat(locks: list[Path]) -> None:
-    """A child of this process, which the command that it becomes knows nothing of."""
+def start_heartbeat(locks: list[Path], before: subprocess.Popen | None) -> subprocess.Popen:
+    """A child of this process, which the command that it becomes knows nothing of; in place of the one `before`."""
     files = [str(numbered(lock, last(lock)[0])) for lock in locks]
     words, null = [sys.executable, "-IS", heartbeat.__file__, str(os.getpid()), *files], subprocess.DEVNULL
-    subprocess.Popen(words, stdin=null, stdout=null, stderr=null)
+    heart = subprocess.Popen(words, stdin=null, stdout=null, stderr=null)
+    if before:
+        before.kill()
+        before.wait()
+    return heart
 
 
 def set_back_what_is_to_come(command: list[str], lock: Path) -> None:
