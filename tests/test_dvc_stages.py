@@ -1,6 +1,7 @@
 """The stages of dvc.yaml are the Snakefile's rules, folded."""
 
 import re
+import subprocess
 from itertools import chain
 
 import pytest
@@ -47,3 +48,9 @@ def test_stages_keep_their_outputs_and_name_no_run():
         assert all(options["persist"] for out in content["outs"] for options in out.values())
         assert content["params"] == [{"params/${study}.yaml": None}] and "params" in content["deps"]
     assert not re.search(r"deit-(ti|s|b)|regnety|seed\d", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+
+
+def test_dvc_records_nothing_that_a_killed_job_left():
+    paths = [f"results/fashion/students/a-0123456789.{ending}/recipe.json" for ending in ("partial", "former", "copy")]
+    run = subprocess.run(["dvc", "check-ignore", *paths], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert run.stdout.splitlines() == paths, run.stderr

@@ -119,11 +119,13 @@ def test_a_second_start_waits_and_trains_nothing_that_was_finished_meanwhile(tmp
 
 
 def test_a_run_that_is_finished_is_not_trained_again(tmp_path):
-    """A job that was queued meanwhile comes late."""
-    (tmp_path / "output").mkdir()
-    (tmp_path / "output/provenance.json").write_text(json.dumps({"files": {}}), encoding="utf-8")
+    """A job that was queued meanwhile comes late; one that was killed while it published left the former result."""
+    for name in ("output", "output.former", "output.copy", "another.former"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "provenance.json").write_text(json.dumps({"files": {}}), encoding="utf-8")
     text, _ = launched(tmp_path, seconds=0).communicate(timeout=30)
     assert "finished by another job" in text and "trained" not in text
+    assert {path.name for path in tmp_path.iterdir() if path.name != "locks"} == {"fake.py", "output", "another.former"}
 
 
 def test_a_second_start_goes_on_where_the_first_has_died(tmp_path):

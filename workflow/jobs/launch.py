@@ -21,7 +21,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from deit.store.finished import is_due, record_at
+from deit.store.finished import is_due, record_at, sweep
 from jobs import heartbeat
 from jobs.gpu_claim import claim
 from jobs.run_lock import last, numbered, wait_for
@@ -62,6 +62,7 @@ def main(become: Callable[[list[str], dict[str, str]], None] = replace_process) 
     set_back_what_is_to_come(arguments.command, arguments.lock)
     if not take_locks(arguments.member, arguments.lock, arguments.finished):
         print(f"{arguments.finished.parent}: finished by another job.")
+        sweep(arguments.finished.parent)
         return
     if arguments.made_by:
         raise SystemExit(why_not(arguments.made_by, arguments.lock.name))

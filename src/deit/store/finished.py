@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,3 +42,9 @@ def is_due(file: Path, again: Path) -> bool:
     if not is_complete(file):
         return True
     return again.exists() and again.read_text(encoding="utf-8") == seal_at(file)
+
+
+def sweep(output: Path) -> None:
+    """Removes what a job that was killed at its very end left beside a complete result: the former one, or a copy."""
+    for ending in ("former", "copy"):
+        shutil.rmtree(output.with_name(f"{output.name}.{ending}"), ignore_errors=True)
