@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class TrainingRun:
         """Whether it has batch norms that learn."""
         share = self.recipe.views.batch // self.place.world
         self.drops = Drops(self.net, self.recipe.seed, share, self.place.device)
-        self.forward: nn.Module = models.TokenHeads(self.net)
+        self.forward: Callable = models.TokenHeads(self.net)
         # torch.compile does not see that GroupStatistics replaces batch norm, and would normalise all groups together.
         if self.execution.compile and not self.normed:
             # Propagated, the hash of drops.py would be a product of 64 bits with an index of 32 in a kernel.
