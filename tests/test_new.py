@@ -135,6 +135,11 @@ def lay(place: Path, kind: str) -> Path | str:
             return csv_of(folder, place / "pets.csv", split=False)
         case "a CSV file with splits":
             return csv_of(folder, place / "pets.csv", split=True)
+        case "two CSV files":
+            folder = draw(place / "tables/photos")
+            for part in ("train", "val"):
+                csv_of(folder, place / f"tables/{part}.csv", split=False)
+            return place / "tables"
         case "shards":
             (place / "shards").mkdir()
             for number in range(3):
@@ -153,6 +158,7 @@ KINDS = {
     "two tars": ("timm", 36, 0, {"val": 36}),
     "a CSV file": ("csv", 36, 7, {"held-out": 36}),
     "a CSV file with splits": ("csv", 27, 0, {"val": 9}),
+    "two CSV files": ("csv", 36, 0, {"val": 36}),
     "shards": ("wds", 36, 0, {"val": 12}),
 }
 
@@ -168,6 +174,18 @@ def test_images_are_found_and_declared_as_they_lie_there(clone, monkeypatch, cap
     assert study.data.primary == list(evaluation)[-1]
     assert [*image_problems(study), *count_problems(study, counted_images(study))] == []
     assert plan_study("mine").jobs
+
+
+@pytest.mark.parametrize("kind", ["two tars", "a CSV file", "two CSV files", "shards"])
+def test_files_may_be_named_in_capitals(clone, monkeypatch, capsys, kind):
+    images, reader = lay(clone, kind), KINDS[kind][0]
+    for path in sorted(clone.rglob("*.*")):
+        if path.suffix in (".csv", ".tar"):
+            path.rename(path.with_name(path.name.upper()))
+    proposed(monkeypatch, capsys, images.with_name(images.name.upper()) if kind == "a CSV file" else images)
+    study = load_study("mine")
+    assert (study.data.reader, list(study.data.evaluation)) == (reader, list(KINDS[kind][3]))
+    assert [*image_problems(study)] == []
 
 
 def test_a_split_without_a_partner_is_held_out_from(tmp_path):

@@ -5,6 +5,7 @@ A guess by names alone, for `python workflow new`; what is read afterwards is ch
 
 import importlib
 import os
+import posixpath
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -80,7 +81,7 @@ def folder_layout(path: Path) -> Layout:
     if shards:
         return shard_layout(path, shards)
     for kind in KINDS:
-        parts = {name.removesuffix(kind).lower(): name for name in names if name.endswith(kind)}
+        parts = {name.lower().removesuffix(kind): name for name in names if name.lower().endswith(kind)}
         training, evaluation = known(TRAINING, parts), known(EVALUATION, parts)
         if training and (evaluation or kind or has_folders(path / parts[training[0]])):
             reader = "csv" if kind == ".csv" else "timm"
@@ -126,10 +127,10 @@ def is_shard(path: Path) -> bool:
 
 def shard_layout(folder: Path, names: Iterable[str] = ()) -> Layout:
     """Shards by their numbered names, a split for each word before the number."""
-    shards = [*names] or sorted(path.name for path in folder.glob("*.tar"))
-    patterns = dict(patterns_of(shards))
+    shards = [*names] or sorted(path.name for path in folder.iterdir() if ending(path.name) == ".tar")
+    patterns = [*patterns_of(shards)]
     split_of: dict[str, str] = {}
-    for pattern in patterns.values():
+    for pattern in patterns:
         words = re.split(r"[^a-z]+", pattern.lower())
         split = next((name for name in (*TRAINING, *EVALUATION) if name in words), pattern)
         if (other := split_of.setdefault(split, pattern)) != pattern:
@@ -137,7 +138,7 @@ def shard_layout(folder: Path, names: Iterable[str] = ()) -> Layout:
             raise Unclear(f"{folder}: {what}. Give the shards of a split one name with one row of numbers")
     training = known(TRAINING, split_of) or ([*split_of] if len(split_of) == 1 else [])
     if not training:
-        found = ", ".join(patterns.values()) or "no .tar"
+        found = ", ".join(patterns) or "no .tar"
         raise Unclear(f"{folder}: has {found}. Call the shards to learn from train-000000.tar and so on")
     splits = {
         name: Split(images=1, folder=folder.name, part=split_of[name])
@@ -146,15 +147,16 @@ def shard_layout(folder: Path, names: Iterable[str] = ()) -> Layout:
     return Layout("wds", folder.parent, splits.pop(training[0]), splits)
 
 
-def patterns_of(shards: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """What stands before the number of shards -> their pattern, `train-{0000..0146}.tar`."""
-    numbers: dict[str, list[str]] = {}
+def patterns_of(shards: Iterable[str]) -> Iterator[str]:
+    """The pattern of each row of shards, `train-{0000..0146}.tar`, by what stands before and after their numbers."""
+    numbers: dict[tuple[str, str], list[str]] = {}
     for name in shards:
-        before, number, _ = re.split(r"(\d*)\.tar$", name)
-        numbers.setdefault(before, []).append(number)
-    for before, those in numbers.items():
+        stem, after = posixpath.splitext(name)
+        before = stem.rstrip("0123456789")
+        numbers.setdefault((before, after), []).append(stem.removeprefix(before))
+    for (before, after), those in numbers.items():
         those.sort(key=lambda number: (len(number), number))
-        yield before, f"{before}{those[0] if len(those) == 1 else f'{{{those[0]}..{those[-1]}}}'}.tar"
+        yield f"{before}{those[0] if len(those) == 1 else f'{{{those[0]}..{those[-1]}}}'}{after}"
 
 
 def hub_layout(folder: Path) -> Layout:

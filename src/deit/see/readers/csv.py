@@ -25,7 +25,7 @@ class Csv(Reader):
     decodes = True
 
     def mistakes(self, split: Split) -> Iterator[Mistake]:
-        if not split.folder.endswith(".csv"):
+        if not split.folder.lower().endswith(".csv"):
             remedy = "name the .csv file of data.root with the columns path and label."
             yield Mistake("folder", "missing, or no .csv, as the csv reader needs", remedy)
 

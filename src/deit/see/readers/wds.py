@@ -24,7 +24,7 @@ class Wds(Reader):
     def mistakes(self, split: Split) -> Iterator[Mistake]:
         if not split.folder:
             yield Mistake("folder", "missing, as the wds reader needs", "name the folder of data.root with the shards.")
-        elif not split.part.endswith(".tar"):
+        elif not split.part.lower().endswith(".tar"):
             remedy = "name the shards, 'train-{0000..0146}.tar', or the only one."
             yield Mistake("part", "missing, or no .tar, as the wds reader needs", remedy)
 
