@@ -295,6 +295,24 @@ def test_the_normalisation_of_large_images_is_no_rounding_error():
 def test_what_a_person_should_know_is_told(clone, monkeypatch, capsys):
     said = proposed(monkeypatch, capsys, draw(clone / "pets", classes=("cat", "Cat")))
     assert "Classes that differ by small and capital letters alone are several: Cat, cat" in said
+    assert "not read" not in said
+
+
+def test_files_that_are_no_images_to_the_reader_are_counted(clone, monkeypatch, capsys):
+    folder = lay(clone, "train and val")
+    for place in ("train/bird/a.jp2", "train/cat/b.JP2", "val/cat/c.jfif", "val/cat/README"):
+        (folder / place).touch()
+    said = proposed(monkeypatch, capsys, folder)
+    assert "Files with other endings than .bmp, .gif" in said
+    assert ".webp are not read: 1 without one, 1 .jfif, 2 .jp2\n" in said
+
+
+def test_lines_of_no_split_are_counted(clone, monkeypatch, capsys):
+    path = lay(clone, "a CSV file with splits")
+    text = path.read_text(encoding="utf-8").replace("/1.png,cat,train", "/1.png,cat,").replace("train", "extra", 2)
+    path.write_text(text, encoding="utf-8")
+    said = proposed(monkeypatch, capsys, path)
+    assert "Lines of other splits than train, val are not read: 2 of 'extra', 1 of ''\n" in said
 
 
 def test_odd_paths_and_names_survive(clone, monkeypatch, capsys):

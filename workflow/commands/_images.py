@@ -9,7 +9,7 @@ from study.problem import listed, printable
 
 from commands._layouts import Layout, layout_of
 from commands._survey import Survey, survey_of
-from deit.see.folders import Unclear, is_odd
+from deit.see.folders import ENDINGS, Unclear, is_odd
 from deit.see.reader import reader_named
 from deit.see.recipes import Split, TrainingData
 
@@ -32,6 +32,8 @@ class Images:
     """Training images a class."""
     evaluation: dict[str, int]
     """Images of each evaluation set."""
+    unread: Counter[str]
+    """How many files beside the images have names with each ending."""
 
     @property
     def training(self) -> int:
@@ -58,6 +60,13 @@ class Images:
         counted = Counter(name.lower() for name in self.classes)
         if alike := [name for name in self.classes if counted[name.lower()] > 1]:
             lines.append(f"Classes that differ by small and capital letters alone are several: {listed(alike)}")
+        if self.unread:
+            counts = [printable(f"{count} {name or 'without one'}") for name, count in sorted(self.unread.items())]
+            lines.append(f"Files with other endings than {listed(sorted(ENDINGS))} are not read: {listed(counts)}")
+        if self.layout.left:
+            read = [split.part for split in (self.layout.training, *self.layout.evaluation.values())]
+            counts = [f"{count} of {name!r}" for name, count in self.layout.left]
+            lines.append(f"Lines of other splits than {listed(read)} are not read: {listed(counts)}")
         return "\n".join(lines)
 
 
@@ -89,7 +98,8 @@ def looked_at(images: str) -> Images:
         told = "\n".join([f"{len(survey.damaged)} images cannot be read:", *survey.damaged[:PATHS_TOLD]])
         raise Unclear(f"{told}{more}")
     evaluation = dict(zip(layout.evaluation, map(len, others), strict=True))
-    return Images(layout, survey, classes, counts, evaluation)
+    unread = sum((images.found.others for images in (training, *others)), Counter())
+    return Images(layout, survey, classes, counts, evaluation, unread)
 
 
 def read(layout: Layout, name: str, split: Split) -> Any:

@@ -8,6 +8,7 @@ import os
 import posixpath
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,8 @@ class Layout(NamedTuple):
     training: Split
     evaluation: dict[str, Split]
     """Name -> split; empty where there are images to learn from only."""
+    left: tuple[tuple[str, int], ...] = ()
+    """What else stands in the column `split` of a CSV file, and in how many lines."""
 
 
 def layout_of(images: str) -> Layout:
@@ -102,7 +105,7 @@ def has_folders(path: Path) -> bool:
 
 def csv_layout(path: Path) -> Layout:
     """One split, or those that its column `split` names."""
-    counts = dict.fromkeys(row.split for row in csv_rows(path))
+    counts = Counter(row.split for row in csv_rows(path))
     if not any(counts):
         return alone("csv", path)
     by_name = {name.lower(): name for name in counts}
@@ -110,7 +113,9 @@ def csv_layout(path: Path) -> Layout:
     if not training:
         raise Unclear(f"{path}: its column split has {', '.join(map(repr, counts))}. Call one of them train")
     splits = {name: Split(images=1, folder=path.name, part=by_name[name]) for name in training[:1] + evaluation}
-    return Layout("csv", path.parent, splits.pop(training[0]), splits)
+    read = {split.part for split in splits.values()}
+    left = tuple((name, count) for name, count in counts.items() if name not in read)
+    return Layout("csv", path.parent, splits.pop(training[0]), splits, left)
 
 
 # Data sets of others' tools -------------------------------------------------------------------------------------------
