@@ -264,7 +264,8 @@ def refuse_ambiguous(path: Path, images: list[tuple[str, str, str, int, int]]) -
         if posixpath.dirname(folder) != posixpath.dirname(folders[0]):
             raise Unclear(
                 f"{path}/{folder}: images in a folder that is not beside {folders[0]}. Classes are the folders of one "
-                "folder: move the images up into them, and pack the tar anew; splits go into a tar each, as train.tar and val.tar"
+                "folder: move the images up into them, and pack the tar anew; of splits, each into a tar of its own, "
+                "train.tar and val.tar"
             )
     seen: dict[str, set[str]] = {folder: set() for folder in folders}
     for _, folder, name, *_ in images:
