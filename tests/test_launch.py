@@ -87,7 +87,12 @@ def test_a_heartbeat_renews_every_lock_of_a_job(tmp_path, monkeypatch):
 
 
 def words_of(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0")
+    """Of a process that began just now: for a moment there are none."""
+    for _ in range(500):
+        if words := Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8"):
+            return words.split("\0")
+        time.sleep(0.01)
+    raise AssertionError(f"process {pid} has no words")
 
 
 def test_a_heart_beats_for_the_locks_that_a_pass_has_while_it_waits_for_another(tmp_path):

@@ -46,11 +46,14 @@ def shapes(root: Path) -> dict:
     """A data set of four classes, in MNIST's format."""
     data = write_images(root)
     split = data.pop("split")
+    files = {part: f"test-{name}" for part, name in split["files"].items()}
+    for part, name in files.items():
+        shutil.copy(root / split["files"][part], root / name)
     return data | {
         "root": str(root),
         "training": split,
-        "evaluation": {"seen": {"title": "seen", "reader": "idx", "split": split}},
-        "primary": "seen",
+        "evaluation": {"test": {"title": "test", "reader": "idx", "split": split | {"files": files}}},
+        "primary": "test",
     }
 
 
@@ -274,10 +277,10 @@ def test_a_network_goes_on_with_all_its_weights_but_a_head_of_other_classes(stud
 
 def test_predictions_are_of_the_data_sets_own_test_images(study):
     low, _ = study.settings.resolutions
-    for data, evaluation_set, images in (("shapes", "seen", IMAGES), ("pictures", "test", CIFAR_IMAGES)):
+    for data, images in (("shapes", IMAGES), ("pictures", CIFAR_IMAGES)):
         run = f"deit-ti/token-from-regnety-4gf-to-{data}/{low}/seed0"
         sheet = Path(named(study, f"predictions/deit-ti-to-{data}/{low}").execution.output)
-        rows = pq.read_table(sheet / run / f"{evaluation_set}.parquet").to_pylist()
+        rows = pq.read_table(sheet / run / "test.parquet").to_pylist()
         assert len(rows) == images
         assert max(max(row["class_top5"]) for row in rows) < (CLASSES if data == "shapes" else 10)
 

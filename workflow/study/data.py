@@ -59,7 +59,10 @@ def data_problems(data: DataParams, where: str = "data") -> Iterator[Problem]:
 
 
 def held_out_problems(key: str, evaluation: EvaluationParams, data: DataParams, where: str) -> Iterator[Problem]:
-    """Images are evaluated on that runs learn from: a set is held out of the training split, or of another one."""
+    """A set is held out of another split than the training's; the primary one has the images that runs learn from.
+
+    Another set may have them, for those who want to see what was learned by heart.
+    """
     own, general = f"{key}.held_out", f"{where}.held_out"
     of_training = evaluation.reader == data.reader and unchecked(evaluation.split) == unchecked(data.training)
     others = (own, f"{key}.reader", f"{where}.training", f"{where}.reader")
@@ -71,7 +74,7 @@ def held_out_problems(key: str, evaluation: EvaluationParams, data: DataParams, 
     if evaluation.held_out and not of_training:
         text = f"is not {where}.training, of which {evaluation.held_out} images are held out"
         yield Problem(f"{key}.split", text, "give both the same reader, files or folder, and number of images.", others)
-    if of_training and not evaluation.held_out:
+    if of_training and not evaluation.held_out and evaluation is data.evaluation.get(data.primary):
         text = f"is 0, and the images of the set are those of {where}.training, which runs learn from"
         remedy = f"give it and {general} the same number above 0, or {take_away}"
         yield Problem(own, text, remedy, (f"{key}.split", *others))
