@@ -189,6 +189,7 @@ def compiled(bench: Bench) -> Iterator[Row]:
 
 
 def ready_steps(bench: Bench, section: str, model: str, batch: int, way: str, budget: float) -> Iterator[Row]:
+    """Images/s of one network, batch and way, where the seconds of the budget are left; MFU where the peak is known."""
     what = f"{model} 224, {batch} a step"
     if not bench.affords(budget):
         yield left_out(section, what, way, budget)
