@@ -4,10 +4,13 @@ What needs torch or pandas is imported by the fixture that does: most files need
 """
 
 import fcntl
+import gc
 import os
 import re
 import shutil
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from smoke_study import ROOT, copy_of_project, snakemake
 
 settings.register_profile("ours", deadline=None, derandomize=True)  # a slow machine fails no test, a draw no second run
 settings.load_profile("ours")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's `pytest &` ignores it, and so would what we start
 for path in (ROOT / "params").glob("*.yaml"):
     for name in re.findall(r"\$\{(\w+)\}", path.read_text(encoding="utf-8")):
         os.environ.pop(name, None)  # a user's folder of images
@@ -108,20 +112,35 @@ IN_MINIATURE = ("test_imagenet.py", "test_released.py", "test_cifar_study.py", "
 """Files whose fixture `study` runs a whole study, as `finished` and that of test_given_study do for the quick tests."""
 
 
+TAKE_LONG = ("dvc", "slurm", "long")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """First the files that fork ranks: where a test had torch begin threads, as for fake tensors, no later one can.
 
-    Then the longest, so that two processes (`pytest -n 2`, a file at a time) end at about the same time.
+    Last those that run studies again, of which each of two processes (`pytest -n 2`, a file at a time) has some.
     """
-    longest = ("test_slurm.py", "test_dvc.py", "test_kills.py", "test_damage.py", "test_pipeline.py")
-    rank = {name: number for number, name in enumerate(longest)}
+    last = ("test_kills.py", "test_sittings.py", "test_surroundings.py", "test_slurm.py", "test_dvc.py")
+    rank = {name: number for number, name in enumerate(last, 1)}
     for item in items:
         if item.path.name in IN_MINIATURE and "study" in getattr(item, "fixturenames", ()):
             item.add_marker("long")
-    items.sort(key=lambda item: -1 if hasattr(item.module, "on_two_ranks") else rank.get(item.path.name, len(rank)))
+    items.sort(key=lambda item: -1 if hasattr(item.module, "on_two_ranks") else rank.get(item.path.name, 0))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """After TEST_DEADLINE (seconds since 1970) none is begun that takes long: a very slow host ends in time, too."""
+    late = time.time() > float(os.environ.get("TEST_DEADLINE", "inf"))
+    if late and any(item.get_closest_marker(name) for name in TAKE_LONG):
+        pytest.skip("TEST_DEADLINE is over; `make test` has none")
 
 
 def pytest_collection_finish() -> None:
-    """One thread a process: two processes with two threads each would wait for each other on two cores."""
+    """One thread a process: two processes with two threads each would wait for each other on two cores.
+
+    And no test looks for garbage in what was imported.
+    """
+    gc.freeze()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)

@@ -1,12 +1,12 @@
 """Clones in which DVC and Snakemake are called, edits of their params, and what was then run."""
 
 import csv
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
+from smoke_study import ENVIRONMENT as OURS
 from smoke_study import SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,9 +21,8 @@ TEACHER = (
     "students: {epochs: 2, epoch_views: 600}\nteachers: {epochs: 2, epoch_views: 600, "
     "runs: {regnety-4gf: {weight_decay: 0.001}}}",
 )
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("COMPUTE_AGAIN", "SNAKEMAKE_PROFILE")} | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    **{f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+ENVIRONMENT = {key: value for key, value in OURS.items() if key not in ("COMPUTE_AGAIN", "SNAKEMAKE_PROFILE")} | {
+    f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
 }
 
 

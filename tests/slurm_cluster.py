@@ -19,7 +19,7 @@ import yaml
 from plan.passes import plan_passes
 from plan.plan import Plan
 from plan.studies import plan_study
-from smoke_study import SMALL, processes_of_jobs
+from smoke_study import QUICK_SNAKEMAKE, SMALL, processes_of_jobs
 
 from deit.store.frames import read_frame
 
@@ -68,7 +68,7 @@ def started() -> Iterator[dict[str, str]]:
         settings = dict(word.split("=", 1) for word in shlex.split(up.stdout)[1:])
         path = f"{Path(sys.executable).parent}:{settings['PATH'].replace('$PATH', os.environ['PATH'])}"
         # Several studies below have one training, and each is to compute it.
-        again = {"COMPUTE_AGAIN": "yes", "PYTHONPATH": str(LAB / "fastpoll")}
+        again = {"COMPUTE_AGAIN": "yes", "PYTHONPATH": str(QUICK_SNAKEMAKE)}
         yield os.environ | {"SLURM_CONF": settings["SLURM_CONF"], "PATH": path} | again
     finally:
         subprocess.run([LAB / "down", folder], check=True)
@@ -108,12 +108,12 @@ def snakemake_meanwhile(cluster: dict, project: Path, *words: str) -> Iterator[s
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-                process.wait(300)
+                process.wait(1800)
 
 
 def finished(process: subprocess.Popen, project: Path) -> str:
     """What Snakemake printed, once it has ended well."""
-    status = process.wait(1800)
+    status = process.wait(3000)
     text = (project / "snakemake.txt").read_text(encoding="utf-8")
     assert status == 0, text[-6000:]
     return text
@@ -162,14 +162,19 @@ class Training:
         return digest_of(record) == self.digest and f"_wildcards_{self.study}_" in record["Comment"]
 
     def log(self, job: str) -> str:
-        """What a job printed, over all its starts."""
+        """What a job printed since it was last started."""
         path = Path(self.jobs()[job]["StdOut"])
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
-    def under_way(self) -> str:
-        """Waits until a state is saved; the job that trains."""
-        until(lambda: (self.resume / "resume.pt").exists())
-        return next(job for job, record in self.jobs().items() if record["JobState"] == "RUNNING")
+    def under_way(self, starts: int = 1) -> str:
+        """Waits until a state is saved, and the training goes on from one at its second start; the job that trains."""
+        until(lambda: (self.resume / "resume.pt").exists() and self.starts() == starts)
+        job = list(self.jobs())[-1]
+        until(lambda: state(self.cluster, job) == "RUNNING" and (starts == 1 or "resumed after" in self.log(job)))
+        return job
+
+    def starts(self) -> int:
+        return sum(1 + int(record["Restarts"]) for record in self.jobs().values())
 
     def hold(self) -> int:
         """Stops the process that trains, which stays alive; `let_go` has it go on."""
@@ -209,12 +214,16 @@ def requeue(one: Training, job: str) -> None:
     answer(one.cluster, "scontrol", "requeue", job)
     until(lambda: state(one.cluster, job) == "PENDING")
     until(lambda: "COMPLETING" not in answer(one.cluster, "scontrol", "-o", "show", "node", node))
+    Path(one.jobs()[job]["StdOut"]).write_text("", encoding="utf-8")  # as Slurm does, a moment after the next start
     answer(one.cluster, "scontrol", "update", f"jobid={job}", "starttime=now")
 
 
 def take_the_node_down(one: Training, job: str) -> None:
     name = node_of(one, job)
     answer(one.cluster, "scontrol", "update", f"nodename={name}", "state=down", "reason=test")
+    until(lambda: state(one.cluster, job) == "PENDING")
+    # Slurm itself would wait for two minutes; and the node comes back, with what is left of the job.
+    answer(one.cluster, "scontrol", "update", f"jobid={job}", f"excnodelist={name}", "starttime=now")
     until(lambda: node_of(one, job) not in (name, "(null)"))
     # Slurm refuses where the node has come back by itself.
     subprocess.run(["scontrol", "update", f"nodename={name}", "state=resume"], env=one.cluster, capture_output=True)

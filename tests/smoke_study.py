@@ -1,5 +1,6 @@
 """A clone of the project and its smoke study, for tests of the whole pipeline."""
 
+import compileall
 import os
 import re
 import shutil
@@ -16,7 +17,11 @@ from deit.store.results import new_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "snakemake", "--profile", "local", "--config", "study=smoke"]
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+QUICK_SNAKEMAKE = ROOT / "tests/quick_snakemake"
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "PYTHONPATH": str(QUICK_SNAKEMAKE),
+}
 MAIN = COMMANDS | {"table": "jobs.render", "report": "jobs.report"}
 """Kind of a job -> the module that its rule runs."""
 TREE = ("Snakefile", "local", "slurm", "params", "src", "workflow", ".gitignore")
@@ -40,7 +45,8 @@ def copy_of_project(folder: Path) -> Path:
     for name in TREE:
         source = ROOT / name
         if source.is_dir() and not source.is_symlink():
-            shutil.copytree(source, folder / name, symlinks=True)  # with its bytecode, which is not compiled again
+            compileall.compile_dir(source, quiet=1)  # also where PYTHONDONTWRITEBYTECODE would have each process do it
+            shutil.copytree(source, folder / name, symlinks=True)
         else:
             shutil.copy(source, folder / name, follow_symlinks=False)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]

@@ -1,6 +1,8 @@
 """Which results a change of code lets adopt, and what stays written of it."""
 
+import errno
 import json
+import os
 import shutil
 import sys
 from functools import cache
@@ -150,6 +152,17 @@ def test_another_recipe_or_other_inputs_are_never_adopted(before, edit_of):
     assert not list(adopt.adoptions(plan, [student.name]))
 
 
+def test_a_result_of_a_version_that_did_not_know_an_option_is_adopted_where_it_is_not_used(before, edit_of):
+    for job in before.of_section("students"):
+        path = Path(job.execution.output, "recipe.json")
+        written = json.loads(path.read_text(encoding="utf-8"))
+        del written["recipe"]["model"]["uniform_stochastic_depth"]
+        path.write_text(json.dumps(written), encoding="utf-8")
+    edit_of("src/deit/learn/training.py")
+    plan = study()
+    assert {job.name for job in plan.of_section("students")} <= named(list(adopt.adoptions(plan, ["*"])))
+
+
 def test_an_adoption_stopped_half_way_goes_on(before, edit_of, monkeypatch):
     edit_of("src/deit/learn/objectives/labels.py")
     plan = study()
@@ -185,6 +198,19 @@ def test_an_adopted_result_is_sealed_as_any(before, edit_of):
         result = read_result(folder)
         result.verify()
         assert result.job.digest == job.digest
+
+
+def test_where_no_link_can_be_made_files_are_copied(before, edit_of, monkeypatch):
+    """On a file system that has none, or of a file of somebody else's."""
+    edit_of("src/deit/learn/objectives/labels.py")
+    (one,) = adopt.adoptions(study(), ["teachers/regnety-4gf/*"])
+
+    def refused(source: str, target: str) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), source)
+
+    monkeypatch.setattr("os.link", refused)
+    adopt.adopt(one, "the same")
+    read_result(Path(one.after.execution.output)).verify()
 
 
 def test_a_training_under_way_goes_on_from_its_state_and_its_result_tells(before, edit_of):

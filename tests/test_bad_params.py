@@ -220,6 +220,7 @@ RESERVED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", RESERVED)
 def test_names_that_cannot_work_are_refused(params, kind):
     for name in (*FOREIGN, *RESERVED[kind]):

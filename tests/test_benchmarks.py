@@ -51,6 +51,7 @@ def test_each_section_of_a_gpu_s_table_is_filled(tmp_path):
     assert all(variants.values())
 
 
+@pytest.mark.long
 def test_what_does_not_fit_in_the_time_is_told(tmp_path):
     rows = rows_of_a_gpu(tmp_path, "--minutes", "0", "--sections", "small", "cache")
     assert [row["section"] for row in rows] == ["small"] * 4 + ["cache"]

@@ -133,7 +133,7 @@ def test_the_study_has_all_tables_of_the_paper_and_its_row_from_scratch():
     for name, model in plan.study.models.items():
         assert model.model_copy(update={"arguments": {}}) == paper.study.models[name]
     passed = {run.name for run in plan.runs if run.model in ("deit-ti", "deit-s") and run.resolution == 32}
-    assert len(passed) == 2 * 4 * 3
+    assert len(passed) == 2 * 5 * 3
 
 
 # The small copy -------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ def clone(tmp_path_factory) -> Path:
     return copy_of_project(folder / "clone")
 
 
+@pytest.mark.long
 def test_a_job_runs_in_a_clone_of_any_name(clone):
     (manifest,) = (f"{job.execution.output}/manifest.json" for job in data_jobs() if "training" in job.name)
     snakemake(clone, "--", manifest)

@@ -85,7 +85,7 @@ def test_a_run_that_waits_for_its_loader_is_told_how_many_gpus_it_feeds(alone, n
     pace = node.pace(job_of(alone, "students/deit-ti/"))
     assert pace.limit == "loader" and pace.gpus == 8 and 1 < pace.gpus_fed < 8
     assert pace.gpus_fed == pytest.approx(pace.cores * pace.loader.value / 6000)
-    assert "| 4 students/deit-ti 224 | 8 | 6,000 (estimate) |" in cost.report(alone, [128], node)
+    assert "| 5 students/deit-ti 224 | 8 | 6,000 (estimate) |" in cost.report(alone, [128], node)
 
 
 def test_every_training_and_cache_of_the_study_has_a_speed(alone, node):
@@ -192,6 +192,7 @@ def test_what_is_said_to_be_measured_is_a_start_views_and_a_card_on_a_slow_host(
     assert all("slow virtual cores" in speed.source for speed in measured if speed.card == "H200")
 
 
+@pytest.mark.long
 def test_a_node_is_measured_by_one_command(tmp_path):
     table = tmp_path / "mine.csv"
     command = [sys.executable, "benchmarks/measure_speeds.py", "smoke", "--seconds", "0", "--workers", "1"]
@@ -210,11 +211,11 @@ def test_a_pass_makes_its_views_once_and_takes_the_gpus_for_all_of_its_runs(imag
     small = job_of(imagenet, "passes/small")
     pace, runs = cost.paces_of(imagenet, node)[small.digest], [alone.jobs[digest] for digest in small.resolved().runs]
     one = node.pace(runs[0])
-    assert len(runs) == 8 and pace.views == one.views and pace.loader_seconds == one.loader_seconds
+    assert len(runs) == 10 and pace.views == one.views and pace.loader_seconds == one.loader_seconds
     assert pace.gpu_seconds == pytest.approx(sum(node.pace(run).gpu_seconds for run in runs))
     assert pace.limit == "GPU" and pace.seconds == pace.computing_seconds == pytest.approx(pace.gpu_seconds / 8)
-    rate = 1 / (4 / 6000 + 4 / 3700)
-    row = f"| 1 passes/small-0 of 4 students/deit-ti 224, 4 students/deit-s 224 | 8 | {rate:.0f} (estimate) |"
+    rate = 1 / (5 / 6000 + 5 / 3700)
+    row = f"| 1 passes/small-0 of 5 students/deit-ti 224, 5 students/deit-s 224 | 8 | {rate:.0f} (estimate) |"
     assert row in cost.report(imagenet, [128], node)
 
 
@@ -244,7 +245,7 @@ def test_a_pass_that_fills_caches_asks_their_teacher(tmp_path, node):
     waiting, asking = node.pace(small, runs), cost.paces_of(plan, node)[small.digest]
     assert len(small.resolved().caches) == 30 and asking.views == waiting.views
     assert asking.gpu_seconds == pytest.approx(waiting.gpu_seconds + asking.views / 4500)
-    assert ", 4 students/deit-s 224, 30 teacher_logits/regnety-16gf 224 | 8 |" in cost.report(plan, [128], node)
+    assert ", 5 students/deit-s 224, 30 teacher_logits/regnety-16gf 224 | 8 |" in cost.report(plan, [128], node)
 
 
 # The page -------------------------------------------------------------------------------------------------------------

@@ -95,6 +95,11 @@ WRONG = {
     "a short line": ("path,label\n\na.png\n", "pets.csv, line 3: has no label"),
     "no path": ("path,label\n,cat\n", "pets.csv, line 2: has no path"),
     "an image twice": ("path,label\na.png,cat\na.png,dog\n", "names a.png twice"),
+    "an image in two spellings": ("path,label\na.png,cat\n./a.png,dog\n", "names a.png twice"),
+    "a comma without quotes": (
+        "path,label\na.png,Smith, J.\nb.png,Smith, K.\n",
+        "line 2: has 3 values for 2 columns. Put quotes around what holds a comma",
+    ),
     "a path of one machine": ("path,label\n/home/a.png,cat\n", "line 2: /home/a.png is a path of one machine alone"),
     "a path of Windows": ("path,label\nC:\\a.png,cat\n", "is a path of one machine alone"),
     "an open quotation mark": ('path,label\n"a.png,cat\n', "is no CSV"),

@@ -98,7 +98,7 @@ def test_an_idx_file_is_that_of_the_manifest_also_where_no_md5_is_declared(tmp_p
     manifest = manifest_of(PreparingData(training=data, evaluation_sets={}), tmp_path)
     training_images(data, tmp_path, manifest)
     (tmp_path / "labels.gz").write_bytes(packed_idx(np.arange(40)[::-1] % 10))
-    told = r"labels with the manifest's MD5 .*\(data\.training\.md5\.labels\).*rm -r results/<study>/data"
+    told = r"labels with the manifest's MD5 .*\(data\.training\.md5\.labels\).*rm -r results/<study>"
     with pytest.raises(SystemExit, match=told):
         training_images(data, tmp_path, manifest)
     anew = manifest_of(PreparingData(training=data, evaluation_sets={}), tmp_path)  # the images are right, it was not
@@ -200,7 +200,7 @@ def test_real_labels_follow_file_names_as_timm_reads_them(tmp_path):
         folder = tmp_path / "val" / f"n{number * 7 % 4}"
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(folder / name)
-    lists = [[number % 4, (number + 1) % 4][: number % 3] for number in range(12)]
+    lists = [[number * 7 % 4, (number + 1) % 4][: number % 3] for number in range(12)]
     (tmp_path / "real.json").write_text(json.dumps(lists), encoding="utf-8")
     split = Split(images=12, folder="val")
     data = TrainingData(name="v", reader="timm", classes=4, channels=3, mean=(0.5,) * 3, std=(1,) * 3, split=split)
@@ -209,6 +209,21 @@ def test_real_labels_follow_file_names_as_timm_reads_them(tmp_path):
     found = {images.identity(index).split("/")[1]: list(images.targets(index)) for index in range(len(images))}
     assert found == {name: labels for name, labels in reference.items() if labels}
     assert all(images.image(index).size == (4, 4) for index in range(len(images))) and len(images) == 8
+
+
+def test_real_labels_of_images_that_are_named_otherwise_are_refused(tmp_path):
+    """As text 10.JPEG stands before 2.JPEG."""
+    for number in range(1, 13):
+        folder = tmp_path / "val" / f"n{number % 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(folder / f"{number}.JPEG")
+    (tmp_path / "real.json").write_text(json.dumps([[number % 4] for number in range(1, 13)]), encoding="utf-8")
+    split = Split(images=12, folder="val")
+    data = TrainingData(name="v", reader="timm", classes=4, channels=3, mean=(0.5,) * 3, std=(1,) * 3, split=split)
+    with pytest.raises(
+        SystemExit, match=r"most of its labels are not those of .* 1\.JPEG first.*evaluation\.real\.labels"
+    ):
+        evaluation_images(data, EvaluationSet(reader="timm", split=split, labels="real.json"), tmp_path, "real")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +250,7 @@ def test_other_labels_that_do_not_fit_are_refused(tmp_path, lists, words):
 
 def test_prepare_data_writes_what_the_data_are(tmp_path):
     data = idx_data(tmp_path, held_out=4)
-    (tmp_path / "real.json").write_text(json.dumps([[1, 2]] * 30 + [[]] * 10), encoding="utf-8")
+    (tmp_path / "real.json").write_text(json.dumps([[*range(10)]] * 30 + [[]] * 10), encoding="utf-8")
     sets = {
         "test": EvaluationSet(reader="idx", split=data.split),
         "real": EvaluationSet(reader="idx", split=data.split, labels="real.json"),

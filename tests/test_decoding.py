@@ -20,7 +20,7 @@ from deit.see.datasets import training_images
 from deit.see.decoding import DamagedImage, decoded
 from deit.see.recipes import EvaluationSet, PreparingData, Split, TrainingData
 from deit.store.job import Job
-from deit.store.results import seal_of
+from deit.store.seals import seal_of
 
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 16, 4), dtype=np.uint8)
 RAMP = np.tile(np.arange(256, dtype=np.uint16) * 257, (2, 1))

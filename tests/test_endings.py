@@ -35,6 +35,8 @@ from deit.see.views import EvaluationViews
 from deit.store.job import Execution, Job
 from deit.teach.teacher_logits import write_epochs
 
+pytestmark = pytest.mark.long
+
 SECONDS = 10
 """From a fault to the end of the last process."""
 LONG = {"epochs": 10_000}
@@ -220,7 +222,7 @@ def waited_for(child: int, moment: Path) -> tuple[int, float]:
     """Status of a job, and the seconds from its fault to the end of its last process."""
     start, status = time.monotonic(), None
     while status is None or session(child):
-        fault = float(moment.read_text(encoding="utf-8") or start) if moment.exists() else start + 20
+        fault = float(moment.read_text(encoding="utf-8") or time.monotonic()) if moment.exists() else start + 300
         if time.monotonic() > fault + SECONDS:
             left = session(child)
             for pid in left:

@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 import yaml
+from call.begin import look_ahead
 from in_process import working_in
 from plan.given import refuse_unfinished
 from plan.plan import Plan
@@ -21,6 +22,7 @@ from plan.runs import Run
 from plan.studies import plan_study
 from safetensors.torch import save_file
 from smoke_study import COMMAND, ENVIRONMENT, run_command
+from study.files_here import checksum_problems
 from study.params import ParamsError, load_study
 from torch.nn.functional import interpolate
 
@@ -62,7 +64,9 @@ def test_a_given_teacher_of_imagenet_is_not_trained_and_its_adaptation_is(tmp_pa
     assert [run for run, kind in kinds.items() if kind != "train"] == [own]
     students = [job for job in plan.of_section("students") if job.inputs.get("teacher") == given.digest]
     caches = [job for job in plan.of_section("teacher_logits") if job.inputs["teacher"] == given.digest]
-    assert len(students) == 9 and caches and all(only(job, "teacher").name.endswith(given.digest) for job in caches)
+    taught = [run for run in before.runs if run.teacher == own.model and run.resolution == own.resolution]
+    assert {job.digest for job in students} == {plan.runs[run] for run in taught} and len(taught) >= 9
+    assert caches and all(only(job, "teacher").name.endswith(given.digest) for job in caches)
     networks = plan.jobs[plan.networks].resolved().networks
     assert not networks["regnety-16gf/224"].trained, "only measured"
     assert networks["regnety-16gf/384"].trained and not networks["regnety-16gf/384"].initial
@@ -108,6 +112,22 @@ def test_the_name_of_a_file_is_its_sha256_and_not_where_it_lies(tmp_path):
     assert other.jobs.keys() != digests[0]
 
 
+def test_a_file_that_is_not_the_declared_one_is_refused_before_the_first_job(tmp_path, monkeypatch):
+    (tmp_path / "teacher.pth").write_bytes(b"weights")
+    whole = hashlib.sha256(b"weights").hexdigest()
+    for sha256 in (whole, whole[:8]):
+        given = weights("regnety-16gf", file=str(tmp_path / "teacher.pth"), sha256=sha256)
+        assert not list(checksum_problems(load_study("edited", layered(tmp_path, given)), {tmp_path / "teacher.pth"}))
+    given = weights("regnety-16gf", file=str(tmp_path / "teacher.pth"), sha256="12345678")
+    plan = plan_study("edited", layered(tmp_path, given))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParamsError) as refused:
+        look_ahead(plan, elsewhere=True)
+    said = f"{tmp_path}/teacher.pth has the sha256 {whole}, not 12345678; get the file again, or declare this one here."
+    assert str(refused.value) == f"params/edited.yaml: models.regnety-16gf.weights.sha256: {said}"
+
+
+@pytest.mark.long
 def test_a_run_of_another_study_is_the_one_that_is_planned_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("Snakefile", "workflow", "src", "local"):
@@ -295,6 +315,7 @@ def job_of(plan: Plan, start: str):
     return next(job for job in plan.jobs.values() if job.name.startswith(start))
 
 
+@pytest.mark.long
 @torch.inference_mode()
 def test_the_cache_holds_what_plain_timm_says_of_the_students_views(finished):
     cache = job_of(finished, "teacher_logits/regnety-4gf/labels/15")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,16 +36,17 @@ class Killer:
 
     def __init__(self, project: Path, seed: int):
         self.project, self.draw = project, random.Random(seed)
+        self.kinds: dict[str, str] = {}
         self.due: dict[int, tuple[float, int, str]] = {}
         self.sent: Counter[tuple[str, int]] = Counter()
 
     def jobs(self) -> dict[int, str]:
         """Process -> kind of its job."""
         plan = self.project / "results/small/plan.csv"
-        kinds = (
-            {row["digest"]: row["kind"] for row in csv.DictReader(plan.open(encoding="utf-8"))} if plan.exists() else {}
-        )
-        return {pid: kinds[digest] for pid, digest in processes_of_jobs(self.project).items()}
+        if plan.exists():  # which the next Snakemake writes anew
+            self.kinds |= {row["digest"]: row["kind"] for row in csv.DictReader(plan.open(encoding="utf-8"))}
+        found = processes_of_jobs(self.project).items()
+        return {pid: self.kinds[digest] for pid, digest in found if digest in self.kinds}
 
     def look(self) -> None:
         """Sends what is due, and decides about jobs that are new."""
@@ -57,7 +59,8 @@ class Killer:
         for pid in self.due.keys() & jobs.keys():
             at, number, kind = self.due[pid]
             if time.monotonic() >= at and self.sent[kind, number] < QUOTA:
-                os.kill(pid, number)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(pid, number)
                 self.sent[kind, number] += 1
                 self.due[pid] = (float("inf"), number, kind)
 

@@ -53,6 +53,15 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
 
 
+def until_it_ignores_sigterm(pid: int) -> None:
+    ignored = "0"
+    while not int(ignored, 16) & 1 << signal.SIGTERM - 1:
+        ignored = re.search(r"^SigIgn:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.MULTILINE)[
+            1
+        ]
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 def test_a_heart_beats_while_the_job_lives_and_no_longer(tmp_path, ending):
     process = launched(tmp_path, seconds=60)
@@ -60,12 +69,13 @@ def test_a_heart_beats_while_the_job_lives_and_no_longer(tmp_path, ending):
     lock = tmp_path / "locks/a.1.json"
     os.utime(lock, (0, 0))
     (heart,) = children(process.pid)
+    until_it_ignores_sigterm(heart)
     assert b"heartbeat.py" in Path(f"/proc/{heart}/cmdline").read_bytes()
     os.kill(heart, signal.SIGTERM)  # as a cluster does that tells a job, all of it, to save and end
     time.sleep(0.3)
     assert children(process.pid) == [heart]
     process.send_signal(ending)
-    process.communicate(timeout=10)  # which waits until nobody holds its output
+    process.communicate(timeout=60)  # which waits until nobody holds its output
     deadline = time.monotonic() + 5
     while Path(f"/proc/{heart}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -119,7 +129,7 @@ def test_a_second_start_waits_and_trains_nothing_that_was_finished_meanwhile(tmp
     (tmp_path / "output").mkdir()
     (tmp_path / "output/provenance.json").write_text(json.dumps({"files": {}}), encoding="utf-8")
     first.kill()
-    text, _ = second.communicate(timeout=30)
+    text, _ = second.communicate(timeout=300)
     assert second.returncode == 0 and "finished by another job" in text and "trained" not in text
 
 
@@ -128,9 +138,16 @@ def test_a_run_that_is_finished_is_not_trained_again(tmp_path):
     for name in ("output", "output.former", "output.copy", "another.former"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "provenance.json").write_text(json.dumps({"files": {}}), encoding="utf-8")
-    text, _ = launched(tmp_path, seconds=0).communicate(timeout=30)
+    text, _ = launched(tmp_path, seconds=0).communicate(timeout=300)
     assert "finished by another job" in text and "trained" not in text
     assert {path.name for path in tmp_path.iterdir() if path.name != "locks"} == {"fake.py", "output", "another.former"}
+
+
+def test_a_client_of_nfs_that_remembers_a_name_as_missing_is_made_to_ask_again(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(os, "listdir", opened.append)
+    monkeypatch.setattr(launch, "is_due", lambda finished, again: opened != [finished.parent.parent])
+    assert launch.is_finished(tmp_path / "locks/a", tmp_path / "output/provenance.json")
 
 
 def test_a_second_start_goes_on_where_the_first_has_died(tmp_path):
@@ -141,7 +158,7 @@ def test_a_second_start_goes_on_where_the_first_has_died(tmp_path):
     first.kill()
     first.wait()
     start = time.monotonic()
-    text, _ = second.communicate(timeout=30)
+    text, _ = second.communicate(timeout=300)
     assert "trained" in text and time.monotonic() - start < 2 * run_lock.WAIT_SECONDS + 5
 
 
@@ -159,6 +176,22 @@ def test_torchrun_leaves_a_training_the_profiles_time_to_save():
     profile = Path(launch.__file__).parents[1] / "profiles/slurm/config.yaml"
     assert set(re.findall(r"--signal=TERM@(\d+)", profile.read_text(encoding="utf-8"))) == {str(launch.SAVE_SECONDS)}
     assert f"--shutdown-timeout={launch.SAVE_SECONDS}" in launch.torchrun(2)
+
+
+def test_each_node_is_told_of_another_one(monkeypatch):
+    answers = {"squeue": "node[3-5]", "hostnames": "node3\nnode4\nnode5", "node3": "A=1 NodeAddr=10.0.0.3 B=2"}
+    answers["node4"] = "NodeAddr=10.0.0.4"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(
+        launch, "output_of", lambda *words: next(answers[word] for word in (words[-1], *words) if word in answers)
+    )
+    script = launch.command_of(Namespace(command=["m"], nodes=3, processes=1, cpus=1))[-1]
+    assert "--master-addr=10.0.0.3" in script
+    for number, other in enumerate(("10.0.0.4", "10.0.0.3", "10.0.0.3")):
+        words = ["bash", "-c", f"{script.partition('exec')[0]} echo $OTHER_NODE"]
+        settings = {"env": os.environ | {"SLURM_NODEID": str(number)}, "capture_output": True, "encoding": "utf-8"}
+        said = subprocess.run(words, **settings)
+        assert said.stdout == f"{other}\n"
 
 
 def test_several_nodes_need_slurm(monkeypatch):
@@ -192,6 +225,7 @@ def not_activated(tmp_path) -> dict[str, str]:
     return os.environ | {"PATH": os.pathsep.join([str(other.parent), *kept])}
 
 
+@pytest.mark.long
 def test_jobs_run_with_the_python_that_runs_snakemake(tmp_path, not_activated):
     project = copy_of_project(tmp_path / "clone")
     run = subprocess.run(

@@ -12,7 +12,7 @@ from smoke_study import copy_of_project, snakemake
 from deit.store.finished import seal_at
 from deit.store.results import read_result
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

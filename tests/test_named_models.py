@@ -83,6 +83,7 @@ def test_the_config_names_no_place_and_no_training(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pictures", [False, True])
 def test_the_notebook_shows_a_students_heads(tmp_path, monkeypatch, pictures):
     folder = trained(tmp_path, "token")

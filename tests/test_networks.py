@@ -50,6 +50,7 @@ def both(name: str, arguments: dict) -> tuple[CheckedNetwork, CheckedNetwork]:
     return network(name, arguments, 64), network(name, arguments, 96, initial="m/64")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_family_can_be_trained_kept_and_resized(kind):
     low, high = both(*KINDS[kind])

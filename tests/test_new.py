@@ -5,17 +5,21 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
+import signal
 import tarfile
+import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import timm
 import torch
-from call.images_here import count_problems, counted_images, image_problems
-from commands import new
+from call.images_here import count_problems, counted_images, image_problems, shared_images
+from commands import _images, new
 from commands._layouts import layout_of
 from commands._survey import look_at
 from commands._teacher import kind_of
@@ -23,6 +27,7 @@ from cost.speeds import Node, Speed
 from PIL import Image
 from plan.studies import plan_study
 from smoke_study import ROOT
+from snakemake.cli import parse_config
 from study.params import load_study
 
 from deit.tables.cells import paper
@@ -136,9 +141,8 @@ def lay(place: Path, kind: str) -> Path | str:
         case "a CSV file with splits":
             return csv_of(folder, place / "pets.csv", split=True)
         case "two CSV files":
-            folder = draw(place / "tables/photos")
             for part in ("train", "val"):
-                csv_of(folder, place / f"tables/{part}.csv", split=False)
+                csv_of(draw(place / f"tables/{part}-photos"), place / f"tables/{part}.csv", split=False)
             return place / "tables"
         case "shards":
             (place / "shards").mkdir()
@@ -247,6 +251,7 @@ def test_a_faster_machine_trains_for_longer(clone, monkeypatch, capsys):
     assert epochs[0] < epochs[1] < epochs[2] == 300
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("side", "pixels", "width"), [(28, 32, 96), (64, 64, 96), (300, 224, 192)])
 def test_a_gpu_gets_larger_networks_by_the_images_size(clone, monkeypatch, capsys, side, pixels, width):
     folder = draw(clone / "pets", 80)
@@ -315,6 +320,43 @@ def test_lines_of_no_split_are_counted(clone, monkeypatch, capsys):
     assert "Lines of other splits than train, val are not read: 2 of 'extra', 1 of ''\n" in said
 
 
+def test_an_image_that_is_to_be_learned_and_to_evaluate_is_refused_by_new_and_by_the_plan(clone, monkeypatch, capsys):
+    path = lay(clone, "a CSV file with splits")
+    proposed(monkeypatch, capsys, path)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    learned = [line for line in lines if line.endswith(",train\n")][:2]
+    twice = [f"x/../{line}".replace(",train", ",val") for line in learned]
+    path.write_text("".join(lines + twice), encoding="utf-8")
+    (problem,) = shared_images(load_study("mine"))
+    first = clone / learned[0].partition(",")[0]
+    assert problem.key == "data.evaluation.val.split.folder"
+    assert problem.text == f"2 of its images are images of data.training, too, as is {first}"
+    assert problem.remedy == "leave each in one split, or name another primary set."
+    Path("params/mine.yaml").unlink()
+    (clone / "x").mkdir()
+    said = refused(monkeypatch, path)
+    assert (
+        f"{clone}/x/../{learned[0].partition(',')[0]}: is there to learn from and to evaluate on, as are 1 more" in said
+    )
+    assert said.endswith("Leave each image in one split.")
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_of_a_study_whose_measuring_is_ended(clone, monkeypatch, capsys, ending):
+    def measured(study):
+        assert Path("params/mine.yaml").exists()
+        os.kill(os.getpid(), ending)
+        time.sleep(10)
+
+    monkeypatch.setattr(new, "measured", measured)
+    monkeypatch.setattr("sys.argv", ["new", "mine", "--images", str(draw(clone / "pets"))])
+    before = signal.signal(ending, signal.SIG_DFL)  # which nohup lets the tests ignore, and `new` with them
+    with pytest.raises(SystemExit, match=str(128 + ending)):
+        new.main()
+    signal.signal(ending, before)
+    assert not Path("params/mine.yaml").exists() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_odd_paths_and_names_survive(clone, monkeypatch, capsys):
     folder = draw(clone / "a b: #c 'd\" ü", classes=("yes", "1e3", "null"))
     proposed(monkeypatch, capsys, folder)
@@ -323,13 +365,14 @@ def test_odd_paths_and_names_survive(clone, monkeypatch, capsys):
     assert not list(image_problems(study))
 
 
-@pytest.mark.parametrize("name", ["101", "1e3", "0x10", "null", "true", "2024-01-01"])
+@pytest.mark.parametrize("name", ["101", "0x10", "null", "true", "2024-01-01"])
 def test_a_study_may_be_called_what_yaml_takes_for_something_else(clone, monkeypatch, capsys, name):
     proposed(monkeypatch, capsys, draw(clone / "pets"), name=name)
     study = load_study(name)
     assert (study.title, study.data.name) == (name, name)
 
 
+@pytest.mark.long
 def test_the_speed_is_that_of_this_machine(clone, monkeypatch):
     """Measured by the project's own loop, on the study's own images."""
     for name in ("benchmarks", "src", "workflow"):
@@ -508,6 +551,26 @@ def test_what_cannot_be_learned_from_is_refused_by_its_path(clone, monkeypatch, 
         assert all(f"{clone}/pets/cat/{number}.png: " in message for number in (3, 5))
 
 
+def test_a_class_of_which_nothing_is_left_to_learn_is_refused(clone, monkeypatch):
+    """A fifth is held out, of all images alike: of so many classes of two images one has both of its images there."""
+    for name in range(40):
+        for number in range(2):
+            path = clone / f"few/{name:02}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(path)
+    message = refused(monkeypatch, clone / "few")
+    assert re.search(
+        r"few: of the class \d\d every image would be among the 16 that are held out\. Add some, or", message
+    )
+
+
+def test_a_hidden_folder_without_images_is_no_class(clone, monkeypatch):
+    folder = draw(clone / "pets")
+    (folder / ".git/objects").mkdir(parents=True)
+    monkeypatch.chdir(clone)
+    assert new.looked_at(str(folder)).classes == new.looked_at(str(draw(clone / "others"))).classes
+
+
 def test_splits_of_other_classes_are_refused(clone, monkeypatch):
     folder = lay(clone, "train and val")
     (folder / "val/cat").rename(folder / "val/puma")
@@ -542,6 +605,42 @@ def test_a_path_that_is_no_utf_8_is_refused(clone, monkeypatch):
 def test_a_name_that_no_study_can_have_is_refused(clone, monkeypatch, name):
     assert "is no name of a study" in refused(monkeypatch, draw(clone / "pets"), name)
     assert not os.listdir("params")
+
+
+@pytest.mark.parametrize(("name", "number"), [("1e3", "1000.0"), ("007", "7"), ("1_000", "1000"), ("nan", None)])
+def test_a_name_that_snakemake_takes_for_another_number_is_refused(clone, monkeypatch, name, number):
+    assert str(parse_config([f"study={name}"])["study"]) == (number or name)
+    if number:
+        said = refused(monkeypatch, draw(clone / "pets"), name)
+        assert f"'{name}' is the number {number} to --config study={name}. Choose another name." in said
+    else:
+        assert new.number_in(name) == name
+
+
+class Numbered:
+    """Images that have no paths, as the hub's: each part numbers its own from 0."""
+
+    path, classes, labels = "pets", ["cat", "dog"], np.arange(12) % 2
+    found = SimpleNamespace(empty=[], others=Counter())
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def place(self, index: int) -> str:
+        return f"pets/{index:08d}"
+
+    def content(self, index: int) -> bytes:
+        file = io.BytesIO()
+        picture(index).save(file, "PNG")
+        return file.getvalue()
+
+
+def test_parts_of_a_data_set_that_has_no_paths_are_not_compared(monkeypatch):
+    train, test = SimpleNamespace(part="train"), SimpleNamespace(part="test")
+    layout = SimpleNamespace(reader="hfds", training=train, evaluation={"test": test}, left=[])
+    monkeypatch.setattr(_images, "layout_of", lambda images: layout)
+    monkeypatch.setattr(_images, "read", lambda layout, name, split: Numbered())
+    assert new.looked_at("hfds/pets").evaluation == {"test": 12}
 
 
 def test_a_study_that_is_there_is_not_overwritten(clone, monkeypatch):

@@ -23,6 +23,7 @@ ORDERED = {
     "src/deit/store/copies.py:copy_result": "waits for each",
     "workflow/commands/keep.py:refuse_beside_jobs": "any of them stops it",
     "workflow/commands/keep.py:remove_locks": "removes them",
+    "workflow/jobs/launch.py:is_finished": "passes none of the names on",
     "workflow/jobs/launch.py:set_back_what_is_to_come": "changes the time of each",
     "workflow/jobs/report.py:clear": "sorted before it removes them",
     "workflow/call/images_here.py:holds_images": "any of them will do",

@@ -112,6 +112,7 @@ def together(
     return ended
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pair", combinations(KINDS, 2), ids="+".join)
 def test_two_runs_end_as_each_does_alone(jobs, alone, tmp_path, pair):
     weights = together([jobs[kind] for kind in pair], tmp_path)

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from smoke_study import copy_of_project, snakemake
+from smoke_study import ENVIRONMENT, copy_of_project, snakemake
 
 pytestmark = pytest.mark.pipeline
 SLOWER_STUDENT = ("students: {", "students: {runs: {deit-s/hard: {learning_rate: 0.001}}, ")
@@ -76,6 +76,13 @@ def test_a_second_run_does_nothing_and_names_the_report_last(project):
     assert "Nothing to be done" in output
     assert output.endswith("\nThe report of smoke: reports/smoke/index.html\n")
     assert (project / "reports/smoke/index.html").exists()
+
+
+def test_without_a_profile_nothing_finished_is_made_again(project):
+    """Snakemake's own triggers, which compare with the inputs that a job had, are not asked."""
+    words = ["snakemake", "--cores", "1", "--config", "study=smoke", "-n", "--", "all_tables"]
+    run = subprocess.run(words, cwd=project, env=ENVIRONMENT, capture_output=True, encoding="utf-8")
+    assert run.returncode == 0 and "Nothing to be done" in run.stdout + run.stderr, run.stdout + run.stderr
 
 
 def test_an_edit_plans_that_student_and_what_follows_and_taking_it_back_plans_nothing(project):

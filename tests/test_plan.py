@@ -10,6 +10,7 @@ import yaml
 from plan import plan as plan_module
 from plan.runs import Run
 from plan.studies import plan_study
+from study.names import known_studies
 from study.params import ParamsError
 from study.seeds import TEACHERS_STREAM
 
@@ -42,7 +43,11 @@ def fashion():
 
 
 def test_imagenet_is_exactly_the_papers_runs():
-    """Table 3: 12 trainings + 4 fine-tunings; Table 2: 4 more teachers, 4 students, 4 fine-tunings; each once."""
+    """Table 3: 12 trainings + 4 fine-tunings; Table 2: 4 more teachers, 4 students, 4 fine-tunings; each once.
+
+    Soft distillation by the equation and as the original runs had it, 3 + 1 more. And
+    the control of the token analysis, whose two tokens have one target.
+    """
     plan = plan_study("imagenet")
     convnets = {f"regnety-{size}gf" for size in (4, 8, 12, 16)}
     assert {run.model for run in plan.runs if run.model.startswith("regnety") and run.resolution == 224} == convnets
@@ -51,15 +56,25 @@ def test_imagenet_is_exactly_the_papers_runs():
     table_3 = {
         Run(model, method, "" if method == "labels" else teacher, 224, 0)
         for model in ("deit-ti", "deit-s", "deit-b")
-        for method in ("labels", "soft", "hard", "token")
+        for method in ("labels", "soft", "soft-mean", "hard", "token")
     }
     table_2 = {Run("deit-b", "hard", name, 224, 0) for name in (convnets | {"deit-b"})}
-    assert pretrained == table_3 | table_2
-    assert len(table_3) == 12 and len(table_3 | table_2) == 16
+    control = {Run("deit-b", "two-class-tokens", "", 224, 0)}
+    assert pretrained == table_3 | table_2 | control
+    assert len(table_3) == 15 and len(table_3 | table_2) == 19
     finetuned = {run for run in plan.runs if run.model == "deit-b" and run.resolution == 384}
-    assert finetuned == {Run(r.model, r.supervision, r.teacher, 384, 0) for r in pretrained if r.model == "deit-b"}
-    assert len(finetuned) == 8
-    assert len(plan.runs) == 16 + 8 + 4 + 4, "nothing but the four convnets at two resolutions beside these"
+    assert finetuned == {
+        Run(r.model, r.supervision, r.teacher, 384, 0) for r in pretrained - control if r.model == "deit-b"
+    }
+    assert len(finetuned) == 9
+    assert len(plan.runs) == 19 + 1 + 9 + 4 + 4, "nothing but the four convnets at two resolutions beside these"
+
+
+@pytest.mark.parametrize("name", known_studies(Path("params")))
+def test_every_study_of_the_repository_can_be_planned(name, monkeypatch):
+    monkeypatch.setattr("study.params.file_problems", lambda study: iter(()))  # images that are not in git
+    monkeypatch.setenv("DEIT_WEIGHTS", "here")
+    assert plan_study(name).jobs
 
 
 def test_imagenets_cache_covers_all_epochs_once():

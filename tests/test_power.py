@@ -44,6 +44,7 @@ def simulated(of: Claim, one: Part, seeds: int, claims: int, studies: int = 2000
     return tuple(np.mean(np.array(found) <= LEVEL / claims, axis=0))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("of", "one", "verdict"),
     [
@@ -80,7 +81,7 @@ def test_a_part_takes_the_comparisons_that_are_most_like_it():
     rows = [("hard", "ti", "soft", "ti", 1.0, 0.5, 4, 3.0), ("hard", "s", "soft", "s", 3.0, 0.5, 4, 6.0),
             ("token", "s", "soft", "s", 9.0, 5.0, 4, 3.0), ("hard", "b", "soft", "b", 7.0, math.nan, 1, 0.0),
             ("", "", "", "", 2.0, 0.1, 4, 9.0)]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=columns).assign(image_error=0.2)
+    frame = pd.DataFrame(rows, columns=columns).assign(image_error=0.2, part="")
 
     def pair(row: str, column: str, network: str = "") -> Pair:
         return Pair(what="", better=(row, column), worse=("soft", column), network=network)
@@ -88,7 +89,9 @@ def test_a_part_takes_the_comparisons_that_are_most_like_it():
     found = part_of([pair("hard", "s")], frame)
     assert (found.gain, found.spread, found.image_error, found.networks, found.df) == (3.0, 1.0, 0.2, 1, 2.0)
     assert part_of([pair("hard", "huge"), pair("hard", "big")], frame).gain == 2.0, "the same rows, at other sizes"
-    several = part_of([pair("hard", "ti", "ti"), pair("hard", "s", "s")], frame)
+    whole = part_of([pair("hard", "s"), pair("hard", "ti")], frame)
+    assert whole == Part(gain=2.0, spread=0.2, image_error=0.2, networks=1, df=3.0), "the mean of these two"
+    several = part_of([pair("hard", "ti", "ti"), pair("hard", "s", "s")], frame[frame["better_row"] != ""])
     assert (several.gain, several.networks, several.df) == (2.0, 2, 2)
     assert part_of([pair("x", "y")], frame).gain == pytest.approx(13 / 3)
     assert part_of([pair("hard", "s")], frame[frame["n"] < 2]) is None

@@ -18,6 +18,8 @@ from deit.store import checkpoints
 from deit.store.checkpoints import ResumeState
 from deit.store.job import Job
 
+pytestmark = pytest.mark.long
+
 
 def test_ranks_that_cannot_share_a_batch_are_refused(tmp_path, root):
     with pytest.raises(SystemExit, match="3 processes cannot share the 4 mix groups"):
@@ -29,7 +31,7 @@ def test_two_ranks_learn_what_one_does(tmp_path, root, model):
     job = with_data(training_job(root, model=model, optimisation=SGD), tmp_path)
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     ended = subprocess.run(
-        command(job, tmp_path, torchrun), env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=120
+        command(job, tmp_path, torchrun), env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=600
     )
     assert ended.returncode == 0, ended.stderr
     alone = run(job, tmp_path / "alone")
@@ -159,6 +161,6 @@ def test_two_ranks_are_given_the_time_to_save(tmp_path, root):
     )
     assert process.stdout.readline() == process.stdout.readline() == "training\n"
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=600)
     assert "saving" in output and process.returncode != 0
     assert ResumeState(tmp_path / "resume", job.digest).load()["step"] >= 0

@@ -196,6 +196,8 @@ FOREIGN = (
     "CUDA out of memory",
     "No space left",
     "No file hash",
+    "No suitable partition",
+    "Requested node configuration",
 )
 """How messages of other programs begin."""
 
@@ -338,7 +340,9 @@ def test_the_first_screen_counts_the_verdicts_of_the_published_reports(report, n
     verdicts = Counter(
         finding["verdict"] for finding in json.loads((report / "claims.json").read_text(encoding="utf-8"))
     )
-    counts = re.findall(r"(\d+) hold, (\d+)\s+are contradicted(?:,| and) (\d+)\s+are undecided", FINDINGS)[number]
+    counts = re.findall(r"(\d+) holds?, (\d+)\s+are contradicted(?:,| and)\s+(\d+)\s+(?:are|is) undecided", FINDINGS)[
+        number
+    ]
     assert [int(count) for count in counts] == [verdicts[v] for v in ("holds", "contradicted", "undecided")]
 
 

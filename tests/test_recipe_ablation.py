@@ -232,6 +232,6 @@ models:
     stochastic_depth: 0
     arguments: {proj_drop_rate: 0.1, pos_drop_rate: 0.1, drop_rate: 0.1, weight_init: jax}
 views: {randaugment: original-mstd0.5, erasing: 0, repeats: 1, mixup: 0, cutmix: 0}
-students: {runs: {deit-ti/labels: {ema_decay: 0.99996}, deit-s: {optimizer: sgd, learning_rate: 0.1}}}
-finetuning: {runs: {deit-ti/labels: {ema_decay: 0.99996}, deit-s: {optimizer: sgd, learning_rate: 0.1}}}
+students: {runs: {deit-ti/labels: {ema_decay: 0.99996}, deit-s: {optimizer: sgd, weight_decay: 0}}}
+finetuning: {runs: {deit-ti/labels: {ema_decay: 0.99996}, deit-s: {optimizer: sgd, weight_decay: 0}}}
 """

@@ -12,6 +12,7 @@ from jobs import report_page
 from smoke_study import render_here
 
 from deit.store.job import Job
+from deit.store.results import read_result, write_provenance
 from deit.tables.recipes import Report, Table
 
 ROOT = Path(__file__).parents[1]
@@ -226,3 +227,22 @@ def test_notebooks_are_short_and_stripped(path):
     assert len(notebook.cells) <= 12
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+
+
+def test_the_page_tells_of_every_attempt_and_of_gpus(published):
+    """Last, as it changes what the others see."""
+    folder = published.results["throughput"][0]
+    record = read_result(folder).record
+    earlier = record | {"began": "2025-12-31T08:00:00Z", "machine": "an older one", "deterministic_kernels": False}
+    earlier |= {"versions": {"torch": "1.9"}, "git_commit": "def456", "seconds": 2.5}
+    gpus = [{"uuid": "1", "name": "H200", "driver": "5"}, {"uuid": "2", "name": "H200", "driver": "5"}]
+    now = {"gpus": gpus, "began": earlier["began"], "deterministic_kernels": True, "earlier": [earlier]}
+    write_provenance(folder, {key: value for key, value in record.items() if key != "files"} | now)
+    published.publish(published.tables)
+    made = json.loads((published.output / f"provenance-{published.job.digest}.json").read_text(encoding="utf-8"))
+    assert {"x86_64, 2 cores", "x86_64, 2 cores, 2 × H200", "an older one"} < set(made["machines"])
+    assert {"abc123", "def456"} < set(made["commits"]) and {"2.0", "1.9"} < set(made["versions"]["torch"])
+    assert made["elapsed_seconds"] >= 26 * 3600, "since the first attempt"
+    page = (published.output / "index.html").read_text(encoding="utf-8")
+    assert "2 × H200" in page and "1 of the results took more than one attempt" in page
+    assert "Any, in 1 attempt, by <code>deterministic: false</code>" in page

@@ -184,6 +184,20 @@ def test_slurm_is_asked_about_a_job_on_another_host(tmp_path, fake_slurm, said, 
     assert run_lock.take(path) is not alive
 
 
+def test_what_is_hidden_of_another_user_is_not_taken_for_dead(tmp_path, fake_slurm, monkeypatch):
+    """/proc may hide others' processes (hidepid), and Slurm others' jobs (PrivateData); the heartbeat decides then."""
+    gone, me, other = {"pid": 2**22 + 1, "start": "1"}, os.getuid(), os.getuid() + 1
+    for user, hidden, taken in ((other, True, False), (other, False, True), (me, True, True)):
+        with monkeypatch.context() as patches:
+            patches.setattr(run_lock, "start_of", lambda pid, hidden=hidden: "5" if pid == 1 and not hidden else "")
+            (tmp_path / f"{user}{hidden}").mkdir()
+            assert run_lock.take(lock(tmp_path / f"{user}{hidden}", user=user, **gone)) is taken
+    fake_slurm("slurm_load_jobs error: Invalid job id specified", 1)
+    for user, taken in ((other, False), (me, True)):
+        (tmp_path / f"{user}").mkdir()
+        assert run_lock.take(lock(tmp_path / f"{user}", boot="elsewhere", job="7", user=user)) is taken
+
+
 def test_a_requeued_job_takes_its_own_lock_again(tmp_path, fake_slurm, monkeypatch):
     fake_slurm("RUNNING")
     monkeypatch.setenv("SLURM_JOB_ID", "7")

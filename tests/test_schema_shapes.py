@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutants import FOREIGN, ROOT, STUDIES, nested, refusal, write
@@ -87,6 +88,7 @@ def replaced(content: object, path: tuple[str, ...], value: object) -> object:
     return inside | {path[0]: replaced(inside.get(path[0]), path[1:], value)}
 
 
+@pytest.mark.long
 def test_no_word_of_pydantics_reaches_a_user():
     content = plan_study("released", ROOT / "params").study.model_dump(mode="json")
     for section in (content, content["data"], content["released"]):  # one of a kind is enough
@@ -123,6 +125,7 @@ ANYTHING = st.recursive(
 MUTATIONS = st.sampled_from(STUDIES).flatmap(lambda name: st.tuples(st.just(name), st.sampled_from(PLACES[name])))
 
 
+@pytest.mark.long
 @settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -1,6 +1,7 @@
 """What a call of Snakemake shows: each job in words, two lines of it, the bar's words, and the last lines."""
 
 import logging
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -216,6 +217,24 @@ REFUSED = "vm: 1 node(s) x 1 process(es)\nimages cannot be read:\n  a/b.png: tru
 def test_the_message_of_a_failed_job_is_what_its_log_says_last(tmp_path, text, last):
     (tmp_path / "log").write_text(text, encoding="utf-8")
     assert message(tmp_path / "log") == last
+
+
+def test_jobs_that_slurm_still_has_at_the_end_are_cancelled(told, monkeypatch):
+    """An interrupt that comes while Snakemake asks for its jobs finds none of them in its list."""
+    scancel = Path("bin/scancel")
+    scancel.parent.mkdir()
+    scancel.write_text('#!/bin/sh\necho "$@" > cancelled\n', encoding="utf-8")
+    scancel.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scancel.parent.resolve()}:{os.environ['PATH']}")
+    calls = Calls()
+    jobs = list(calls.lookup.plan.jobs.values())[-3:]
+    calls.begin(*jobs)
+    for number, job in enumerate(jobs):
+        calls.start(number, job, f"{number}.log")
+        calls.log(f"Job {number} has been submitted with SLURM jobid {40 + number} (log: {number}.log).")
+    calls.log("Finished", LogEvent.JOB_FINISHED, job_id=1)
+    calls.screen.give_up()
+    assert Path("cancelled").read_text(encoding="utf-8") == "40 42\n"
 
 
 def test_the_last_lines_are_each_failed_jobs_message_and_the_command_to_go_on_with(told):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deit.store.results import sealed, unsealed
+from deit.store.seals import sealed, unsealed
 from deit.store.shards import PROGRESS, ShardFolder, shard_name
 
 STEPS, EPOCHS = 3, range(4, 7)

@@ -93,6 +93,7 @@ def test_mean_squares_are_those_of_nested_linear_models(values):
     assert found.image_error**2 * seeds * images == pytest.approx(max(ms_image - ms_error, 0), abs=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize(("of_seed", "of_image"), [(0.0, 0.5), (0.05, 0.5), (0.1, 0.5), (0.2, 0.2)])
 def test_intervals_cover_the_truth_in_95_of_100_studies(seeds, of_seed, of_image):
@@ -127,6 +128,7 @@ def coverage(values: np.ndarray, truth: float) -> float:
     return float(np.mean((ends[:, 0] <= truth) & (truth <= ends[:, 1])))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 @pytest.mark.parametrize("share", [0.5, 1, 3, 10])
 def test_verdicts_at_a_corrected_level_are_no_more_often_wrong_than_it_says(seeds, share):

@@ -83,6 +83,7 @@ def test_what_a_run_is_shown_takes_few_operations(tmp_path, root, loss, keep):
     assert len(operations.names) <= A_RUN, operations.names
 
 
+@pytest.mark.long
 def test_a_step_asks_the_device_for_nothing(root):
     """In a process of its own: such tensors begin threads of torch's, after which no test here could fork ranks."""
     process = multiprocessing.get_context("spawn").Process(target=take_steps_without_numbers, args=(root,))

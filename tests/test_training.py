@@ -330,6 +330,7 @@ def test_running_statistics_move_once_a_step_towards_the_mean_of_the_groups(tmp_
     torch.testing.assert_close(trained["stem.bn.running_var"], 0.9 + 0.1 * variance)
 
 
+@pytest.mark.long
 def test_kill_9_and_the_same_command_again(tmp_path, root):
     execution = {"save_minutes": 1e-9, "workers": 1}
     job = with_data(training_job(root, execution=execution, optimisation={"epochs": 40}), tmp_path)
@@ -339,7 +340,7 @@ def test_kill_9_and_the_same_command_again(tmp_path, root):
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
-    again = subprocess.run(line, env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=120)
+    again = subprocess.run(line, env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=600)
     assert again.returncode == 0, again.stderr
     assert "resumed after" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
     assert not (tmp_path / "resume").exists()

@@ -14,7 +14,7 @@ extends: smoke
 variants:
   half: {students: {epochs: 1}}
   mixless: {views: {mixup: 0.0}}
-  sgd: {finetuning: {optimizer: sgd}}
+  sgd: {finetuning: {optimizer: sgd, weight_decay: 0}}
   dropout: {model: {arguments: {proj_drop_rate: 0.1}, stochastic_depth: 0.1}}
 tables:
   ablation:
@@ -62,7 +62,7 @@ def test_a_variant_changes_its_keys_and_nothing_else(params):
     own, mixless = (recipes[f"students/deit-s/labels{variant}/{low}/seed0"] for variant in ("", "+mixless"))
     assert mixless == own | {"views": own["views"] | {"mixup": 0.0}}
     own, sgd = (recipes[f"finetuned/deit-s/labels{variant}/{high}/seed0"] for variant in ("", "+sgd"))
-    assert sgd == own | {"optimisation": own["optimisation"] | {"optimizer": "sgd"}}
+    assert sgd == own | {"optimisation": own["optimisation"] | {"optimizer": "sgd", "weight_decay": 0}}
     dropout = recipes[f"students/deit-s/labels+dropout/{low}/seed0"]["model"]
     assert dropout["arguments"]["proj_drop_rate"] == dropout["stochastic_depth"] == 0.1
     assert dropout["arguments"]["embed_dim"] == 16, "arguments are added to the model's own"
@@ -82,10 +82,19 @@ def test_the_tables_say_which_runs_stand_in_their_cells(params):
     "edit, message",
     [
         ("variants: {half: {students: {epochz: 3}}}", "variants.half.students.epochz: there is no key of students"),
+        ("variants: {half: {students: {optimizer: [sgd]}}}", "variants.half.students.optimizer: must be text"),
         ("variants: {half: {views: {mixup: -1}}}", "variants.half.views.mixup: must be at least 0, found -1"),
         ("variants: {half: {model: {timm: resnet50}}}", "variants.half.model.timm: there is no key of model"),
         ("variants: {half: {students: {mix_group: 7}}}", "variants.half: students.batch: 60 is not divisible"),
         ("variants: {half: {students: {epochs: 2}}}", "tables.epochs.variants: 'half' trains for 2 epochs"),
+        (
+            "variants: {half: {students: {optimizer: sgd, learning_rate: 0.1}}}",
+            "variants.half.students.weight_decay: missing: sgd applies it in the gradient, and what is set is for ",
+        ),
+        (
+            "students: {runs: {deit-s: {optimizer: sgd, weight_decay: 0}, deit-s/hard: {optimizer: lion}}}",
+            "students.runs.deit-s/hard.weight_decay: missing: lion applies it to the weights, and what is set is for ",
+        ),
         ("tables: {ablation: {rows: {no_mixup: mixles}}}", "there is no variant 'mixles'; did you mean 'mixless'?"),
         ("tables: {ablation: {rows: {baseline: half}}}", "tables.ablation.rows.baseline: is the study's own recipe"),
         ("tables: {ablation: {supervision: hard}}", "tables.ablation.supervision: 'hard' takes a teacher"),

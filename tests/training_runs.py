@@ -15,11 +15,11 @@ import torch
 from deit.learn import training
 from deit.learn.schedules import learning_rate
 from deit.networks.distributed import Place
-from deit.networks.ranks import ending_together
 from deit.see.datasets import manifest_of
 from deit.see.recipes import PreparingData
 from deit.store.checkpoints import ResumeState
 from deit.store.job import Job
+from deit.store.ranks import ending_together
 from deit.store.results import new_folder
 
 # AdamW turns rounding errors of gradients that are zero in theory (a key's bias) into steps of full length.
@@ -133,7 +133,7 @@ def on_two_ranks(tmp_path: Path, work) -> list[str]:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(600)
     endings = dict(said.get() for process in processes if process.exitcode == 0)
     assert [process.exitcode for process in processes] == [0, 0], endings
     return [endings[number] for number in range(2)]
