@@ -11,22 +11,24 @@ configfile: "params/study.yaml"
 
 sys.path[:0] = [f"{workflow.basedir}/src", f"{workflow.basedir}/workflow"]
 
-from call.begin import begin, let_jobs_find_our_code, look_ahead, refusals, refuse_clone
+from call.begin import begin, let_existence_decide, let_jobs_find_our_code, look_ahead, refusals, refuse_clone
 from call.gpus import jobs_on_gpus
 from call.screen import show
 from plan.lookup import Lookup
+from study.config import read_config
 
-study = str(config.get("study", ""))  # a name of digits is a number to YAML
 with refusals():
     refuse_clone()
     let_jobs_find_our_code()
+    asked = read_config(config)
     plan = Lookup(
-        study,
+        asked.study,
         workflow.is_main_process,
         elsewhere=workflow.resource_settings.nodes is not None,  # jobs of a cluster are counted, not cores
-        as_if_new=config.get("as_if_new", False),
-        gres_only=config.get("gres_only", False),
+        as_if_new=asked.as_if_new,
+        gres_only=asked.gres_only,
     )
+    let_existence_decide(workflow)
     if workflow.is_main_process:
         look_ahead(plan.plan, plan.elsewhere)
         screen = show(plan, workflow)
@@ -36,7 +38,7 @@ if "gpu" not in workflow.global_resources and (limit := jobs_on_gpus(plan)):  # 
 
 
 wildcard_constraints:
-    study=study,
+    study=asked.study,
     name="[^.]+",
     digest="[0-9a-f]{10}",
 
@@ -45,6 +47,7 @@ onstart:
     if workflow.is_main_process:
         jobs = list(workflow.dag.needrun_jobs())
         begin(plan, jobs)
+        workflow.execution_settings.keep_incomplete = True  # of our profiles, too: what failed is gone on with
         screen.begin(jobs)
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from plan.given import refuse_unfinished
 from plan.lookup import Lookup
 from plan.plan import Plan
+from snakemake.settings.types import RerunTrigger
+from study.files_here import checksum_problems, expanded
 from study.params import read_layers
 from study.problem import ParamsError, Problem, refusal
 
-from call.images_here import count_problems, counted_images, image_problems, unset_roots
+from call.images_here import count_problems, counted_images, image_problems, shared_images, unset_roots
 from call.recorded import RecordsRefused, refuse_to_compute_again
 from deit.store.finished import is_complete, seal_at
 from deit.store.job import Job, lock_name
@@ -45,6 +47,15 @@ def let_jobs_find_our_code() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
+def let_existence_decide(workflow) -> None:
+    """As our profiles say, also for whoever gives the command without one.
+
+    Snakemake's other triggers compare with what a job was told when it ran, and would repeat finished work. Its
+    settings are not there before the Snakefile is read.
+    """
+    type(workflow).rerun_triggers = frozenset({RerunTrigger.MTIME})
+
+
 # When the Snakefile is read, so by a dry run too ----------------------------------------------------------------------
 
 
@@ -56,10 +67,20 @@ def look_ahead(plan: Plan, elsewhere: bool) -> None:
     if any(job.kind in READS_IMAGES and not job.execution.copy_of for job in unfinished):
         look_for_images(plan, elsewhere)
     refuse_unfinished(plan.name, plan.givers, unfinished)
+    look_at_given_files(plan, unfinished)
     if unfinished:
         look_for_room(plan)
     if not plan.is_finished(plan.jobs[plan.networks]):  # timm is not asked when a study is planned
         tell(f"The networks of {plan.name} were not built yet: check_networks does, in seconds.")
+
+
+def look_at_given_files(plan: Plan, unfinished: list[Job]) -> None:
+    """ParamsError where files that imports are about to read are not the declared ones."""
+    imports = [job for job in unfinished if job.kind == "import" and not job.execution.copy_of]
+    sources = [(expanded(job.execution.data_root), job.recipe["source"].get("file")) for job in imports]
+    files = {Path(root, file) for root, file in sources if file}  # others are from the hub or another study
+    if wrong := list(checksum_problems(plan.study, files)):
+        raise refusal(wrong, read_layers(plan.name, Path("params")))
 
 
 def tell(line: str) -> None:
@@ -71,7 +92,10 @@ def look_for_images(plan: Plan, elsewhere: bool) -> None:
     for key, root in unset_roots(plan.study).items():
         what = "that variable is not set here, so no image was looked for, and each job must have it"
         tell(f"{key} is {root}: {what}.")
-    if missing := list(image_problems(plan.study)) or count_images(plan):
+    is_counted = all(plan.is_finished(job) for job in plan.of_section("data"))
+    if not is_counted and (shared := list(shared_images(plan.study))):
+        raise refusal(shared, read_layers(plan.name, Path("params")))
+    if missing := list(image_problems(plan.study)) or ([] if is_counted else count_images(plan)):
         error = refusal(missing, read_layers(plan.name, Path("params")))
         if not elsewhere:
             raise error
@@ -80,8 +104,6 @@ def look_for_images(plan: Plan, elsewhere: bool) -> None:
 
 def count_images(plan: Plan) -> list[Problem]:
     """What is wrong with their numbers, as long as `prepare_data` has not counted them."""
-    if all(plan.is_finished(job) for job in plan.of_section("data")):
-        return []
     counts = counted_images(plan.study)
     if unknown := [key for key, count in counts.items() if count is None]:
         what = "prepare_data does, as it would take some seconds here"

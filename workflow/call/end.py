@@ -40,7 +40,8 @@ def failure(words: str, says: str, logs: list[str]) -> Iterator[str]:
     yield f"\nFailed: {words}"
     for line in [*says.splitlines(), *message(Path(logs[0]) if logs else None)]:
         yield f"    {line}"
-    yield f"    All that it said: {', '.join(logs)}"
+    if written := [log for log in logs if Path(log).exists()]:  # none of a submission that was refused
+        yield f"    All that it said: {', '.join(written)}"
 
 
 def message(log: Path | None) -> list[str]:

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from study.data import DataParams
+from study.data import DataParams, unchecked
 from study.files_here import expanded, image_root, missing_root, restore, splits_of
 from study.problem import Problem, listed
 from study.study import Study
 from study.transfer import data_sets
 
-from deit.see.folders import ENDINGS, ending
+from deit.see.csv_rows import csv_rows
+from deit.see.folders import ENDINGS, Unclear, ending
+from deit.see.recipes import Split
 
 SECONDS = 3.0
 """For which a plan counts images, at most."""
@@ -74,6 +76,35 @@ def class_problems(key: str, data: DataParams, root: Path) -> Iterator[Problem]:
         bare = sorted(names - classes[first])
         there = listed(sorted(classes[first])) + (f", and without images {listed(bare)}" if bare else "")
         yield Problem(f"{key}.classes", text, f"correct it, or the folders; there are {there}.", (first, of_root))
+
+
+def shared_images(study: Study) -> Iterator[Problem]:
+    """Images that a line of a CSV file gives to the training split, and another line to the primary evaluation set.
+
+    Of files that lie here: what the nodes of a cluster have in their place is not looked at.
+    """
+    for key, data in data_sets(study).items():
+        evaluation, root = data.evaluation[data.primary], image_root(data)
+        if root is None or unchecked(evaluation.split) == unchecked(data.training):  # of which it is held out
+            continue
+        place, training = f"{key}.evaluation.{data.primary}.split", f"{key}.training"
+        learned = named_images(data.reader, data.training, root)
+        if shared := sorted(learned & named_images(evaluation.reader, evaluation.split, root)):
+            text = f"{len(shared)} of its images are images of {training}, too, as is {shared[0]}"
+            others = (f"{place}.part", f"{training}.folder", f"{training}.part", f"{key}.root", f"{key}.primary")
+            yield Problem(f"{place}.folder", text, "leave each in one split, or name another primary set.", others)
+
+
+def named_images(reader: str, split: Split, root: Path) -> set[str]:
+    """Paths of the images that a CSV file names for a split; none of another reader, or where a job has to say why."""
+    if reader != "csv":
+        return set()
+    path = root / split.folder
+    try:
+        rows = [row for row in csv_rows(path, split.part) if not split.part or row.split == split.part]
+    except (Unclear, OSError):
+        return set()
+    return {os.path.normpath(os.path.join(path.parent, row.path)) for row in rows}
 
 
 def class_folders(key: str, data: DataParams, root: Path) -> dict[str, tuple[Path, set[str]]]:

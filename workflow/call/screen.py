@@ -6,9 +6,12 @@ the screen for those who ask for more or fewer of them: with --verbose, --debug-
 
 import logging
 import os
+import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
@@ -37,6 +40,7 @@ LOGGED_ONLY = (
     "Job ",  # … has been submitted with SLURM jobid …
 )
 """How lines begin that Snakemake and its executor log besides events, and that nobody has to see."""
+SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\S+)")
 REFRESH_SECONDS = 5
 
 
@@ -78,6 +82,8 @@ class Screen(logging.Handler):
         """Snakemake's own, for what is not told here; to stdout in a dry run, otherwise to stderr."""
         self.running: dict[int, Started] = {}
         """By Snakemake's number of the job."""
+        self.submitted: dict[int, str] = {}
+        """Likewise, Slurm's number."""
         self.failed: dict[int, Started] = {}
         self.listed = 0
         """Jobs that were told of."""
@@ -92,6 +98,8 @@ class Screen(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         said = vars(record) | {"msg": record.getMessage()}
+        if submission := SUBMITTED.match(said["msg"]):
+            self.submitted[int(submission[1])] = submission[2]
         if said.get("event") == LogEvent.WORKFLOW_STARTED:
             asked = self.workflow.output_settings
             self.speaks = not (asked.verbose or asked.debug_dag or asked.printshellcmds or asked.quiet)
@@ -204,11 +212,18 @@ class Screen(logging.Handler):
     def give_up(self) -> None:
         """The last lines: what every failed job says itself, and how to go on."""
         self.end()
+        self.cancel_what_runs()
         for job in [*self.failed.values(), *self.running.values()]:
             for line in failure(job.words, job.says, job.logs):
                 self.line(line)
         for line in what_stands(self.lookup.plan):
             self.line(line)
+
+    def cancel_what_runs(self) -> None:
+        """Snakemake cancels its jobs itself, but knows none of those that it is asking Slurm about at that moment."""
+        if numbers := [self.submitted[job] for job in self.running if job in self.submitted]:
+            with suppress(OSError):
+                subprocess.run(["scancel", *numbers], capture_output=True)
 
     def end(self) -> None:
         """Takes the bar away. What Snakemake still says is in its log."""

@@ -1,5 +1,6 @@
 """The images of which a study is proposed: what lies there, or one message why nothing can be learned from it."""
 
+import posixpath
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -9,11 +10,14 @@ from study.problem import listed, printable
 
 from commands._layouts import Layout, layout_of
 from commands._survey import Survey, survey_of
+from deit.see.datasets import divided
 from deit.see.folders import ENDINGS, Unclear, is_odd
 from deit.see.reader import reader_named
 from deit.see.recipes import Split, TrainingData
 
 MOST_CLASSES = 65536
+HELD_OUT = 0.2
+"""Of the training images, where there are no others to evaluate on."""
 LOOK_SECONDS = 60
 """For which images are looked at, at most; `prepare_data` decodes all of them."""
 FEWEST = 10
@@ -89,9 +93,13 @@ def looked_at(images: str) -> Images:
         if own and (missing := sorted(set(classes) - set(other.classes))):
             what = f"has no image of the class {listed(missing)}"
             raise Unclear(f"{other.path}: {what}. Add some, as every split has the same classes")
+        if layout.reader == "csv":
+            refuse_shared(training, other)
     counted = Counter(training.labels.tolist())
     counts = [counted[number] for number in range(len(classes))]
     refuse_few(training, classes, counts)
+    if not others:
+        refuse_untaught(training, classes, held_out_of(len(training)))
     survey = survey_of([training, *others], LOOK_SECONDS)
     if survey.damaged:
         more = f"\nand {len(survey.damaged) - PATHS_TOLD} more" if len(survey.damaged) > PATHS_TOLD else ""
@@ -114,10 +122,33 @@ def read(layout: Layout, name: str, split: Split) -> Any:
         raise Unclear(re.sub(r"\. Restore the original under data\.root.*", remedy, said)) from None
 
 
+def refuse_shared(training: Any, other: Any) -> None:
+    """Raises Unclear where lines of CSV files would have a network evaluated on images that it has learned."""
+    learned = {posixpath.normpath(training.place(index)) for index in range(len(training))}
+    places = [other.place(index) for index in range(len(other))]
+    if shared := [place for place in places if posixpath.normpath(place) in learned]:
+        more = f", as are {len(shared) - 1} more" if shared[1:] else ""
+        what = f"is there to learn from and to evaluate on{more}"
+        raise Unclear(f"{shared[0]}: {what}. Leave each image in one split")
+
+
+def held_out_of(images: int) -> int:
+    """How many training images a study holds out that has no others to evaluate on."""
+    return max(1, round(HELD_OUT * images))
+
+
+def refuse_untaught(images: Any, classes: list[str], held_out: int) -> None:
+    """Raises Unclear where a class has all of its images among the held-out ones, which are drawn from all alike."""
+    learned = Counter(images.labels[divided(len(images), held_out)[0]].tolist())
+    if untaught := [name for number, name in enumerate(classes) if not learned[number]]:
+        what = f"of the class {listed(untaught)} every image would be among the {held_out} that are held out"
+        raise Unclear(f"{images.path}: {what}. Add some, or lay the images out as train and val")
+
+
 def refuse_few(images: Any, classes: list[str], counts: list[int]) -> None:
     """Raises Unclear where there is nothing to tell apart, or nothing to hold out."""
-    if images.found.empty:
-        raise Unclear(f"{images.path}: no image in the folder {listed(images.found.empty)}. Add some, or remove it")
+    if empty := [name for name in images.found.empty if not is_odd(name)]:
+        raise Unclear(f"{images.path}: no image in the folder {listed(empty)}. Add some, or remove it")
     if len(classes) < 2:
         raise Unclear(f"{images.path}: has one class, {classes[0]}, and there is nothing to tell apart. Add another")
     if few := [name for name, count in zip(classes, counts, strict=True) if count < 2]:

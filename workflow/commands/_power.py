@@ -38,11 +38,23 @@ class Part:
 def part_of(pairs: Sequence[Pair], rows: pd.DataFrame) -> Part | None:
     """A part as it is planned, by an earlier study's comparisons; None where that has none with several seeds.
 
-    The comparisons of one network are taken to vary together, so their mean as much as each of them.
+    Where that has the mean of the very comparisons, by its spread. Else those of one network are taken to vary
+    together, so their mean as much as each of them.
     """
-    rows = alike(pairs, rows[(rows["n"] > 1) & (rows["better_row"] != "")])
+    several = rows[rows["n"] > 1]
+    rows = alike(pairs, several[several["better_row"] != ""])
     if rows.empty:
         return None
+    same = len(pairs) > 1 and set(places_of(rows)) == set(map(padded, pairs))
+    if same and "part" in rows:  # which older reports do not have
+        means = several[(several["better_row"] == "") & (several["part"] == rows["part"].iloc[0])]
+        if len(means) == 1:
+            return part_of_mean(means.iloc[0])
+    return part_of_singles(pairs, rows)
+
+
+def part_of_singles(pairs: Sequence[Pair], rows: pd.DataFrame) -> Part:
+    """By the spread of single comparisons."""
     networks = len({pair.network for pair in pairs})
     return Part(
         gain=float(rows["difference"].mean()),
@@ -53,12 +65,29 @@ def part_of(pairs: Sequence[Pair], rows: pd.DataFrame) -> Part | None:
     )
 
 
+def places_of(rows: pd.DataFrame) -> list[tuple[str, ...]]:
+    """As PLACES names them."""
+    return list(rows[list(PLACES)].itertuples(index=False, name=None))
+
+
+def padded(pair: Pair) -> tuple[str, ...]:
+    """Likewise; empty where it has no second cell."""
+    return (*pair.places, "", "")[: len(PLACES)]
+
+
+def part_of_mean(mean: pd.Series) -> Part:
+    """What the same mean will be, over other seeds."""
+    spread, df = float(mean["seed_error"] * math.sqrt(mean["n"])), float(mean["df"] / (mean["n"] - 1))
+    return Part(
+        gain=float(mean["difference"]), spread=spread, image_error=float(mean["image_error"]), networks=1, df=df
+    )
+
+
 def alike(pairs: Sequence[Pair], rows: pd.DataFrame) -> pd.DataFrame:
     """The comparisons of a claim that are most like a part's: of the same cells, of the same rows, or else all."""
-    for columns in (PLACES, PLACES[::2]):
-        wanted = [dict(zip(PLACES, pair.places, strict=False)) for pair in pairs]
-        keys = {tuple(one.get(column, "") for column in columns) for one in wanted}
-        found = rows[[key in keys for key in rows[list(columns)].itertuples(index=False, name=None)]]
+    for step in (1, 2):
+        wanted = {padded(pair)[::step] for pair in pairs}
+        found = rows[[places[::step] in wanted for places in places_of(rows)]]
         if len(found):
             return found
     return rows

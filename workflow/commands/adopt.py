@@ -17,6 +17,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,8 +26,10 @@ from plan.plan import Plan
 
 from commands._study import add_study
 from commands.keep import chosen_plan, refuse_beside_jobs
-from deit.store.job import Job
-from deit.store.results import now, publish, read_adopted, read_result, readable_job, write_adopted
+from deit.store.attempts import ATTEMPTS, now
+from deit.store.copies import copy_file
+from deit.store.job import Job, without_none
+from deit.store.results import publish, read_adopted, read_result, readable_job, write_adopted
 
 MADE_AGAIN = ("table", "report")
 
@@ -80,7 +83,8 @@ def adoptions(plan: Plan, patterns: list[str]) -> Iterator[Adoption]:
         predecessors = [*results.get(job.name, []), *([] if own_state.exists() else states.get(job.name, []))]
         for folder, record, before in predecessors:
             inputs = {role: today.get(digest, digest) for role, digest in before.inputs.items()}
-            if (before.kind, before.recipe, inputs) == (job.kind, job.recipe, job.inputs):
+            recipes = [without_none(one.recipe) for one in (before, job)]  # a newer option that is not used is none
+            if (before.kind, recipes[0], inputs) == (job.kind, recipes[1], job.inputs):
                 today[before.digest] = job.digest
                 yield Adoption(folder, record, before, job)
                 break
@@ -182,11 +186,19 @@ def adopt_result(adoption: Adoption, entry: dict) -> None:
     output = Path(adoption.after.execution.output)
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(adoption.folder, partial, symlinks=True, copy_function=os.link)
+    shutil.copytree(adoption.folder, partial, symlinks=True, copy_function=link_or_copy)
     for name in ("recipe.json", "provenance.json"):
         (partial / name).unlink()  # a link: to write into it would change the former result
     (partial / "recipe.json").write_text(adoption.after.model_dump_json(indent=1), encoding="utf-8")
     publish(partial, output, former.record | {"adopted": [*former.record.get("adopted", []), entry]})
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """A link takes no room; it is refused on file systems that have none, and for a file of somebody else's."""
+    try:
+        os.link(source, target)
+    except OSError:
+        copy_file(source, target)
 
 
 def adopt_state(adoption: Adoption, entry: dict) -> None:
@@ -202,5 +214,7 @@ def adopt_state(adoption: Adoption, entry: dict) -> None:
         raise SystemExit(f"{before.folder}: the saved state has gone; see what is left without --because.")
     after.folder.mkdir(exist_ok=True)
     write_adopted(after.folder, [*read_adopted(before.folder), entry])
+    with suppress(FileNotFoundError):
+        shutil.copyfile(before.folder / ATTEMPTS, after.folder / ATTEMPTS)
     after.save(state)
     shutil.rmtree(before.folder)

@@ -14,10 +14,13 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -27,10 +30,11 @@ from cost.speeds import UNITS, Node, Speed, read_speeds
 from study.names import NAMES, known_studies
 from study.problem import ParamsError
 
-from commands._images import Images, looked_at
+from commands._images import Images, held_out_of, looked_at
 from commands._sizes import Size, size_for
 from commands._teacher import Teacher, teacher_of
 from commands.cost import gpus, makespan, paces_of, plan_with_passes
+from deit.commands import allow_many_files
 from deit.names import NAME
 from deit.networks.recipes import Model
 from deit.see.folders import Unclear
@@ -38,8 +42,6 @@ from deit.see.recipes import Split
 from deit.store.job import Job
 
 PARAMS = Path("params")
-HELD_OUT = 0.2
-"""Of the images, where there are none to evaluate on."""
 SEEDS = [0, 1, 2]
 LONGEST = 300
 """Epochs; the paper's."""
@@ -59,6 +61,7 @@ def main() -> None:
     about = "given, not trained: timm's NAME.TAG, or NETWORK=FILE with timm's name of its network"
     parser.add_argument("--teacher", metavar="TAG", help=about)
     arguments = parser.parse_args()
+    allow_many_files()
     try:
         path = free_file(arguments.name)
         teacher = teacher_of(arguments.teacher) if arguments.teacher else None
@@ -69,11 +72,8 @@ def main() -> None:
         refuse(f"{error.filename or arguments.images}: {error.strerror or error}. Correct it")
     print(found.told, flush=True)
     study = Proposal(arguments.name, found, size_for(found.survey.side, cards()), teacher)
-    try:
+    with removed_unless_done(path):
         expected = write_measured(study, path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
     print(f"\n{path} is written, with a reason for every choice; edit it as you like.")
     if teacher and study.other_classes:
         told = f"The teacher tells {teacher.classes} classes apart, and these are {len(found.classes)}"
@@ -87,6 +87,25 @@ def main() -> None:
     print(f"    {snakemake()} --profile local{study.resources} --config study={study.name} -- all_tables")
 
 
+@contextmanager
+def removed_unless_done(path: Path) -> Iterator[None]:
+    """A file that the block writes is gone where that ends by an error, by Ctrl-C, or because it was told to end."""
+    heeded = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]  # nohup
+    before = {each: signal.signal(each, end) for each in heeded}
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def end(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
 def refuse(text: str) -> NoReturn:
     raise SystemExit(f"Nothing was written: {text if text.endswith(('.', '?')) else text + '.'}")
 
@@ -95,9 +114,19 @@ def free_file(name: str) -> Path:
     """Where the study goes. Raises ParamsError where it cannot have this name."""
     if not re.fullmatch(NAME, name) or name in ("published", "study"):
         raise ParamsError(f"{name!r} is no name of a study: {NAMES}. Choose another")
+    if (number := number_in(name)) not in ("", name):
+        raise ParamsError(f"{name!r} is the number {number} to --config study={name}. Choose another name")
     if name in known_studies(PARAMS):
         raise ParamsError(f"{PARAMS / name}.yaml is there already. Choose another name, or remove that file")
     return PARAMS / f"{name}.yaml"
+
+
+def number_in(name: str) -> str:
+    """The number that Snakemake takes a name for, as it writes it; empty where it takes it for none."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return str(kind(name))
+    return ""
 
 
 def snakemake() -> str:
@@ -131,7 +160,7 @@ class Proposal:
     def __init__(self, name: str, found: Images, size: Size, teacher: Teacher | None = None):
         self.name, self.found, self.size, self.teacher = name, found, size, teacher
         self.teacher_name = teacher.name if teacher else "convnet"
-        self.held_out = 0 if found.evaluation else max(1, round(HELD_OUT * found.training))
+        self.held_out = 0 if found.evaluation else held_out_of(found.training)
         self.learned = found.training - self.held_out
         most = min(size.batch, self.learned)
         self.batch = most // 64 * 64 if most >= 128 else most // 4 * 4

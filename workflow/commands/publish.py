@@ -53,7 +53,9 @@ def publish(run: Result, output: Path) -> None:
     shutil.copyfile(run.file("history.csv"), partial / "history.csv")
     view = {"crop_pct": sheet.job.resolved().view.crop}
     write_config(partial / CONFIG, recipe.model, recipe.data.mean, recipe.data.std, **view)
-    record = {key: value for key, value in run.record.items() if key not in PRIVATE}
+    record = public(run.record)
+    if "earlier" in record:
+        record["earlier"] = list(map(public, record["earlier"]))
     record |= {"name": run.job.name, "digest": run.job.digest, "sha256": run.sha256[WEIGHTS]}
     record |= {"evaluated_by": sheet.job.digest, "inputs": run.job.inputs, "behaviour": run.job.behaviour}
     record |= {"given": given_weights(run)}
@@ -61,6 +63,10 @@ def publish(run: Result, output: Path) -> None:
         (partial / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (partial / "README.md").write_text(card(run, sheet, metrics, record), encoding="utf-8")
     partial.rename(output)
+
+
+def public(attempt: dict) -> dict:
+    return {key: value for key, value in attempt.items() if key not in PRIVATE}
 
 
 def newest_predictions(run: Result) -> Result:

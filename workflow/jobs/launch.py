@@ -94,6 +94,13 @@ def take_locks(members: list[list[Path]], lock: Path, finished: Path) -> bool:
 
 
 def is_finished(lock: Path, finished: Path) -> bool:
+    """Whether the result is there, by its folder's content as the file server has it now.
+
+    A client of NFS that was told before that there is no such name may go on saying so, until somebody opens the folder
+    in which the name would be.
+    """
+    with suppress(OSError):
+        os.listdir(finished.parent.parent)
     return not is_due(finished, lock.with_name(f"{lock.name}.again"))
 
 
@@ -172,15 +179,21 @@ def on_nodes(arguments: argparse.Namespace) -> list[str]:
     nodes, job = arguments.nodes, os.environ.get("SLURM_JOB_ID")
     if not job:
         raise SystemExit(f"nodes: {nodes} in execution needs a job of Slurm's; set it to 1, or use --profile slurm.")
-    first = output_of("scontrol", "show", "hostnames", output_of("squeue", "-h", "-j", job, "-o", "%N")).split()[0]
-    words = output_of("scontrol", "-o", "show", "node", first).split()
-    address = next(word.partition("=")[2] for word in words if word.startswith("NodeAddr="))
-    meeting = f"--nnodes={nodes} --master-addr={address} --master-port={20000 + int(job) % 10000}"
+    names = output_of("scontrol", "show", "hostnames", output_of("squeue", "-h", "-j", job, "-o", "%N")).split()
+    first, second = map(address_of, names[:2])
+    meeting = f"--nnodes={nodes} --master-addr={first} --master-port={20000 + int(job) % 10000}"
     train = shlex.join(["-m", *arguments.command])
     # SLURM_NODEID is known inside the step only.
-    script = f"exec {shlex.join(torchrun(arguments.processes))} {meeting} --node-rank=$SLURM_NODEID {train}"
+    script = f"test $SLURM_NODEID = 0 && export OTHER_NODE={second} || export OTHER_NODE={first}; "
+    script += f"exec {shlex.join(torchrun(arguments.processes))} {meeting} --node-rank=$SLURM_NODEID {train}"
     step = [f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", f"--cpus-per-task={arguments.cpus}"]
     return ["srun", *step, "--kill-on-bad-exit=1", "bash", "-c", script]
+
+
+def address_of(node: str) -> str:
+    """Where a node is reached, as Slurm knows it."""
+    words = output_of("scontrol", "-o", "show", "node", node).split()
+    return next(word.partition("=")[2] for word in words if word.startswith("NodeAddr="))
 
 
 def output_of(*command: str) -> str:

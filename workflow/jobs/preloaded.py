@@ -26,7 +26,7 @@ from typing import NoReturn
 
 FOLDER = Path(__file__).parent
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-OWN = (b"PWD", b"OLDPWD", b"SHLVL", b"_", b"DVC_STAGE", b"DVC_ROOT")
+OWN = (b"PWD", b"OLDPWD", b"SHLVL", b"_", b"DVC_STAGE", b"DVC_ROOT", b"COMPUTE_AGAIN")
 """Variables that differ from job to job, and that no package reads when it is imported."""
 LENGTH = struct.Struct("=Q")
 STATUS = struct.Struct("=i")

@@ -37,10 +37,12 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], surroundings(os.environ))
     del sys.path[0]  # this folder
     preloader = Preloader()
+    gc.disable()  # or a third of the time goes into looking for garbage, of which imports leave little
     for name in MODULES:
         with suppress(ImportError):  # the job that needs it says so
             import_module(name)
     gc.freeze()  # a job need not look for garbage in all that
+    gc.enable()
     if job := preloader.next_job():
         job.run()
 

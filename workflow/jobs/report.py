@@ -125,21 +125,23 @@ def made_from(plan: pd.DataFrame, job: Job, run_folders: list[Path]) -> dict:
     recipe = job.resolved()
     results = {row.folder: read_result(Path(row.folder)).record for row in finished(plan).itertuples()}
     own = provenance()
-    of_all = {key: distinct(result[key] for result in results.values()) for key in ("git_commit", "machine", "python")}
-    names = sorted({name for result in results.values() for name in result["versions"]})
-    versions = {name: distinct(result["versions"].get(name, "none") for result in results.values()) for name in names}
+    attempts = [attempt for result in results.values() for attempt in (result, *result.get("earlier", []))]
+    names = sorted({name for attempt in attempts for name in attempt["versions"]})
+    versions = {name: distinct(attempt["versions"].get(name, "none") for attempt in attempts) for name in names}
     return {
         "study": recipe.study,
         "digest": job.digest,
-        "commits": of_all["git_commit"],
+        "commits": distinct(attempt["git_commit"] for attempt in attempts),
         "report_commit": own["git_commit"],
-        "machines": of_all["machine"],
-        "python": of_all["python"],
+        "machines": distinct(map(machine, attempts)),
+        "python": distinct(attempt["python"] for attempt in attempts),
         "versions": versions,
         "seeds": recipe.seeds,
         "streams": recipe.streams,
         "runs": len(run_folders),
         "phases": phases(plan, results),
+        "interrupted": sum("earlier" in result for result in results.values()),
+        "any_kernels": sum(not attempt.get("deterministic_kernels", True) for attempt in attempts),
         "elapsed_seconds": elapsed(results.values()),
         "adopted": adopted(plan, results),
         "results": dict(zip(plan["phase"] + "/" + plan["name"], plan["digest"], strict=True)),
@@ -160,6 +162,12 @@ def finished(plan: pd.DataFrame) -> pd.DataFrame:
     return plan[[(Path(folder) / "provenance.json").exists() for folder in plan["folder"].replace("", "-")]]
 
 
+def machine(attempt: dict) -> str:
+    """The CPU and the GPUs that an attempt had."""
+    counts = Counter(gpu["name"] for gpu in attempt.get("gpus", []))
+    return ", ".join([attempt["machine"], *(f"{count} × {name}" for name, count in counts.items())])
+
+
 def distinct(values: Iterable[str]) -> list[str]:
     return [value for value, _ in Counter(values).most_common()]
 
@@ -177,8 +185,15 @@ def phases(plan: pd.DataFrame, results: dict[str, dict]) -> list[dict]:
 
 def elapsed(results: Iterable[dict]) -> float:
     """Seconds from the first job's start to the last one's end; over all sittings, breaks included."""
-    ends = [(datetime.fromisoformat(result["finished"]), timedelta(seconds=result["seconds"])) for result in results]
-    return (max(end for end, _ in ends) - min(end - took for end, took in ends)).total_seconds() if ends else 0.0
+    times = [(began(result), datetime.fromisoformat(result["finished"])) for result in results]
+    return (max(end for _, end in times) - min(begin for begin, _ in times)).total_seconds() if times else 0.0
+
+
+def began(result: dict) -> datetime:
+    """When a result's first attempt did; of results that do not tell it, by the time that they took."""
+    if "began" in result:
+        return datetime.fromisoformat(result["began"])
+    return datetime.fromisoformat(result["finished"]) - timedelta(seconds=result["seconds"])
 
 
 def training_curves(networks: list[Result], data: str, output: Path) -> Path | None:
@@ -200,10 +215,10 @@ def training_curves(networks: list[Result], data: str, output: Path) -> Path | N
 def history_of(result: Result, data: str) -> pd.DataFrame:
     """A run's history with its panel and supervision; its name is section/model/supervision/resolution/seed."""
     job = result.job
-    section, model, *_ = job.name.split("/")
+    section, model, supervision, *_ = job.name.split("/")
     panel = PANELS.get(section) or titles.title(model + ("-finetuned" if section == "finetuned" else ""))
-    if (learnt := job.recipe["data"]["name"]) != data:
-        panel = f"{titles.title(model)}, {learnt}"
+    if job.recipe["data"]["name"] != data:
+        panel = f"{titles.title(model)}, {supervision.partition('-to-')[2]}"
     history = read_frame(result.file("history.csv"))
     history["accuracy"] *= 100
     return history.assign(panel=panel, supervision=job.recipe["objective"]["loss"], run=job.name)

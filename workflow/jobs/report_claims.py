@@ -19,7 +19,7 @@ def claim_records(found: Sequence[Finding], tables: Sequence[PaperTable], plan: 
     by_name = {table.name: table for table in tables}
     networks = plan[plan["kind"].isin(("train", "import"))]
     digests = dict(zip(networks["name"], networks["digest"], strict=True))
-    families = Counter(finding.family for finding in found)
+    families = Counter(finding.family for finding in found if finding.comparisons)
     return [
         known(dataclasses.asdict(finding))
         | {

@@ -12,9 +12,9 @@ import pandas as pd
 from deit.tables.axes import axis_of, thresholds
 from deit.tables.computed import PaperTable
 from deit.tables.definition import caption, definition
-from deit.tables.layout import BESIDE, BEST, CELLS, STYLE, has_paper, table_html
+from deit.tables.layout import BESIDE, BEST, CELLS, STYLE, has_paper, is_best, table_html
 from deit.tables.recipes import Report
-from deit.tables.verdicts import Finding, signed
+from deit.tables.verdicts import Finding, p_value, signed
 from jobs.report_runs import CellShown, MadeFrom, command
 
 PUBLISHED = (".html", ".csv", ".tex", ".ipynb", ".png", ".svg")
@@ -66,8 +66,9 @@ def page(content: Content, plan: pd.DataFrame) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"duration": duration, "signed": signed}
+    environment.filters |= {"duration": duration, "signed": signed, "p_value": p_value}
     beside = has_paper(table.frame for table in content.tables)
+    bold = any(is_best(table.recipe, table.frame).any() for table in content.tables)
     return environment.get_template("report.html.j2").render(
         recipe=content.recipe,
         findings=[finding_shown(finding) for finding in content.findings],
@@ -82,7 +83,7 @@ def page(content: Content, plan: pd.DataFrame) -> str:
         total_seconds=sum(phase["seconds"] for phase in content.made["phases"]),
         evaluation_images=evaluation_images({table.name: table.frame for table in content.tables}),
         beside=beside,
-        guide=CELLS + (BESIDE if beside else "") + BEST,
+        guide=CELLS + (BESIDE if beside else "") + (BEST if bold else ""),
         table_style=STYLE,
     )
 
@@ -127,7 +128,7 @@ def section(table: PaperTable, content: Content, plan: pd.DataFrame) -> dict:
     name, number = table.name, caption(table.recipe)
     figure = content.output / f"{name}.svg"
     only_figure = name == "accuracy_throughput"
-    notes = table.notes[1:]  # the guide to all tables stands above the first
+    notes = table.notes[1:] if definition(name).counted else table.notes  # the guide stands above the first table
     cells = content.cells.get(name, {})
     links = {at: f"#{cell.anchor}" for at, cell in cells.items()}
     folders = plan.loc[(plan["kind"] == "table") & (plan["name"] == name), "folder"]
@@ -136,6 +137,7 @@ def section(table: PaperTable, content: Content, plan: pd.DataFrame) -> dict:
         "name": name,
         "number": number[0],
         "caption": number[1],
+        "story": definition(name).story,
         "html": "" if only_figure else table_html(table.recipe, table.frame, notes, links),
         "cells": list(cells.values()),
         "command": next((command(content.recipe.study, "table", folder) for folder in folders), ""),

@@ -128,6 +128,7 @@ def text_of(path: Path) -> str | None:
 def myself() -> dict[str, object]:
     return {
         "host": socket.gethostname(),  # for people
+        "user": os.getuid(),
         "boot": boot(),
         "namespace": namespace(),
         "pid": os.getpid(),
@@ -175,13 +176,18 @@ def is_alive(text: str) -> bool | None:
     if not text:
         return False
     record = record_of(text)
+    of_another = record.get("user", os.getuid()) != os.getuid()
     if (record.get("boot"), record.get("namespace")) == (boot(), namespace()):
+        if of_another and not start_of(1):  # hidepid: others' processes are not seen
+            return None
         return bool(record["start"]) and start_of(record["pid"]) == record["start"]
     if not record["job"]:
         return None
     if record["job"] == os.environ.get("SLURM_JOB_ID"):
         return False
     state = state_of(str(record["job"]))
+    if not state and of_another:  # PrivateData: nor are their jobs
+        return None
     return None if state is None else state in RUNNING
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from deit.bounds import Recipe
+from deit.learn.recipes import DECAY_IN_GRADIENT, OPTIMIZERS, Optimisation
 from study.problem import Problem, unknown
 from study.types_told import explained
 
@@ -30,7 +31,23 @@ def change_problems(
     yield from foreign
     if foreign:
         return
+    if isinstance(base, Optimisation):
+        yield from decay_problems(key, changes, base.optimizer)
     try:
         base.changed(changes) if hasattr(base, "changed") else changed(base, changes)
     except ValidationError as error:
         yield from explained(error, changes, key, kind)
+
+
+def decay_problems(key: str, changes: dict[str, Any], before: str) -> Iterator[Problem]:
+    """An optimiser in place of the one `before`, with whose weight decay it would do something else."""
+    optimizer = changes.get("optimizer", before)
+    if not isinstance(optimizer, str):  # refused as such
+        return
+    other_kind = (optimizer in DECAY_IN_GRADIENT) != (before in DECAY_IN_GRADIENT)
+    if optimizer in OPTIMIZERS and other_kind and "weight_decay" not in changes:
+        ways = {
+            name: "in the gradient" if name in DECAY_IN_GRADIENT else "to the weights" for name in (optimizer, before)
+        }
+        text = f"missing: {optimizer} applies it {ways[optimizer]}, and what is set is for {before}, {ways[before]}"
+        yield Problem(f"{key}.weight_decay", text, "give it beside the optimizer.", (f"{key}.optimizer",))

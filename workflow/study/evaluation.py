@@ -15,7 +15,7 @@ class EvaluationRecipe(Recipe):
 
 class ThroughputParams(Recipe):
     batch: Size
-    """Images a forward pass; 0 = the largest power of two that fits into the GPU's memory, as in the paper's Table 1
-    (on a CPU: 64)."""
+    """Images a forward pass; 0 = the largest power of two that fits into the GPU's memory (the paper: the largest
+    batch; on a CPU: 64)."""
     repeats: Count
     """Timed forward passes, after a warm-up; their mean counts. The paper's 30."""

@@ -2,14 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 from deit.see.reader import Reader, reader_named
 from deit.see.recipes import Split
+from deit.store.results import file_digest
 from study.data import DataParams
 from study.given import sources
 from study.problem import Problem
+from study.released import Released, chosen
 from study.study import Study
 from study.transfer import data_sets
 
@@ -73,17 +76,41 @@ def missing_root(key: str, root: Path) -> Problem:
 
 def weight_problems(study: Study) -> Iterator[Problem]:
     """Files of given weights that are not there. They are read on this machine, so it has to know where they are."""
-    for key, source in sources(study.models).items():
-        if source.file and not os.path.isfile(path := expanded(source.file)):
-            yield Problem(f"{key}.file", f"{path} is missing", "put it there, or correct the name.")
-    if not study.released or study.released.source != "files":
-        return
-    root = expanded(study.released.root)
-    if "$" in root or not root:
+    if of_files(study.released) and (not (root := expanded(study.released.root)) or "$" in root):
         remedy = "export the variable, or give the folder of the files."
         yield Problem("released.root", f"is {root or 'empty'}", remedy, ("released.source",))
         return
-    for name, weights in study.released.weights.items():
-        if weights.file and not os.path.isfile(path := os.path.join(root, weights.file)):
-            remedy = "put it there, or correct released.root."
-            yield Problem(f"released.weights.{name}.file", f"{path} is missing", remedy, ("released.root",))
+    for key, (path, _) in given_files(study).items():
+        if not os.path.isfile(path):
+            released = key.startswith("released.")
+            remedy = f"put it there, or correct {'released.root' if released else 'the name'}."
+            yield Problem(f"{key}.file", f"{path} is missing", remedy, ("released.root",) if released else ())
+
+
+def checksum_problems(study: Study, files: Collection[Path]) -> Iterator[Problem]:
+    """Those of some files of given weights that are not the declared ones: each is read whole, a gigabyte a second."""
+    for key, (path, sha256) in given_files(study).items():
+        if Path(path) not in files:
+            continue
+        try:
+            found = file_digest(Path(path))
+        except OSError as error:
+            text = f"{path} cannot be read ({error.strerror})"
+            yield Problem(f"{key}.file", text, "make it readable for you, or name another one.")
+            continue
+        if not found.startswith(sha256 or ""):
+            text = f"{path} has the sha256 {found}, not {sha256}"
+            yield Problem(f"{key}.sha256", text, "get the file again, or declare this one here.", (f"{key}.file",))
+
+
+def given_files(study: Study) -> dict[str, tuple[str, str | None]]:
+    """Key of given weights -> path of their file, and what its sha256 begins with."""
+    found = sources(study.models)
+    if of_files(study.released):
+        root = study.released.model_copy(update={"root": expanded(study.released.root)})
+        found |= {f"released.weights.{name}": chosen(root, each) for name, each in root.weights.items()}
+    return {key: (expanded(source.file), source.sha256) for key, source in found.items() if source.file}
+
+
+def of_files(released: Released | None) -> TypeGuard[Released]:
+    return released is not None and released.source == "files"

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from deit.bounds import Count, Name, Option, Size
 from deit.learn.recipes import Optimisation
-from study.changes import change_problems, changed
+from study.changes import change_problems, changed, decay_problems
 from study.data import DataParams
 from study.models import ModelParams, Models, unknown_model
 from study.problem import Problem, unknown
@@ -142,10 +142,11 @@ def override_problems(
         yield from unknown(f"{key}.{field}", field, Optimisation.model_fields, "key of a phase that a run may change,")
     if foreign:
         return
+    of_model = general.runs.get(model, {}) if slash else {}
+    yield from decay_problems(key, override, str(of_model.get("optimizer", general.optimizer)))
     try:
         yield from schedule_problems(key, general.of(model, supervision), phase)
     except ValidationError as error:
-        of_model = general.runs.get(model, {}) if slash else {}
         for problem in explained(error, general.model_dump() | of_model | override, key, Phase):
             field = problem.key.removeprefix(f"{key}.").partition(".")[0]
             if field in override:

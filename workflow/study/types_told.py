@@ -19,6 +19,7 @@ TOLD: dict[str, Words] = {
     "number": lambda _: "must be a number",
     "finite_number": lambda _: "must be a finite number",
     "bool_type": lambda _: "must be true or false",
+    "bool_parsing": lambda _: "must be true or false",
     "string_type": lambda _: "must be text",
     "list_type": lambda _: "must be a list, [one, another]",
     "tuple_type": lambda _: "must be a list, [one, another]",

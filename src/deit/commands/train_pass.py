@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from contextlib import ExitStack, closing, nullcontext
+from functools import partial
 from pathlib import Path
 
 from deit.commands import run
@@ -18,7 +19,7 @@ from deit.store.checkpoints import WEIGHTS, ResumeState
 from deit.store.finished import is_due
 from deit.store.history import log_file
 from deit.store.job import Job
-from deit.store.results import Result, Unpublished, check_input, new_folder, read_adopted, read_job
+from deit.store.results import Result, Unpublished, check_input, new_folder, read_job
 from deit.teach.recording import Recorder
 from deit.teach.teacher_logits import PartlyCachedTeacher, TeacherInTheLoop, load_teacher
 
@@ -56,10 +57,9 @@ def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[s
         return {}
     results: dict[str, Unpublished] = {}
     if place.writes:
-        for each in jobs:
-            read_adopted(resume / each.digest)  # refused now, where it is damaged, and not after the work
-        results = {each.name: Unpublished(Path(each.execution.output), each) for each in jobs}
-        results |= {each.name: Unpublished(Path(each.execution.output), each, keep=True) for each in caches}
+        new = partial(Unpublished, jobs=len(jobs + caches))
+        results = {each.name: new(Path(each.execution.output), each, resume / each.digest) for each in jobs}
+        results |= {each.name: new(Path(each.execution.output), each, keep=True) for each in caches}
     stream, outcome = stream_of((jobs + caches)[0]), {}
     with ExitStack() as opened:
         logs = {each.name: opened.enter_context(ExitStack()) for each in jobs}
@@ -85,7 +85,7 @@ def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[s
                 logs[one.name].close()  # as others of the pass have more to say
             if not one.failure and place.writes:
                 one.finish() if isinstance(one, Recorder) else write(one, results[one.name].folder)
-                results[one.name].publish(resume / digest, jobs=len(results))
+                results[one.name].publish()
                 shutil.rmtree(resume / digest, ignore_errors=True)
     return outcome
 

@@ -30,6 +30,9 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
 }
 """timm's name -> the options that it takes. Those of timm that were tried here: planning cannot ask timm, which takes
 seconds to import, and some of its names need other packages, or a loss that is computed again."""
+DECAY_IN_GRADIENT = {"adam", "adopt", "lars", "radam", "rmsprop", "sgd"}
+"""Those of them that add the decayed weights to the gradient. The others take them off the weights, by a decay that is
+a hundred times larger where SGD is the one and AdamW the other."""
 
 
 def known_optimizer(name: str) -> str:

@@ -118,7 +118,7 @@ class TrainingRun:
             except SystemExit as error:
                 failure = error
         if self.place.largest_over_ranks(int(failure is not None)):
-            self.place.stop(str(failure))
+            raise self.place.refusal(str(failure))
         self.saved, self.saved_step = time.perf_counter(), self.step
 
     def restore(self, state: dict) -> None:
@@ -134,10 +134,10 @@ class TrainingRun:
             self.validation = tuple(state.get("validation", ()))
         except (KeyError, RuntimeError, ValueError) as error:
             reason = str(error).partition("\n")[0]
-            self.place.stop(
+            raise self.place.refusal(
                 f"{self.resume.path}: saved by other code than this, which cannot go on from it ({reason}). "
                 "Check out the code that saved it, or delete the file to start the run afresh."
-            )
+            ) from None
         self.saved_step = self.step
 
     def epoch_seconds(self) -> float:
@@ -148,7 +148,7 @@ def refuse_unlike_ranks(run: TrainingRun) -> None:
     """Raises SystemExit where the ranks do not go on from the same step with the same numbers, bit for bit."""
     steps = run.place.numbers_of_all_ranks(run.step)
     if len(set(steps)) > 1 or len(set(run.place.numbers_of_all_ranks(fingerprint(run)))) > 1:
-        run.place.stop(
+        raise run.place.refusal(
             f"{run.resume.folder}: the ranks would go on from steps {steps} and different weights, each from its own. "
             "Nothing was trained or changed. Try again; should it last, look for a node whose disk, memory or "
             "software differs."
@@ -167,18 +167,19 @@ def fingerprint(run: TrainingRun) -> int:
 
 def refuse_nonfinite(run: TrainingRun) -> None:
     """Raises Diverged, on all ranks, where a step or the state has numbers that are not finite; waits for the GPU."""
-    fatal, allowed = run.finite.fatal_step(), run.finite.allowed
-    if fatal >= 0:
-        step, what = fatal, "the loss or its gradient is not finite"
-        what += f", and {allowed} such steps were skipped before" if allowed else ""
-    elif not all_finite(run.numbers()):
-        step, what = run.step - 1, "the weights or the optimiser's state are not finite after it"
-    else:
-        return
-    steps = run.stream.steps_per_epoch
+    if (fatal := run.finite.fatal_step()) >= 0:
+        raise diverged(run, fatal, "the loss or its gradient is not finite", skipped=run.finite.allowed)
+    if not all_finite(run.numbers()):
+        raise diverged(run, run.step - 1, "the weights or the optimiser's state are not finite after it")
+
+
+def diverged(run: TrainingRun, step: int, what: str, skipped: int = 0) -> Diverged:
+    """What to raise for a run that cannot go on from a step, after so many that were skipped."""
+    steps = run.steps_per_epoch
+    what += f", and {skipped} such steps were skipped before" if skipped else ""
     rate = learning_rate(run.recipe.optimisation, run.recipe.views.batch, step, steps)
     saved = f"the last good state, after {run.saved_step} steps, stays" if run.saved_step >= 0 else "no state is saved"
-    raise Diverged(
+    return Diverged(
         f"step {step} (epoch {step // steps}), learning rate {rate:.3g}: {what}. Nothing of it was kept; {saved} in "
         f"{run.resume.folder}. Lower optimisation's learning_rate, use precision: fp32, or let a few such steps be "
         "skipped with skip_nonfinite_steps."

@@ -67,7 +67,7 @@ def train(
         with closing(train_together([run])) as ended_runs:
             for _ in ended_runs:
                 if run.failure:
-                    place.stop(run.failure)
+                    raise place.refusal(run.failure)
                 write(run, folder)
 
 
@@ -151,7 +151,7 @@ def save_where_due(runs: list[TrainingRun], recorders: list[Recorder], request: 
     if SAVE < told < NOT_FINITE:
         failures = [run.failure for run in runs if run.failure]
         if failures:
-            place.stop("\n".join(failures))
+            raise place.refusal("\n".join(failures))
         raise stop(told, step)
 
 

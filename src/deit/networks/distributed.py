@@ -4,15 +4,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from deit.networks.ranks import ending_together
 from deit.see.finishing import on_device
 from deit.store.job import Execution
+from deit.store.ranks import ending_together
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Place:
                 said[1] = str(refusal)
         dist.broadcast_object_list(said, 0, device=torch.device("cpu"))
         if said[1] is not None:
-            self.stop(said[1])
+            raise self.refusal(said[1])
         return said[0]
 
     def of_all_ranks(self, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
@@ -82,9 +82,9 @@ class Place:
     def numbers_of_all_ranks(self, number: int) -> list[int]:
         return [int(one) for (one,) in self.of_all_ranks(torch.tensor([number]))]
 
-    def stop(self, message: str) -> NoReturn:
-        """Ends this process, as every rank does where all know of the error: rank 0 alone says why."""
-        raise SystemExit(message if self.writes else 1)
+    def refusal(self, message: str) -> SystemExit:
+        """What every rank raises where all know of the error: rank 0 alone says why."""
+        return SystemExit(message if self.writes else 1)
 
 
 def set_up_torch(execution: Execution) -> torch.device:

@@ -91,7 +91,9 @@ def fits(net: nn.Module, batch: int, image: tuple[int, int, int], device: torch.
         net(torch.randn(batch, *image, device=device))
         wait_for(device)
         return True
-    except torch.cuda.OutOfMemoryError:
+    except RuntimeError as error:  # of memory: torch's own, and cuDNN's, which finds none to work in
+        if not isinstance(error, torch.cuda.OutOfMemoryError) and "unable to find an engine" not in str(error):
+            raise
         return False
     finally:
         if device.type == "cuda":

@@ -2,26 +2,58 @@
 
 torchrun itself ends every failure with the status 1 and pages about its ranks. The rank that has failed has said why.
 Only of ranks that were killed something is said here, as they could not.
+
+OTHER_NODE, where there are several, is the address of one of them: gloo is to use the network that leads there. By
+itself it tells other nodes the address that this node's own name has here, which on Debian is one of the node alone.
 """
 
+import fcntl
 import logging
+import os
 import signal
+import socket
+import struct
 import sys
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
+SIOCGIFADDR = 0x8915
+"""Of Linux: asks the kernel for an interface's address (netdevice(7))."""
+
 
 def run() -> None:
     """Raises SystemExit with the status of the rank that failed first, or 128 + signal."""
     logging.disable(logging.CRITICAL)
+    if "OTHER_NODE" in os.environ and (interface := interface_towards(os.environ["OTHER_NODE"])):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     try:
         main()
     except ChildFailedError as error:
         raise SystemExit(status_of(error)) from None
     except SignalException as told:
         raise SystemExit(128 + told.sigval) from None
+
+
+def interface_towards(node: str) -> str:
+    """The network interface by which this machine reaches a node; empty where that cannot be told."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect((node, 9))  # sends nothing, but chooses the way
+        except OSError:
+            return ""
+        own = asking.getsockname()[0]
+        return next((name for _, name in socket.if_nameindex() if address_of(name, asking) == own), "")
+
+
+def address_of(interface: str, asking: socket.socket) -> str:
+    """Its IPv4 address; empty where it has none."""
+    try:
+        answer = fcntl.ioctl(asking, SIOCGIFADDR, struct.pack("256s", interface.encode()))
+    except OSError:
+        return ""
+    return socket.inet_ntoa(answer[20:24])
 
 
 def status_of(error: ChildFailedError) -> int:

@@ -1,6 +1,7 @@
 """The images that a CSV file names."""
 
 import os
+import posixpath
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class CsvImages(FolderImages):
     def listed(self) -> Listing:
         every = list(csv_rows(self.path, self.part))
         rows = [row for row in every if not self.part or row.split == self.part]
-        counts = Counter(row.path for row in rows)
+        counts = Counter(posixpath.normpath(row.path) for row in rows)
         if twice := [path for path, count in counts.items() if count > 1]:
             raise Unclear(f"{self.path}: names {twice[0]} twice. Leave one of the lines")
         if not rows:

@@ -29,8 +29,12 @@ def csv_rows(path: Path, part: str = "") -> Iterator[Row]:
             columns = [name.strip().lower() for name in next(lines, [])]
             refuse_columns(path, columns, part)
             for values in lines:
+                place = f"{path}, line {lines.line_num}"
+                if any(map(str.strip, values[len(columns) :])):
+                    cure = "Put quotes around what holds a comma"
+                    raise Unclear(f"{place}: has {len(values)} values for {len(columns)} columns. {cure}")
                 if values:
-                    yield row_of(dict(zip(columns, values, strict=False)), f"{path}, line {lines.line_num}")
+                    yield row_of(dict(zip(columns, values, strict=False)), place)
         except UnicodeDecodeError:
             raise Unclear(f"{path}: is not UTF-8. Save it as UTF-8") from None
         except csv.Error as error:

@@ -26,8 +26,8 @@ from deit.see.recipes import Corruption, EvaluationSet, PreparingData, Split, Tr
 
 HELD_OUT_SEED = 20210721
 ANEW = (
-    "If the images are right as they are now, the manifest was made from others: delete it "
-    "(rm -r results/<study>/data), and what was made from it, then give the snakemake command again."
+    "If the images are right as they are now, the manifest was made from others, and so was what has learnt from them "
+    "or was evaluated on them: delete all of it (rm -r results/<study>), then give the snakemake command again."
 )
 
 
@@ -200,6 +200,11 @@ def relabelled(images: ImageSet, path: Path, classes: int, key: str) -> Relabell
         raise SystemExit(f"{path}: expected classes 0 to {classes - 1}, found {sorted(wrong)[:5]}. {RESTORE} ({key}).")
     by_name = sorted(range(len(names)), key=names.__getitem__)
     targets = {index: tuple(several) for index, several in zip(by_name, labels, strict=True) if several}
+    if 2 * sum(any(one in several for one in images.targets(at)) for at, several in targets.items()) < len(targets):
+        raise SystemExit(
+            f"{path}: most of its labels are not those of the folders of the images, in the order of their file names, "
+            f"{names[by_name[0]]} first. ILSVRC2012_val_00000001 and so on are expected. {RESTORE} ({key})."
+        )
     kept = sorted(targets)
     return Relabelled(images, kept, [targets[index] for index in kept])
 

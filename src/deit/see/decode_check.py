@@ -9,8 +9,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from deit.see.datasets import ImageSet
+from deit.store import attempts
 from deit.store.interruption import noted_stop_signals, stop
-from deit.store.results import replace_sealed, unsealed
+from deit.store.seals import replace_sealed, unsealed
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def decode_all(sets: Sequence[ImageSet], folder: Path, manifest: str, threads: i
             bar.update(len(block))
             if request.signal or done == total or time.perf_counter() - saved > SAVE_SECONDS:
                 replace_sealed(path, {"manifest": manifest, "done": done, "damaged": list(faults)})
+                attempts.saved(folder)
                 log.info("decoded %d of %d images, %d of them damaged", done, total, len(faults))
                 saved = time.perf_counter()
             if request.signal:

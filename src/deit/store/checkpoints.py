@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as as_bytes
 from torch import Tensor
 
+from deit.store import attempts
+
 log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
@@ -105,6 +107,7 @@ class ResumeState:
         with suppress(FileNotFoundError):
             os.replace(self.path, self.previous)
         os.replace(partial, self.path)
+        attempts.saved(self.path.parent)
 
     def load(self) -> dict | None:
         """The saved state with its tensors on the CPU, or None where there is none; raises as `read` does."""

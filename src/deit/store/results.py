@@ -11,7 +11,6 @@ import platform
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,13 +20,15 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
+from deit.store import attempts
+from deit.store.attempts import ADOPTED, ATTEMPTS, now
 from deit.store.finished import is_complete, seal_at
 from deit.store.hardware import cpu, gpus, visible
 from deit.store.job import Job
+from deit.store.origins import images_behind, refuse_other_images
 from deit.store.reach import Made, edited
+from deit.store.seals import read_sealed, replace_sealed, sealed, unsealed
 
-ADOPTED = "adopted.json"
-"""In a resume folder: which changes of code its state was declared to outlive."""
 DIGEST_AT_THE_END = re.compile(r"-([0-9a-f]{10})$")
 """In the name of every folder that the plan has named."""
 RECORDED_VARIABLES = ("ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "KMP_", "MKL_", "NPY_", "NVIDIA_TF32", "OMP_", "ONEDNN_")
@@ -168,59 +169,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seal_of(record: dict) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def sealed(record: dict) -> dict:
-    """The record with its seal, as a JSON file is to hold it."""
-    return {**record, "seal": seal_of(record)}
-
-
-def replace_sealed(path: Path, record: dict) -> None:
-    """Writes a sealed record in place of an earlier one; after a crash one of the two is there, whole."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(sealed(record), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def unsealed(content: bytes) -> dict:
-    """The record in a sealed JSON file, byte for byte as it was sealed but for the layout.
-
-    Raises ValueError, with what is wrong in words, where the content is anything else.
-    """
-    try:
-        record = json.loads(content)
-        seal = record.pop("seal")
-        if seal == seal_of(record):
-            return record
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        raise ValueError("it is no sealed record") from None
-    raise ValueError("its seal is not that of its content")
-
-
 def read_adopted(resume: Path) -> list[dict]:
     """What was adopted of the state in a folder; nothing where there is no such record.
 
     Raises SystemExit where the record is damaged: the result would tell another story than its own.
     """
-    path = resume / ADOPTED
-    if not path.exists():
-        return []
-    try:
-        return unsealed(path.read_bytes())["adopted"]
-    except (ValueError, KeyError) as error:
-        raise SystemExit(
-            f"{path}: damaged: {error}. Bring back a copy, or delete this file: the training goes on from its saved "
-            "state, and its result will not tell over which edits it was adopted."
-        ) from None
+    return read_sealed(resume / ADOPTED, "adopted", "not tell over which edits it was adopted")
 
 
 def write_adopted(resume: Path, entries: list[dict]) -> None:
-    (resume / ADOPTED).write_text(json.dumps(sealed({"adopted": entries}), indent=1), encoding="utf-8")
+    replace_sealed(resume / ADOPTED, {"adopted": entries})
 
 
 # Publishing -----------------------------------------------------------------------------------------------------------
@@ -229,10 +187,13 @@ def write_adopted(resume: Path, entries: list[dict]) -> None:
 class Unpublished:
     """A result that is being made, in a folder beside the one that it will have.
 
-    With `keep` that folder still holds what an interrupted job of the same digest has left in it, however it was run.
+    The state of a run that is under way has a folder of its own, `resume`. With `keep` the result's folder still holds
+    what an interrupted job of the same digest has left in it, however it was run. Raises SystemExit where what is told
+    of such a state is damaged.
     """
 
-    def __init__(self, output: Path, job: Job, keep: bool = False):
+    def __init__(self, output: Path, job: Job, resume: Path | None = None, keep: bool = False, jobs: int = 1):
+        """So many `jobs` are done at the same time by one process: each has its share of the time."""
         self.output = Path(output)
         self.folder = self.output.with_name(self.output.name + ".partial")
         left = readable_job(self.folder / "recipe.json") if keep else None
@@ -243,36 +204,40 @@ class Unpublished:
         partial.write_text(job.model_dump_json(indent=1), encoding="utf-8")
         os.replace(partial, self.folder / "recipe.json")  # at no instant without one, which would lose what is kept
         self.replaced = seal_at(self.output / "provenance.json")
-        self.made_with = provenance(job.execution.gpus > 0) | {"deterministic_kernels": job.execution.deterministic}
-        self.start = time.perf_counter()
+        self.state = resume or self.folder
+        self.adopted = read_adopted(self.state)  # refused now, where it is damaged, and not after the work
+        images = images_behind(job)
+        refuse_other_images(self.state, images)
+        made_with = provenance(job.execution.gpus > 0) | {"deterministic_kernels": job.execution.deterministic}
+        made_with |= {"images": images} if images else {}
+        self.attempt = attempts.begin(self.state, made_with, jobs)
 
-    def publish(self, resume: Path | None = None, jobs: int = 1) -> None:
+    def publish(self) -> None:
         """Gives the result its name, in place of the one that stood there at the beginning.
 
-        One that another job has finished meanwhile stays, as others may be reading it.
-
-        What was adopted of the state in the folder `resume` (`python workflow adopt`) is recorded in the result, too.
-        Of the time since the beginning, which so many `jobs` shared, the record tells a share.
+        One that another job has finished meanwhile stays, as others may be reading it. What was adopted of the state
+        (`python workflow adopt`) is recorded in the result, too.
         """
         published = self.output / "provenance.json"
         if is_complete(published) and seal_at(published) != self.replaced:
             shutil.rmtree(self.folder)
             return
-        seconds = (time.perf_counter() - self.start) / jobs
-        record = {"seconds": round(seconds, 2), "finished": now(), **self.made_with}
-        if resume and (adopted := read_adopted(resume)):
-            record["adopted"] = adopted
+        record = (
+            attempts.ended(self.state, self.attempt)
+            | {"finished": now()}
+            | ({"adopted": self.adopted} if self.adopted else {})
+        )
+        for notes in self.folder.glob(f"{ATTEMPTS}*"):
+            notes.unlink()
         publish(self.folder, self.output, record)
 
 
 @contextmanager
 def new_folder(output: Path, job: Job, resume: Path | None = None, keep: bool = False) -> Iterator[Path]:
     """Yields the folder of a new result, which is published when the block ends without an error."""
-    result = Unpublished(output, job, keep)
-    if resume:
-        read_adopted(resume)  # refused now, where it is damaged, and not after the work
+    result = Unpublished(output, job, resume, keep)
     yield result.folder
-    result.publish(resume)
+    result.publish()
 
 
 def publish(partial: Path, output: Path, record: dict) -> None:
@@ -306,10 +271,6 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def provenance(uses_gpus: bool = False) -> dict[str, object]:

@@ -17,8 +17,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from deit.store import attempts
 from deit.store.interruption import noted_stop_signals, stop
-from deit.store.results import replace_sealed, unsealed
+from deit.store.seals import replace_sealed, unsealed
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +151,7 @@ class ShardFolder:
         for shard in self.shards.values():
             self.saved[shard.path.name] = shard.save()
         replace_sealed(self.folder / PROGRESS, {"manifest": self.manifest, "steps": self.steps, "files": self.saved})
+        attempts.saved(self.folder)
 
     def finish(self) -> None:
         """Writes manifest.json, with the digests of the complete shards."""

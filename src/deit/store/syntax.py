@@ -15,13 +15,13 @@ SILENT = {"ctx", "kind", "type_comment", "type_ignores", "type_params", "annotat
 TELLERS = {"log", "logging", "logger", "warnings", "parser"}
 """Names whose methods, called as statements, tell a person something, or read the words of a command."""
 REFUSALS = {"SystemExit", "ValueError", "TypeError"}
-COMPLAINTS = {"Checked", "Mistake", "Problem"}
-"""What functions return that tell what is wrong in params."""
+COMPLAINTS = {"Checked", "Diverged", "Mistake", "Problem"}
+"""What functions return that tell what is wrong, in params or in a run."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LOOKING = {
     "abs", "all", "any", "bool", "callable", "endswith", "equal", "exists", "float", "fullmatch", "get", "hasattr",
     "int", "is_dir", "is_file", "isinstance", "issubclass", "items", "keys", "len", "map", "match", "max", "min",
-    "prod", "range", "set", "sorted", "startswith", "str", "sum", "tuple", "type", "values", "zip",
+    "prod", "range", "set", "sorted", "startswith", "str", "sum", "targets", "tuple", "type", "values", "zip",
 }  # fmt: skip
 """Last words of calls that change nothing and draw nothing."""
 CHANGING = {"append", "backward", "clear", "extend", "insert", "next", "pop", "popitem", "remove", "step", "update"}

@@ -13,6 +13,8 @@ from .scores import Scores, seed_of
 
 PAPER = Path(__file__).parent.parent / "paper"
 COLUMNS = ("row", "column", "ours", "low", "high", "std", "n", "images", "paper", "difference")
+UNSTEADY = 20
+"""Percent by which a pass may vary, in the median, before networks cannot be compared: a machine with other work."""
 KEYS = ("row", "column")
 """Of these columns, which are text; all others are numbers."""
 
@@ -114,6 +116,7 @@ def throughput_facts(inputs: Inputs, cells: Cells) -> list[str]:
         batches = " and ".join(f"{batch:,}" for batch in sorted(rows["batch"].unique()))
         spread = 100 * (rows["std"] / rows["images_per_second"]).median()
         passes = "a single pass each" if np.isnan(spread) else f"a single pass varies by {spread:.0f} % (median)"
+        passes += ", which is too much to compare networks" if spread > UNSTEADY else ""
         facts.append(f"Throughput: inference in {precision} on {device}, batch {batches}; {passes}.")
     theirs = [value for (_, column), value in cells.papers.items() if column == "images_per_second"]
     if not np.isnan(theirs).all():

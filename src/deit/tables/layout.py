@@ -13,11 +13,12 @@ from .titles import title
 
 DASH = "—"
 CELLS = "Each cell shows our number, the mean over seeds ± half of its 95 % interval."
+MEASURED = "Each cell shows what was measured of our network."
 BESIDE = (
-    " Below it, in grey, stand the paper’s number and the difference, ours − paper (for images/s and parameters the "
-    "ratio, ×)."
+    " Below it, in grey, stand the paper’s number, of its own networks on ImageNet unless the table says otherwise, "
+    "and the difference, ours − paper (for images/s and parameters the ratio, ×)."
 )
-BEST = " Bold: the best number of its column."
+BEST = " Bold: the highest accuracy of its column."
 IMAGES_TOO = "analysis of variance in which seeds and images are random, Student’s t for the spread over seeds"
 ONE_SEED = "how much another seed, or another machine, would change is unknown"
 KINDS = {
@@ -85,7 +86,7 @@ def compared(row: pd.Series, of: str, decimals: int) -> str:
         return theirs
     if of in ("count", "rate"):
         ratio = row.ours / row.paper
-        return f"{theirs} · ×{ratio:.2g}" if 0.1 < ratio < 100 else theirs
+        return f"{theirs} · ×{ratio:.{2 if ratio < 0.995 else int(ratio < 9.95)}f}" if 0.1 < ratio < 100 else theirs
     difference = number(abs(row.difference), of, decimals)
     sign = "" if float(difference) == 0 else "−" if row.difference < 0 else "+"
     return f"{theirs} · {sign}{difference}"
@@ -103,19 +104,28 @@ def shown(row: pd.Series, of: str, decimals: int, best: bool, count_seeds: bool)
     return Shown(number(row.ours, of, decimals), spread, theirs, best)
 
 
-def is_best(frame: pd.DataFrame, table: str) -> pd.Series:
-    """Which cells hold the highest accuracy of their column, among several; none where the table has its own guide."""
-    if definition(table).guide:
+def is_best(recipe: Table, frame: pd.DataFrame) -> pd.Series:
+    """Which cells hold the highest accuracy of their column, as it is printed, among several.
+
+    None where the table has its own guide.
+    """
+    if definition(recipe.table).guide:
         return pd.Series(False, frame.index)
-    accuracy = frame["column"].map(lambda column: kind(table, column) == "accuracy")
-    columns = frame[accuracy].groupby("column")["ours"]
-    highest = frame["ours"] == columns.transform("max").reindex(frame.index)
+    accuracy = frame["column"].map(lambda column: kind(recipe.table, column) == "accuracy")
+    printed = frame["ours"].map(lambda value: round(value, decimals_of(recipe)))
+    columns = printed[accuracy].groupby(frame["column"])
+    highest = printed == columns.transform("max").reindex(frame.index)
     return highest & (columns.transform("count").reindex(frame.index) > 1)
+
+
+def decimals_of(recipe: Table) -> int:
+    """How many places its accuracies are printed with."""
+    return int(recipe.options.get("decimals", 1))
 
 
 def grid(recipe: Table, frame: pd.DataFrame) -> tuple[list[str], list[str], dict[tuple[str, str], Shown]]:
     """Rows, columns and the text of each cell, in the order of the frame."""
-    decimals, best = int(recipe.options.get("decimals", 1)), is_best(frame, recipe.table)
+    decimals, best = decimals_of(recipe), is_best(recipe, frame)
     count_seeds = frame["n"][frame["n"] > 1].nunique() > 1
     cells = {
         (row.row, row.column): shown(row, kind(recipe.table, row.column), decimals, best[index], count_seeds)
@@ -134,8 +144,8 @@ def parted(recipe: Table, rows: list[str]) -> Iterator[tuple[str, bool]]:
 def notes(recipe: Table, frame: pd.DataFrame) -> list[str]:
     """How to read the table, the same for all; then over how many seeds and images its numbers are."""
     own = definition(recipe.table)
-    cells = CELLS + (BESIDE if has_paper([frame]) else "")
-    found = [cells, own.guide] if own.guide else [cells + BEST]
+    cells = (CELLS if own.counted else MEASURED) + (BESIDE if has_paper([frame]) else "")
+    found = [cells, own.guide] if own.guide else [cells + (BEST if is_best(recipe, frame).any() else "")]
     if not own.counted:
         return found
     found.append(certainty(recipe.table, frame))

@@ -109,8 +109,18 @@ class Finding:
 
 
 def signed(value: float, unit: Unit) -> str:
+    """With its sign, and one place more where that would be rounded away: a bound beside zero is on one side of it."""
     text = f"{abs(value):.{DECIMALS[unit]}f}"
+    if float(text) == 0 and value:
+        text = f"{abs(value):.{DECIMALS[unit] + 1}f}"
     return ("" if float(text) == 0 else "−" if value < 0 else "+") + text
+
+
+def p_value(p: float) -> str:
+    """With its sign of comparison; as many digits as tell on which side of the level it is."""
+    if p < 0.001:
+        return "< 0.001"
+    return f"= {p:.{3 if abs(p - LEVEL) < 0.1 * LEVEL else 2}g}"
 
 
 def findings(tables: Iterable) -> list[Finding]:

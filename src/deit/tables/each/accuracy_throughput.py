@@ -86,7 +86,7 @@ TABLE = Definition(
     number="Figure",
     caption="Accuracy over throughput",
     heading="Accuracy over throughput",
-    story="The paper's first figure: what accuracy a model reaches at what speed, for convnets, DeiT and distilled "
+    story="The paper’s first figure: what accuracy a model reaches at what speed, for convnets, DeiT and distilled "
     "DeiT.",
     about="The figure of accuracy over throughput, of Table 5's networks; `{}` is enough.",
     cells=cells,

@@ -223,6 +223,8 @@ TABLE = Definition(
             pairs=convnet_over_transformer,
             over="transformers",
             of_teachers=True,
+            remark="The convnet’s student is read off a straight line; where the curve bends down, that favours the "
+            "transformer.",
         ),
     ),
     draw=draw,

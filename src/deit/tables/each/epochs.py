@@ -121,7 +121,7 @@ TABLE = Definition(
     caption="Accuracy over the length of the training",
     heading="Accuracy over the length of the training",
     story="The same student trained for fewer and for more epochs, by each method (paper, Figure 3); the warm-up and "
-    "the cosine span each training.",
+    "the cosine span each training. The paper’s numbers are read off its figure, and so approximate.",
     about="Accuracy over the length of the training.",
     params=Epochs,
     cells=cells,
@@ -134,6 +134,7 @@ TABLE = Definition(
             pairs=longest_over_shortest("hard", "token_fusion"),
             over="seeds",
             each="method",
+            of_teachers=True,
             remark="The paper’s differences: 300 → 1,000 epochs of ImageNet.",
             rows=("hard", "token_fusion"),
         ),

@@ -87,6 +87,7 @@ TABLE = Definition(
             text="From scratch on small images, the distillation token beats learning from labels.",
             pairs=above_labels,
             over="seeds",
+            of_teachers=True,
         ),
     ),
 )

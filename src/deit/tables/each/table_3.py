@@ -109,12 +109,14 @@ CLAIMS = (
         text="Hard distillation beats no distillation.",
         pairs=over("hard", "labels", finetuned=False),
         over="sizes",
+        of_teachers=True,
     ),
     Claim(
         key="hard_over_soft",
         text="Hard distillation beats usual (soft) distillation.",
         pairs=over("hard", "soft"),
         over=SIZES,
+        of_teachers=True,
     ),
     Claim(
         key="hard_over_soft_mean",
@@ -122,6 +124,7 @@ CLAIMS = (
         pairs=over("hard", "soft_mean"),
         over=SIZES,
         rows=("soft_mean",),
+        of_teachers=True,
     ),
     Claim(
         key="soft_equals_none",
@@ -131,6 +134,7 @@ CLAIMS = (
         threshold=MARGIN,
         side="within",
         rows=("soft",),
+        of_teachers=True,
     ),
     Claim(
         key="soft_mean_equals_none",
@@ -140,12 +144,14 @@ CLAIMS = (
         threshold=MARGIN,
         side="within",
         rows=("soft_mean",),
+        of_teachers=True,
     ),
     Claim(
         key="token_over_hard",
         text="The distillation token, read by class + distillation, beats hard distillation without it.",
         pairs=over("token_fusion", "hard"),
         over=SIZES,
+        of_teachers=True,
     ),
     Claim(
         key="fusion_not_below_heads",

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from deit.bounds import Name, Names, SomeNames
 from deit.tables.asked import FINETUNED, Measured, Runs, TableParams, Wanted, of_labels
 from deit.tables.checks import Checked, known_models, known_supervision, reads_table_3
-from deit.tables.definition import Definition
+from deit.tables.definition import Definition, titles_of
 from deit.tables.recipes import Table
+from deit.tables.titles import title
 
 if TYPE_CHECKING:
     from deit.tables.cells import Computed
@@ -81,7 +82,15 @@ def build(recipe: Table, inputs: Inputs) -> Computed:
     for row in recipe.rows:
         found.add(row, "images_per_second", measured(inputs, row, "images_per_second"))
     add_accuracies(found, recipe, inputs)
-    return found, throughput_facts(inputs, found)
+    return found, [*throughput_facts(inputs, found), *other_sets(recipe)]
+
+
+def other_sets(recipe: Table) -> list[str]:
+    """Beside which of the study's evaluation sets the paper's numbers of another one stand."""
+    titles = titles_of(recipe)
+    pairs = [(title(own, titles), title(theirs)) for own, theirs in recipe.options.get("paper_columns", {}).items()]
+    told = [f"of {theirs} beside {own}" for own, theirs in pairs if own != theirs]
+    return [f"The paper’s accuracies are {', '.join(told)}."] if told else []
 
 
 TABLE = Definition(

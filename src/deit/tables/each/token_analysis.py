@@ -145,10 +145,14 @@ def draw(recipe: Table, frame: pd.DataFrame) -> Figure:
         axes = figure.subplots()
         layers = dict.fromkeys(frame["row"])
         depth = frame["row"].map({layer: number for number, layer in enumerate(layers)})
-        for column, of_column in frame.groupby("column", sort=False):
+        columns = list(frame.groupby("column", sort=False))
+        for number, (column, of_column) in enumerate(columns):
             style = {"ls": ":", "marker": "s"} if column.endswith("/two_class_tokens") else {"marker": "o"}
-            bars, label = figures.half_interval(of_column), title(column, titles_of(recipe))
-            axes.errorbar(depth[of_column.index], of_column["ours"], bars, ms=4, elinewidth=0.8, label=label, **style)
+            beside = 0.05 * (number - (len(columns) - 1) / 2)  # or their bars would lie on each other
+            bars = abs(of_column[["low", "high"]].clip(-1, 1).sub(of_column["ours"], axis=0)).T  # as cosines are
+            label = title(column, titles_of(recipe))
+            places = depth[of_column.index] + beside
+            axes.errorbar(places, of_column["ours"], bars, ms=4, elinewidth=0.8, label=label, **style)
         theirs = frame[frame["paper"].notna()].drop_duplicates(["row", "paper"])
         axes.plot(depth[theirs.index], theirs["paper"], "x", color=figures.INK, ms=6, label="the paper", zorder=5)
         measured = frame.dropna(subset=["ours"]).reset_index(drop=True)
@@ -167,7 +171,7 @@ TABLE = Definition(
     heading="Token analysis",
     story="How alike are the class and the distillation token? Cosine between the learned input tokens, and between "
     "their embeddings after each layer, averaged over evaluation images. The control has two class tokens with the "
-    "same target.",
+    "same target. The paper gives one number of the input and one of the last layer, and names no size.",
     about="Cosines of the class and the distillation token, learned and after every layer (paper, section 4).",
     titles={"input": "input tokens", "two_class_tokens": "two class tokens (control)", "token": ""},
     params=TokenAnalysis,
