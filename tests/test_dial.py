@@ -155,7 +155,7 @@ def test_the_figure_has_a_line_of_convnets_and_a_point_of_the_transformer(recipe
 def test_a_study_asks_for_teachers_and_students_and_nothing_at_the_higher_resolution():
     plan = plan_study("cifar10-dial", ROOT / "params")
     (job,) = (job for job in plan.of_section("tables") if job.name.startswith("tables/"))
-    assert job.name == "tables/dial" and len(job.recipe["cells"]) == 14
+    assert job.name == "tables/dial" and len(job.recipe["cells"]) == 12
     assert job.recipe["options"]["families"]["resnet-2"] == "convnet"
     assert not any("/60/" in run for cell in job.recipe["cells"] for run in cell["runs"])
 
