@@ -46,7 +46,7 @@ def copy_of_project(folder: Path) -> Path:
         source = ROOT / name
         if source.is_dir() and not source.is_symlink():
             compileall.compile_dir(source, quiet=1)  # also where PYTHONDONTWRITEBYTECODE would have each process do it
-            shutil.copytree(source, folder / name, symlinks=True)
+            shutil.copytree(source, folder / name, symlinks=True, ignore=shutil.ignore_patterns("*.pyc.*"))  # half made
         else:
             shutil.copy(source, folder / name, follow_symlinks=False)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]

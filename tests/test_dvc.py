@@ -304,6 +304,8 @@ def bucket(monkeypatch) -> Iterator[str]:
         monkeypatch.setitem(ENVIRONMENT, key, "test")
         monkeypatch.setenv(key, "test")
     monkeypatch.setitem(ENVIRONMENT, "AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setitem(ENVIRONMENT, "NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())

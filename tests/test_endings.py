@@ -291,6 +291,7 @@ def rank_of(number: int, port: int, work: Callable[[Place], None]) -> int:
     if child := os.fork():
         return child
     os.environ |= {"RANK": str(number), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # as torchrun.py says
 
     def joined() -> None:
         if number:

@@ -88,6 +88,7 @@ def clone_with_study(folder: Path) -> Path:
 
 def test_after_any_kills_the_same_command_ends_with_the_same_bytes(undisturbed, tmp_path):
     clone, seed = clone_with_study(tmp_path / "clone"), int(time.time())
+    print(f"seed {seed}")
     killer, snakemakes = Killer(clone, seed), 0
     for _ in range(40):
         process = subprocess.Popen(
@@ -107,7 +108,7 @@ def test_after_any_kills_the_same_command_ends_with_the_same_bytes(undisturbed, 
     assert process.returncode == 0, "never finished"
     kinds = {kind for kind, _ in killer.sent}
     by_signal = {number: sum(killer.sent[kind, number] for kind in kinds) for number in SIGNALS}
-    print(f"seed {seed}: {by_signal}, snakemake {snakemakes}; {dict(killer.sent)}")
+    print(f"{by_signal}, snakemake {snakemakes}; {dict(killer.sent)}")
     assert min(by_signal.values()) >= 20 and snakemakes == SNAKEMAKES
     assert kinds == {
         "data",

@@ -26,6 +26,8 @@ from deit.tables.definition import definition
 from deit.tables.recipes import READ
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks/table.ipynb"
+PATIENCE = 600
+"""Seconds that a kernel has to start, and to say that it is idle after a cell: papermill gives it 60 and 4."""
 JUPYTER_FOLDERS = ("JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
 KERNEL = {
     "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
@@ -101,8 +103,9 @@ def execute(notebook: nbformat.NotebookNode, output: Path, parameters: dict) -> 
         # name of the sockets is the same for two kernels that start in one directory.
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{home}/kernel"}})
         return papermill.execute_notebook(
-            notebook, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=sockets
-        )
+            notebook, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=sockets,
+            start_timeout=PATIENCE, iopub_timeout=PATIENCE,
+        )  # fmt: skip
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Only of ranks that were killed something is said here, as they could not.
 
 OTHER_NODE, where there are several, is the address of one of them: gloo is to use the network that leads there. By
 itself it tells other nodes the address that this node's own name has here, which on Debian is one of the node alone.
+Ranks of one node meet on its own loopback, as not every machine can resolve its own name.
 """
 
 import fcntl
@@ -26,7 +27,8 @@ SIOCGIFADDR = 0x8915
 def run() -> None:
     """Raises SystemExit with the status of the rank that failed first, or 128 + signal."""
     logging.disable(logging.CRITICAL)
-    if "OTHER_NODE" in os.environ and (interface := interface_towards(os.environ["OTHER_NODE"])):
+    other = os.environ.get("OTHER_NODE")
+    if interface := interface_towards(other) if other else "lo":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     try:
         main()
@@ -71,4 +73,8 @@ def status_of(error: ChildFailedError) -> int:
 
 
 if __name__ == "__main__":
-    run()
+    try:
+        run()
+    except SystemExit as end:  # at once: to take torch apart costs a busy machine seconds, and all ranks have ended
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(int(end.code or 0))
