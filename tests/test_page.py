@@ -84,6 +84,7 @@ def looked_at(report: Path, folder: Path, width: int, *flags: str) -> tuple[dict
     (folder / "frame.html").write_text(FRAME.replace("{width}", str(width)), encoding="utf-8")
     words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--hide-scrollbars"]
     words += ["--window-size=1400,1000", f"--user-data-dir={folder}/profile", "--virtual-time-budget=5000", *flags]
+    words += ["--disable-dev-shm-usage"]  # a container's holds 64 MB
     done = subprocess.run(
         [*words, "--dump-dom", f"file://{folder}/frame.html"], capture_output=True, encoding="utf-8", timeout=120
     )

@@ -65,7 +65,7 @@ def ended_in_a_student(project: Path) -> str:
             time.sleep(0.1)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
-        told, _ = process.communicate(timeout=300)
+        told, _ = process.communicate(timeout=SECONDS)
     return told
 
 

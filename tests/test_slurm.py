@@ -31,6 +31,7 @@ from slurm_cluster import (
     is_told_to_end,
     jobs,
     let_go,
+    limit_soon,
     node_of,
     plan_of,
     requeue,
@@ -262,13 +263,13 @@ def test_a_training_that_is_disturbed_in_every_way_resumes_to_the_same_weights(t
 
 @in_cluster
 def test_a_time_limit_shorter_than_the_run_costs_nothing(training, undisturbed):
-    """A minute is the shortest limit: the training is held until Slurm tells it to end."""
+    """The training is held until Slurm tells it to end, by a limit that comes soon after its first state is saved."""
     one = training("short")
     expected, _ = undisturbed(one)
-    limits = ["--set-resources", "train_teacher:runtime=1", "train_teacher:slurm_extra='--signal=TERM@5'"]
-    with one.start("--retries", "30", *limits) as process:
-        one.under_way()
+    with one.start("--set-resources", "train_teacher:slurm_extra='--signal=TERM@5'") as process:
+        job = one.under_way()
         trains = one.hold()
+        limit_soon(one, job)
         until(lambda: is_told_to_end(trains))
         let_go(trains)
         finished(process, one.project)
@@ -449,7 +450,7 @@ def test_a_pass_that_is_stopped_and_killed_ends_in_the_results_of_separate_jobs(
         assert f"{labels.name}: " not in one.log(job)
     for record in one.jobs().values():
         assert record["TresPerJob"] == "gres:gpu:1" and record["Partition"] == "gpu"
-        assert (record["MinMemoryNode"], record["TimeLimit"], record["NumCPUs"]) == ("2500M", "00:07:00", "2")
+        assert (record["MinMemoryNode"], record["TimeLimit"], record["NumCPUs"]) == ("2500M", "00:47:00", "2")
     assert one.own_jobs().keys() == {job.digest for job in (*one.runs, *one.caches)}
     for record in one.own_jobs().values():
         assert record["JobState"] == "COMPLETED" and "TresPerJob" not in record and record["Partition"] == "cpu"
