@@ -37,6 +37,7 @@ class Killer:
     def __init__(self, project: Path, seed: int):
         self.project, self.draw = project, random.Random(seed)
         self.kinds: dict[str, str] = {}
+        self.seen: set[str] = set()
         self.due: dict[int, tuple[float, int, str]] = {}
         self.sent: Counter[tuple[str, int]] = Counter()
 
@@ -54,7 +55,8 @@ class Killer:
         for pid, kind in jobs.items():
             if pid not in self.due:
                 number = min(SIGNALS, key=lambda each: (self.sent[kind, each], self.draw.random()))
-                life = LIFE.get(kind, 2.0)
+                life = LIFE.get(kind, 2.0) if kind in self.seen else 0  # the only one of its kind may be gone by then
+                self.seen.add(kind)
                 self.due[pid] = (time.monotonic() + self.draw.uniform(0, life), number, kind)
         for pid in self.due.keys() & jobs.keys():
             at, number, kind = self.due[pid]
