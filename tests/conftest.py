@@ -118,9 +118,9 @@ TAKE_LONG = ("dvc", "slurm", "long")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """First the files that fork ranks: where a test had torch begin threads, as for fake tensors, no later one can.
 
-    Last those that run studies again, of which each of two processes (`pytest -n 2`, a file at a time) has some.
+    Last those that run studies again, of which each of two processes (`pytest -n 2`, a file at a time) has some; the longest first.
     """
-    last = ("test_kills.py", "test_sittings.py", "test_surroundings.py", "test_slurm.py", "test_dvc.py")
+    last = ("test_slurm.py", "test_dvc.py", "test_kills.py", "test_surroundings.py", "test_sittings.py")
     rank = {name: number for number, name in enumerate(last, 1)}
     for item in items:
         if item.path.name in IN_MINIATURE and "study" in getattr(item, "fixturenames", ()):
