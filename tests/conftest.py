@@ -118,7 +118,7 @@ TAKE_LONG = ("dvc", "slurm", "long")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """First the files that fork ranks: where a test had torch begin threads, as for fake tensors, no later one can.
 
-    Last those that run studies again, of which each of two processes (`pytest -n 2`, a file at a time) has some; the longest first.
+    Last those that run studies again, the longest first: two processes (`pytest -n 2`, a file at a time) end together.
     """
     last = ("test_slurm.py", "test_dvc.py", "test_kills.py", "test_surroundings.py", "test_sittings.py")
     rank = {name: number for number, name in enumerate(last, 1)}
