@@ -36,7 +36,6 @@ class Killer:
     def __init__(self, project: Path, lives: dict[str, float], seed: int):
         self.project, self.lives, self.draw = project, lives, random.Random(seed)
         self.kinds: dict[str, str] = {}
-        self.seen: set[str] = set()
         self.due: dict[int, tuple[float, int, str]] = {}
         self.sent: Counter[tuple[str, int]] = Counter()
 
@@ -54,8 +53,8 @@ class Killer:
         for pid, kind in jobs.items():
             if pid not in self.due:
                 number = min(SIGNALS, key=lambda each: (self.sent[kind, each], self.draw.random()))
-                life = self.lives[kind] if kind in self.seen else 0  # the only one of its kind may be gone by then
-                self.seen.add(kind)
+                known = any(kind == one for *_, one in self.due.values())
+                life = self.lives[kind] if known else 0  # the only one of its kind may be gone by then
                 self.due[pid] = (time.monotonic() + self.draw.uniform(0, life), number, kind)
         for pid in self.due.keys() & jobs.keys():
             at, number, kind = self.due[pid]

@@ -442,13 +442,10 @@ def test_the_stronger_teacher_is_the_published_reports():
     assert told.groups() == (f"{100 * taught.mean():.1f}", f"{100 * weaker.mean():.1f}") and taught.min() > 0.85
     for row, name in (("hard", "hard distillation"), ("token_fusion", "the token")):
         here, there = (report.hits("table_3", row, "deit-ti") for report in (strong, small))
-        gains = np.array([100 * (here[seed].mean() - there[seed].mean()) for seed in range(5)])
-        half = 2.7764 * gains.std(ddof=1) / math.sqrt(5)  # Student's t with 4 degrees of freedom, from a printed table
-        numbers = (
-            f"{number:.1f}".replace("-", "−") for number in (gains.mean(), gains.mean() - half, gains.mean() + half)
-        )
+        mean, of_seeds, of_images, df = moments({seed: 100 * (here[seed] - there[seed]) for seed in range(5)})
+        numbers = (mean, *interval(mean, of_seeds, of_images, df))
         told = re.search(rf"{name} (?:is )?at (−?[\d.]+)(?: points)? \[(−?[\d.]+), (−?[\d.]+)\]", page)
-        assert told.groups() == tuple(numbers), name
+        assert told.groups() == tuple(f"{number:.1f}".replace("-", "−") for number in numbers), name
     here, there = (report.hits("table_3", "labels", "deit-ti") for report in (strong, small))
     assert sum(len(hits) for hits in here.values()) == 50_000
     assert all((here[seed] == there[seed]).all() for seed in range(5))
