@@ -120,7 +120,7 @@ def trainings(plan: Plan) -> dict[tuple[str, int], Job]:
 
 def images_of(plan: Plan, folder: Path, own: bool) -> ImageSet:
     """The study's images where they are asked for or come with it; else drawn ones of ImageNet's usual size."""
-    data = plan.training_data
+    data = plan.settings.training_data("")
     if own or data.reader == "idx":
         return training_images(data, plan.study.data.root)
     draw_photographs(folder / "drawn" / "class")

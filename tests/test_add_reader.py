@@ -35,15 +35,16 @@ plan = plan_study("mine")
 (job,) = [job for job in plan.of_section("data") if job.name == "data/evaluation"]
 prepare_data(job, Path("prepared"))
 manifest = read_result(Path("prepared")).json("manifest.json")
+data, sets = plan.settings.training_data(""), plan.settings.evaluation_sets("")
 for split, images in {
-    "train": training_images(plan.training_data, "images", manifest),
-    "test": evaluation_images(plan.training_data, plan.evaluation_sets["test"], "images", "test", manifest),
+    "train": training_images(data, "images", manifest),
+    "test": evaluation_images(data, sets["test"], "images", "test", manifest),
 }.items():
     assert np.array_equal(images.pixels, np.load(f"images/{split}.npy"))
     assert np.array_equal(images.labels, np.load(f"images/{split}-labels.npy"))
     recorded = manifest["splits"]["training" if split == "train" else split]["md5"]["images"]
     assert recorded == hashlib.md5(Path(f"images/{split}.npy").read_bytes()).hexdigest()
-print(plan.training_data.module, len(manifest["splits"]))
+print(data.module, len(manifest["splits"]))
 """
 """Planning, prepare_data and the images, in the project that has the new file."""
 

@@ -102,7 +102,7 @@ def test_the_official_files_are_those_of_the_params(monkeypatch):
     root = Path(os.environ["CIFAR10_BINARY"])
     monkeypatch.setenv("CIFAR10", str(root))
     plan = plan_study("cifar10-binary", ROOT / "params")
-    data, test = plan.training_data, plan.evaluation_sets["test"]
+    data, test = plan.settings.training_data(""), plan.settings.evaluation_sets("")["test"]
     images, tested = training_images(data, root), evaluation_images(data, test, root)
     assert np.bincount(images.labels).tolist() == [5000] * 10 and np.bincount(tested.labels).tolist() == [1000] * 10
     pixels = images.pixels.reshape(-1, 3)

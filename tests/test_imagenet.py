@@ -212,8 +212,8 @@ def test_the_manifest_counts_the_images_of_every_split(study):
 
 def test_every_folder_shows_the_class_that_it_is_read_as(plan, place):
     """V2's folders 0 ... K-1 are the classes of the sorted names of the training folders."""
-    data: TrainingData = plan.training_data
-    sets: dict[str, EvaluationSet] = plan.evaluation_sets
+    data: TrainingData = plan.settings.training_data("")
+    sets: dict[str, EvaluationSet] = plan.settings.evaluation_sets("")
     splits = [training_images(data, place / "images")]
     splits += [evaluation_images(data, sets[name], place / "images") for name in ("imagenet", "v2")]
     for images in splits:

@@ -99,7 +99,11 @@ def test_a_study_of_own_images_is_valid_and_of_these_images_alone(tmp_path, monk
     shutil.copy("params/imagenet.yaml", tmp_path)
     (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
     plan = plan_study(name, tmp_path)
-    assert plan.runs and plan.training_data.name == name and list(plan.evaluation_sets) == ["val"]
+    assert (
+        plan.runs
+        and plan.settings.training_data("").name == name
+        and list(plan.settings.evaluation_sets("")) == ["val"]
+    )
 
 
 def test_a_new_student_written_into_the_study_trains_nothing_but_itself(fashion, tmp_path, monkeypatch):

@@ -124,6 +124,10 @@ def test_what_is_wrong_with_a_variant_is_said_before_anything_runs(params, edit,
             "variants.half: execution.students.gpus: 2 GPUs (or CPU nodes) cannot share 3 mix groups",
         ),
         (
+            "teacher_logits: {chunk_epochs: 1}\nvariants: {half: {students: {epochs: 20000}}}",
+            "variants.half: teacher_logits.chunk_epochs: 20000 epochs of students are more than 10000 caching jobs",
+        ),
+        (
             "tables: {deit3: {models: [deit-s], variants: [half, mixless]}}",
             "tables.deit3.variants: 'mixless' trains for 2 epochs, as the study itself does",
         ),

@@ -12,7 +12,6 @@ from shlex import quote
 
 from snakemake.io import ancient
 
-from deit.learn.recipes import Pass
 from deit.store.finished import is_complete
 from deit.store.job import Execution, Job, lock_name
 from plan.memory import asked_memory
@@ -200,7 +199,8 @@ class Lookup:
             words += f" --gpus {gpus} --share {job.execution.share}"
         if kind not in ("train", "pass"):
             return words
-        for member in self.members(wildcards):
+        for digest in (*job.recipe.get("runs", ()), *job.recipe.get("caches", ())):  # of a pass
+            member = self.job_of(digest)
             words += f" --member results/{self.study}/locks/{member.digest} {member.execution.output}/provenance.json"
         size = f"--nodes {resources.nodes} --processes {max(gpus, 1)} --cpus {threads}"
         return f"{words} {size}"
@@ -214,12 +214,6 @@ class Lookup:
         """launch.py; of a job that is one process on this machine, in a python that has imported its packages."""
         several = max(self.request(wildcards).gpus, 1) * self.request(wildcards).nodes > 1
         return "workflow/jobs/launch.py" if several or not self.is_here else "-IS workflow/jobs/preloaded.py"
-
-    def members(self, wildcards) -> list[Job]:
-        """The jobs whose results a pass makes; none for another job."""
-        recipe = self.job(wildcards).resolved()
-        digests = (*recipe.runs, *recipe.caches) if isinstance(recipe, Pass) else ()
-        return [self.job_of(digest) for digest in digests]
 
     def targets(self, *sections: str) -> Callable:
         """An input function: the products of all planned jobs of these sections.

@@ -25,12 +25,13 @@ def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
     Runs under one name in `passes` that see different streams are passes of their own; a single run is none. Raises
     ParamsError for a pattern of the study's own that no run's name matches, or a run that two passes claim.
     """
-    refuse_patterns(plan)
+    owners = owners_of(plan)
     jobs = plan.jobs.values() if everything else plan.unfinished()
     unfinished = {job.digest for job in jobs if not job.execution.copy_of}
     passes = {}
     for name, params in plan.study.execution.passes.items():
-        for number, runs in enumerate(by_stream(plan, list(members(plan, params.runs, unfinished)))):
+        members = [job for digest, job in plan.jobs.items() if digest in unfinished and owners.get(digest) == name]
+        for number, runs in enumerate(by_stream(plan, members)):
             if len(runs) > 1:
                 caches = caches_of(plan, runs, unfinished) if params.caches else []
                 job = plan_pass(plan, f"passes/{name}-{number}", runs, caches, params, everything)
@@ -38,38 +39,32 @@ def plan_passes(plan: Plan, everything: bool = False) -> dict[str, Job]:
     return passes
 
 
-def refuse_patterns(plan: Plan) -> None:
-    """ParamsError for all patterns that match no run, or else for a run that two passes claim.
+def owners_of(plan: Plan) -> dict[str, str]:
+    """Digest of a run -> the pass whose patterns match its name, without its section.
 
-    A study that extends another has not all of its runs, so only patterns of the study's own file have to match some.
+    ParamsError for all patterns that match no run, or else for a run that two passes claim. A study that extends
+    another has not all of its runs, so only patterns of the study's own file have to match some.
     """
-    names = [job.name.partition("/")[2] for job in plan.jobs.values() if job.kind == "train"]
+    names = {digest: job.name.partition("/")[2] for digest, job in plan.jobs.items() if job.kind == "train"}
     idle, twice = [], []
     owners: dict[str, str] = {}
     for key, params in plan.study.execution.passes.items():
         where = f"execution.passes.{key}.runs"
         for word in params.runs:
-            matches = [name for name in names if fnmatch(name, word)]
+            matches = [digest for digest, name in names.items() if fnmatch(name, word)]
             if names and not matches:
-                text = f"'{word}' matches no run; their names are like {names[0]}"
+                text = f"'{word}' matches no run; their names are like {next(iter(names.values()))}"
                 idle.append(Problem(where, text, "correct it, or take the pass away."))
-            for name in matches:
-                if (owner := owners.setdefault(name, key)) != key:
-                    text, other = f"{name} is in the pass '{owner}', too", f"execution.passes.{owner}.runs"
+            for digest in matches:
+                if (owner := owners.setdefault(digest, key)) != key:
+                    text, other = f"{names[digest]} is in the pass '{owner}', too", f"execution.passes.{owner}.runs"
                     twice.append(Problem(where, text, "keep it in one of them.", (other,)))
     if idle or twice:
         layers = read_layers(plan.name, plan.folder)
         own = [problem for problem in idle if last_layer(problem.key, layers) == len(layers) - 1]
         if mistakes := own or twice[:1]:
             raise refusal(mistakes, layers)
-
-
-def members(plan: Plan, patterns: list[str], unfinished: set[str]) -> Iterator[Job]:
-    """Unfinished trainings whose names, without their section, one of the patterns matches."""
-    for job in plan.jobs.values():
-        name = job.name.partition("/")[2]
-        if job.kind == "train" and job.digest in unfinished and any(fnmatch(name, word) for word in patterns):
-            yield job
+    return owners
 
 
 def by_stream(plan: Plan, jobs: list[Job]) -> Iterator[list[Job]]:

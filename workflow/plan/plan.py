@@ -29,7 +29,7 @@ from deit.networks.recipes import (
     Source,
     Weights,
 )
-from deit.see.recipes import EvaluationSet, EvaluationView, PreparingData, StoringViews, TrainingData
+from deit.see.recipes import EvaluationView, PreparingData, StoringViews
 from deit.store.finished import is_complete
 from deit.store.job import Execution, Job
 from deit.store.reach import ROOT, our_code
@@ -126,16 +126,6 @@ class Plan:
     @cached_property
     def settings(self) -> RunSettings:
         return RunSettings(self.study)
-
-    @property
-    def training_data(self) -> TrainingData:
-        """Of the study's own images."""
-        return self.settings.training_data("")
-
-    @property
-    def evaluation_sets(self) -> dict[str, EvaluationSet]:
-        """Likewise."""
-        return self.settings.evaluation_sets("")
 
     def plan_data(self, what: Literal["training", "evaluation"], data: str) -> str:
         """Plan to look at the training images of a data set, for `evaluation` at the others, too; once."""
@@ -352,10 +342,10 @@ class Plan:
 
     def plan_tokens(self, run: Run, images: int) -> str:
         recipe = ComparingTokens(
-            data=self.training_data,
+            data=self.settings.training_data(""),
             run=PredictedRun(run=run.name, model=self.settings.model(run)),
             view=EvaluationView(resolution=run.resolution, crop=self.study.evaluation.crop),
-            evaluation_set=self.evaluation_sets[self.study.data.primary],
+            evaluation_set=self.settings.evaluation_sets("")[self.study.data.primary],
             images=images,
         )
         inputs = {"data": self.plan_data("evaluation", ""), "run": self.runs[run]}

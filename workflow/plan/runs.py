@@ -153,7 +153,7 @@ class RunSettings:
 
     def general(self, run: Run) -> Phase:
         """How runs of its kind are trained, but for what `runs` say of single ones."""
-        return self.task(run).training if run.data else self.study.phases()[self.section(run)]
+        return self.task(run).training if run.data else getattr(self.study, self.section(run))
 
     def phase(self, run: Run) -> Phase:
         """How a run is trained: the section's keys, then those for its model and supervision, then its variant's."""

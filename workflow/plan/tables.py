@@ -1,7 +1,5 @@
 """The tables of a study: the runs of their cells, what each is made from, and its recipe."""
 
-from typing import Any
-
 from deit.tables.asked import FINETUNED, Measured, Wanted, family
 from deit.tables.definition import definition
 from deit.tables.recipes import Cell, Table
@@ -11,12 +9,7 @@ from plan.runs import Run, RunSettings
 
 def cells_of(settings: RunSettings) -> dict[str, Wanted]:
     """Table -> its cells, for every table that the study asks for."""
-    return {name: definition(name).cells(params, settings) for name, params in asked(settings).items()}
-
-
-def asked(settings: RunSettings) -> dict[str, Any]:
-    """Table -> its params."""
-    return settings.study.tables.asked()
+    return {name: definition(name).cells(params, settings) for name, params in settings.study.tables.asked().items()}
 
 
 def runs_of(cells: Wanted) -> list[Run]:
@@ -26,7 +19,7 @@ def runs_of(cells: Wanted) -> list[Run]:
 def throughput_runs(settings: RunSettings) -> dict[str, Run]:
     """Label -> a run of the network, which need not be trained, for all whose images per second a table shows."""
     low, high = settings.resolutions
-    of_tables = [definition(name).measured(params) for name, params in asked(settings).items()]
+    of_tables = [definition(name).measured(params) for name, params in settings.study.tables.asked().items()]
     convnets, students, finetuned = (
         list(dict.fromkeys(model for one in of_tables for model in getattr(one, part))) for part in Measured._fields
     )
@@ -42,7 +35,7 @@ def throughput_runs(settings: RunSettings) -> dict[str, Run]:
 
 def table_recipe(settings: RunSettings, name: str, cells: Wanted) -> Table:
     """What is asked of the job that renders a table."""
-    own, study, params = definition(name), settings.study, asked(settings)[name]
+    own, study, params = definition(name), settings.study, settings.study.tables.asked()[name]
     rows = own.rows(params) if own.rows else dict.fromkeys(row for row, *_ in cells)
     options = {
         "decimals": params.decimals,

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from deit.bounds import Name, Once, Recipe
 from deit.store.job import Execution, Resources
-from study.models import Models, unknown_model
+from study.models import Models
 from study.phases import TRAINING_PHASES, Pattern, Phase, phase_of
 from study.problem import Problem
 
@@ -64,13 +64,6 @@ class ExecutionParams(Recipe):
         )
 
 
-def execution_problems(execution: ExecutionParams, phases: dict[str, Phase], models: Models) -> Iterator[Problem]:
-    for name in execution.models:
-        yield from unknown_model(models, f"execution.models.{name}", name)
-    for name, phase in phases.items():
-        yield from uneven_problems(execution, name, name, phase, models)
-
-
 def uneven_problems(
     execution: ExecutionParams, section: str, key: str, phase: Phase, models: Models
 ) -> Iterator[Problem]:
@@ -79,14 +72,10 @@ def uneven_problems(
     for model in ("", *(model for model in execution.models if model in models)):
         resources = execution.of(section, model)
         ranks = max(resources.gpus, 1) * resources.nodes
-        trained = not model or phase_of(models[model], section) == section
-        if trained and groups % ranks:
-            yield uneven(section, key, model, ranks, groups)
-
-
-def uneven(section: str, phase: str, model: str, ranks: int, groups: int) -> Problem:
-    sections = [f"execution.{name}" for name in ("default", section)] + ([f"execution.models.{model}"] if model else [])
-    key, *others = [f"{section}.{part}" for section in reversed(sections) for part in ("gpus", "nodes")]
-    text = f"{ranks} GPUs (or CPU nodes) cannot share {groups} mix groups a batch evenly"
-    remedy = f"choose gpus x nodes that divide {groups}, or another {phase}.mix_group."
-    return Problem(key, text, remedy, (*others, f"{phase}.batch", f"{phase}.mix_group"))
+        if groups % ranks and (not model or phase_of(models[model], section) == section):
+            own = [f"execution.models.{model}"] if model else []
+            sections = [*own, f"execution.{section}", "execution.default"]
+            first, *others = [f"{part}.{name}" for part in sections for name in ("gpus", "nodes")]
+            text = f"{ranks} GPUs (or CPU nodes) cannot share {groups} mix groups a batch evenly"
+            remedy = f"choose gpus x nodes that divide {groups}, or another {key}.mix_group."
+            yield Problem(first, text, remedy, (*others, f"{key}.batch", f"{key}.mix_group"))

@@ -14,11 +14,6 @@ REDUCTIONS = {"soft": "batchmean", "soft_mean": "mean"}
 """Row of Table 3 -> how its supervision reduces the KL, as titles and claims tell of it."""
 
 
-def mislabelled(study: Study) -> Iterator[Problem]:
-    yield from reduction_problems(study)
-    yield from length_problems(study)
-
-
 def reduction_problems(study: Study) -> Iterator[Problem]:
     """Soft distillation in the row of the other reduction."""
     rows = study.tables.table_3.rows if study.tables.table_3 else {}

@@ -1,13 +1,11 @@
 """The section `models` of a params file: its keys, and what can be wrong in them."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 from deit.bounds import Argument, Name, Probability, Recipe
-from deit.learn.objectives import Objective
 from deit.networks.recipes import Source, Weights, unknown_to_digests
-from deit.tables.checks import without_token
 from study.problem import Problem, listed, short, unknown
 from study.views import Resolutions
 
@@ -122,9 +120,3 @@ def patch_of(model: ModelParams) -> int:
         return own if isinstance(own, int) and is_count(own) else 0
     named = PATCH.match(model.timm)
     return int(named[1]) if named else 0
-
-
-def token_problems(models: Models, names: Iterable[str], objective: Objective, what: str) -> Iterator[Problem]:
-    """Models of these names without a variant for an objective of two tokens."""
-    if objective.tokens == 2:
-        yield from (Problem(*mistake) for mistake in without_token(models, names, what))

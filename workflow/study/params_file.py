@@ -3,17 +3,17 @@
 import math
 import re
 import stat
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
-from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
-from study.problem import ParamsError, kind_of, shorter
+from study.problem import ParamsError, kind_of
 
 LARGEST = 2**53
 """Beyond it not every whole number is a floating-point number, and JSON's readers disagree."""
@@ -23,11 +23,10 @@ DEEPEST = 50
 """Keys and lists below each other."""
 MOST_VALUES = 20_000
 """Keys and values, counted wherever an alias or a merge key repeats them."""
-OURS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
+OURS = ("str", "int", "float", "bool", "null", "map", "seq", "merge", "timestamp")
+"""Tags that YAML gives by itself; what looks like a date, a timestamp, is refused under its key."""
 OR_QUOTED = ", or write what is no number in quotation marks"
 """YAML reads a number where a checksum begins with 12e45678."""
-DATE = "tag:yaml.org,2002:timestamp"
-"""The tag that YAML gives to what looks like a date: it is refused under its key."""
 
 
 def read_yaml(path: Path) -> dict:
@@ -35,18 +34,23 @@ def read_yaml(path: Path) -> dict:
     text = text_of(path)
     try:
         yaml = YAML(typ="safe", pure=True)
-        yaml.Composer = ShallowComposer
+        yaml.max_depth = DEEPEST
         node = yaml.compose(text)
-        refuse_node(path, node)
+        if node and size(path, node, {}) > MOST_VALUES:
+            said = f"its aliases and merge keys make more than {MOST_VALUES:,} values of it"
+            raise ParamsError(f"{path}: top level: {said}; write less.")
         layer = yaml.constructor.construct_document(node) if node else None
     except DuplicateKeyError as error:
         raise ParamsError(f"{path}: line {error.problem_mark.line + 1}: {duplicate(error)}") from None
+    except MaxDepthExceededError as error:
+        said = f"keys and lists lie more than {DEEPEST} deep in each other"
+        raise ParamsError(f"{path}: line {error.problem_mark.line + 1}: not valid YAML: {said}; correct it.") from None
     except MarkedYAMLError as error:
         line = (error.problem_mark or error.context_mark).line + 1
         said = " ".join(f"{error.context or ''} {error.problem or ''}".split())
         raise ParamsError(f"{path}: line {line}: not valid YAML: {said}; correct it.") from None
     except (YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:  # ruamel's own constructors
-        said = shorter(" ".join(str(error).split()))
+        said = textwrap.shorten(str(error), 300, placeholder=" …")
         raise ParamsError(f"{path}: not valid YAML: {said or type(error).__name__}; correct the file.") from None
     if not isinstance(layer, dict):
         raise ParamsError(f"{path}: top level: expected keys and values, found {kind_of(layer)}; write `key: value`.")
@@ -75,21 +79,6 @@ def text_of(path: Path) -> str:
         raise ParamsError(f"{path}: byte {error.start}: is not UTF-8; save the file as UTF-8 text.") from None
 
 
-class ShallowComposer(Composer):
-    """Ends where values lie too deep in each other, long before Python's recursion does."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self.depth += 1
-        if self.depth > DEEPEST:
-            said = f"keys and lists lie more than {DEEPEST} deep in each other"
-            raise ComposerError(None, None, said, self.parser.peek_event().start_mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
 def duplicate(error: DuplicateKeyError) -> str:
     found = re.match(r'found duplicate key "(.*)" with value', error.problem, re.DOTALL)
     return f"the key '{found[1]}' stands twice; remove one." if found else "two merge keys; write <<: [*one, *other]."
@@ -98,31 +87,18 @@ def duplicate(error: DuplicateKeyError) -> str:
 # Before anything is made of the text ----------------------------------------------------------------------------------
 
 
-def refuse_node(path: Path, node: Node | None) -> None:
-    """ParamsError for tags of others, and where aliases and merge keys repeat each other without end."""
-    sizes: dict[int, int] = {}
-    if node and size(path, node, sizes) > MOST_VALUES:
-        raise ParamsError(
-            f"{path}: top level: its aliases and merge keys make more than {MOST_VALUES:,} values of it; write less."
-        )
-
-
 def size(path: Path, node: Node, sizes: dict[int, int]) -> int:
     """How many nodes a node and all below it are, those of an alias counted wherever it stands; each is seen once."""
     if id(node) not in sizes:
         sizes[id(node)] = 1  # of a node within itself, which `foreign` names
-        if node.tag not in OURS and node.tag != DATE:
-            refuse_tag(path, node)
+        tag, line = str(node.tag).replace("tag:yaml.org,2002:", "!!"), node.start_mark.line + 1
+        if tag.removeprefix("!!") not in OURS:
+            remedy = "remove it, or write the value in quotation marks."
+            raise ParamsError(f"{path}: line {line}: the tag {tag} means nothing here; {remedy}")
         inside = () if isinstance(node, ScalarNode) else node.value
         below = [part for pair in inside for part in pair] if isinstance(node, MappingNode) else inside
         sizes[id(node)] += sum(size(path, part, sizes) for part in below)
     return sizes[id(node)]
-
-
-def refuse_tag(path: Path, node: Node) -> NoReturn:
-    tag = str(node.tag).replace("tag:yaml.org,2002:", "!!")
-    remedy = "remove it, or write the value in quotation marks."
-    raise ParamsError(f"{path}: line {node.start_mark.line + 1}: the tag {tag} means nothing here; {remedy}")
 
 
 # Afterwards -----------------------------------------------------------------------------------------------------------

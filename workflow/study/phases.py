@@ -11,7 +11,7 @@ from study.changes import change_problems, changed, decay_problems
 from study.data import DataParams
 from study.models import ModelParams, Models, unknown_model
 from study.problem import Problem, unknown
-from study.supervision import Supervision, is_binary, unknown_supervision
+from study.supervision import Supervision, unknown_supervision
 from study.types_told import explained
 from study.views import ViewParams, view_problems
 
@@ -102,7 +102,7 @@ def objective_problems(name: str, phase: Phase, supervisions: Supervision, views
             yield from replacement_problems(key, before, after, supervisions)
     smooths = phase.views.get("label_smoothing", views.label_smoothing)
     for one in dict.fromkeys(phase.supervision.get(each, each) for each in supervisions):
-        if smooths and one in supervisions and is_binary(supervisions[one]):
+        if smooths and one in supervisions and getattr(supervisions[one], "binary", False):
             text = f"counts every class with a share in a target as there, and in {name} smoothing gives all a share"
             others = ("views.label_smoothing", f"{name}.views.label_smoothing", f"{name}.supervision")
             yield Problem(f"supervision.{one}.binary", text, "set label_smoothing to 0.0.", others)

@@ -102,10 +102,6 @@ def kind_of(value: object) -> str:
     return KINDS.get(type(value), f"a {type(value).__name__}")
 
 
-def shorter(text: str) -> str:
-    return text if len(text) < 300 else f"{text[:300]} …"
-
-
 def listed(names: Sequence[str], most: int = 20) -> str:
     """Names in a sentence, the first ones of many."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -2,19 +2,18 @@
 
 import os
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from deit.bounds import Recipe
 from deit.networks.recipes import Source
+from deit.tables.checks import token_variants
 from study.given import source_problems
-from study.models import Models, token_problems, unknown_model
+from study.models import unknown_model
 from study.phases import Pattern
 from study.problem import Problem
-from study.seeds import Seeds, seed_lists
-from study.supervision import Supervision, unknown_supervision
-from study.views import Resolutions
+from study.supervision import unknown_supervision
 
 
 class Released(Recipe):
@@ -31,21 +30,18 @@ class Released(Recipe):
     """Pattern of such names -> why there are no weights, which tables say below."""
 
 
-def released_problems(
-    released: Released, models: Models, supervisions: Supervision, resolutions: Resolutions, seeds: Seeds
-) -> Iterator[Problem]:
+def released_problems(released: Released, study: Any) -> Iterator[Problem]:
     """Published weights: of runs that the study may have, and with all that their source needs."""
     for name, weights in released.weights.items():
-        key, sizes = f"released.weights.{name}", [str(size) for _, size in resolutions]
+        key, sizes = f"released.weights.{name}", [str(size) for _, size in study.resolutions]
         model, supervision, resolution = [*name.split("/"), "", ""][:3]
         if name.count("/") != 2 or resolution not in sizes:
             remedy = f"write model/supervision/resolution, with a resolution of {' or '.join(sizes)}."
             yield Problem(key, "names no run", remedy, ("resolutions.pretraining", "resolutions.finetuning"))
             continue
-        yield from unknown_model(models, key, model)
-        yield from unknown_supervision(supervisions, key, supervision)
-        if supervision in supervisions:
-            yield from token_problems(models, [model], supervisions[supervision], f"released.weights.{name}")
+        yield from unknown_model(study.models, key, model)
+        yield from unknown_supervision(study.supervision, key, supervision)
+        yield from (Problem(*mistake) for mistake in token_variants(study, [model], supervision, key))
         way, remedy = ("timm", "name the tag") if released.source == "hub" else ("file", "name the file")
         if getattr(weights, way) is None:
             yield Problem(
@@ -53,7 +49,9 @@ def released_problems(
             )
         else:
             yield from source_problems(key, chosen(released, weights))
-    for key, those in seed_lists(seeds):
+    lists = {"seeds.default": study.seeds.default}
+    lists |= {f"seeds.models.{name}": those for name, those in study.seeds.models.items()}
+    for key, those in lists.items():
         if len(those) != 1:
             yield Problem(key, "published weights have no seeds", "give one number.", ("released",))
 

@@ -31,12 +31,6 @@ class Seeds(Recipe):
     training, an adaptation and caches more for each teacher and seed. Given weights are one network all the same."""
 
 
-def seed_lists(seeds: Seeds) -> Iterator[tuple[str, list[int]]]:
-    """(key, seeds) of the default and of the models that have others."""
-    yield "seeds.default", seeds.default
-    yield from ((f"seeds.models.{name}", those) for name, those in seeds.models.items())
-
-
 def seed_problems(seeds: Seeds, models: Models) -> Iterator[Problem]:
     for name, those in seeds.models.items():
         key = f"seeds.models.{name}"

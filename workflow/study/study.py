@@ -11,19 +11,19 @@ from deit.see.recipes import EvaluationSet, EvaluationView
 from deit.store.job import Execution
 from study.data import DataParams, data_problems
 from study.evaluation import EvaluationRecipe, ThroughputParams
-from study.execution import ExecutionParams, execution_problems
+from study.execution import ExecutionParams
 from study.given import given_problems
-from study.models import ModelParams, model_problems, patch_problems
-from study.phases import TRAINING_PHASES, Phase, objective_problems, phase_problems, run_problems
+from study.models import ModelParams, unknown_model
+from study.phases import TRAINING_PHASES, Phase
 from study.problem import Problem
 from study.released import Released, released_problems
 from study.seeds import Seeds, seed_problems
 from study.supervision import Supervision, supervision_problems
 from study.tables import Tables
-from study.teacher_logits import LogitsParams, cache_problems
+from study.teacher_logits import LogitsParams
 from study.transfer import Transfer, transfer_problems
-from study.variants import Variant, Varied, variant_problems
-from study.views import Resolutions, ViewParams, resolution_problems, view_problems
+from study.variants import Variant, recipe_problems, variant_problems
+from study.views import Resolutions, ViewParams, resolution_problems
 
 VALIDATION_IMAGES = 5000
 """On which a training is watched, at most: the standard error of an accuracy is then at most 0.7 %."""
@@ -84,12 +84,9 @@ class Study(Recipe):
     """How jobs run, on this machine or a cluster. Changes no result, up to last bits, and no name; may be edited at any
     time."""
 
-    def phases(self) -> dict[str, Phase]:
-        return {name: getattr(self, name) for name in TRAINING_PHASES}
-
     def phase(self, name: str, run: str, supervision: str) -> Phase:
         """The settings of a phase for one run."""
-        return self.phases()[name].of(run, supervision)
+        return getattr(self, name).of(run, supervision)
 
     def watched(self, execution: Execution, resolution: int, data: DataParams) -> Execution:
         """With the images on which a training is watched: the held-out ones, or else of the primary evaluation set."""
@@ -107,39 +104,16 @@ class Study(Recipe):
 
 def problems(study: Study) -> Iterator[Problem]:
     """Every broken rule of a study whose types are right, but for those of its tables."""
-    models, phases = study.models, study.phases()
     yield from data_problems(study.data)
-    for name, model in models.items():
-        yield from model_problems(name, model)
-    yield from given_problems(models, study.data, bool(study.released))
-    yield from patch_problems(models, study.resolutions)
-    for name, phase in phases.items():
-        yield from phase_problems(name, phase, study.data, study.views)
-        yield from run_problems(name, phase, models, study.supervision)
-        yield from objective_problems(name, phase, study.supervision, study.views)
+    yield from recipe_problems(study, TRAINING_PHASES, study.models)
+    yield from given_problems(study.models, study.data, bool(study.released))
     yield from supervision_problems(study.supervision)
-    yield from seed_problems(study.seeds, models)
-    yield from execution_problems(study.execution, phases, models)
-    yield from cache_problems(study.teacher_logits, {name: phases[name] for name in ("students", "finetuning")})
+    yield from seed_problems(study.seeds, study.models)
+    for name in study.execution.models:
+        yield from unknown_model(study.models, f"execution.models.{name}", name)
     if study.released:
-        yield from released_problems(study.released, models, study.supervision, study.resolutions, study.seeds)
+        yield from released_problems(study.released, study)
     yield from resolution_problems(study.resolutions)
-    yield from view_problems(study.views)
     yield from transfer_problems(study)
     for name, variant in study.variants.items():
-        yield from variant_problems(name, variant, varied(study))
-
-
-def varied(study: Study) -> Varied:
-    """What variants change of a study: its sections, and the students of the tables that name variants."""
-    named = [table.student for table in (study.tables.ablation, study.tables.epochs) if table]
-    named += study.tables.deit3.models if study.tables.deit3 else []
-    parts = {
-        name: getattr(study, name) for name in ("data", "execution", "resolutions", "models", "supervision", "views")
-    }
-    return Varied(
-        students=study.students,
-        finetuning=study.finetuning,
-        students_of_tables=[name for name in dict.fromkeys(named) if name in study.models],
-        **parts,
-    )
+        yield from variant_problems(name, variant, study)

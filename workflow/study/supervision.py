@@ -15,11 +15,6 @@ def unknown_supervision(supervision: Supervision, key: str, name: str) -> Iterat
     return unknown(key, name, supervision, "supervision", "supervision")
 
 
-def is_binary(objective: Objective) -> bool:
-    """Whether it is binary cross-entropy, for which a class is in a target or not."""
-    return bool(getattr(objective, "binary", False))
-
-
 def supervision_problems(supervision: Supervision) -> Iterator[Problem]:
     for name in supervision:
         if "-from-" in name:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from deit.tables.checks import Reference
 from deit.tables.definition import definition
-from study.mislabelled import mislabelled
+from study.mislabelled import length_problems, reduction_problems
 from study.problem import Problem, unknown
 from study.study import Study
 
@@ -22,4 +22,5 @@ def table_problems(study: Study) -> Iterator[Problem]:
                 yield from unknown(one.key, one.name, known[one.what], one.what, sections[one.what])
             else:
                 yield Problem(*one)
-    yield from mislabelled(study)
+    yield from reduction_problems(study)
+    yield from length_problems(study)

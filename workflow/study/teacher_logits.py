@@ -23,11 +23,10 @@ class LogitsParams(Recipe):
     Renames all that learn from a teacher."""
 
 
-def cache_problems(logits: LogitsParams, phases: dict[str, Phase]) -> Iterator[Problem]:
-    for name, phase in phases.items():
-        every = [phase.epochs, *(run.get("epochs") for run in phase.runs.values())]
-        longest = max(epochs for epochs in every if type(epochs) is int)
-        if longest > LONGEST_CACHE * logits.chunk_epochs:
-            text = f"{longest} epochs of {name} are more than {LONGEST_CACHE} caching jobs"
-            others = (f"{name}.epochs", f"{name}.runs")
-            yield Problem("teacher_logits.chunk_epochs", text, "make the chunks larger.", others)
+def cache_problems(logits: LogitsParams, name: str, phase: Phase) -> Iterator[Problem]:
+    every = [phase.epochs, *(run.get("epochs") for run in phase.runs.values())]
+    longest = max(epochs for epochs in every if type(epochs) is int)
+    if longest > LONGEST_CACHE * logits.chunk_epochs:
+        text = f"{longest} epochs of {name} are more than {LONGEST_CACHE} caching jobs"
+        others = (f"{name}.epochs", f"{name}.runs")
+        yield Problem("teacher_logits.chunk_epochs", text, "make the chunks larger.", others)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from study.names import NAMES
@@ -110,21 +111,17 @@ def place(detail: ErrorDetails, content: Any) -> list[str]:
 
 
 def known_keys(kind: object, location: list[str]) -> list[str]:
-    """The keys at a place below a type."""
+    """The keys at a place below a type; none where the schema ends."""
     for part in location:
-        kind = _inside(kind, part)
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+        if typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
+        else:
+            field = fields_of(kind).get(part)
+            kind = field.annotation if field else None
+    return list(fields_of(kind))
 
 
-def _inside(kind: object, part: str) -> object:
-    """The type of `part` within a type: a model's field, a dict's value; None where the schema ends."""
-    for option in (kind, *typing.get_args(kind)):
-        if isinstance(option, type) and issubclass(option, BaseModel) and part in option.model_fields:
-            annotation = option.model_fields[part].annotation
-            models = [a for a in typing.get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
-            if typing.get_origin(annotation) is dict:
-                return annotation
-            return models[0] if models else annotation
-        if typing.get_origin(option) is dict:
-            return typing.get_args(option)[1]
-    return None
+def fields_of(kind: object) -> dict[str, FieldInfo]:
+    """Of a model, or of the one beside null in a union; none of another type."""
+    options = [each for each in (kind, *typing.get_args(kind)) if isinstance(each, type)]
+    return next((each.model_fields for each in options if issubclass(each, BaseModel)), {})
