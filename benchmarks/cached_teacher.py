@@ -32,7 +32,8 @@ from deit.store.checkpoints import WEIGHTS, ResumeState, read_weights, save_weig
 from deit.store.job import Execution, Job
 from deit.store.results import file_digest
 from deit.teach.recipes import Caching
-from deit.teach.teacher_logits import TeacherInTheLoop, cast_once, write_epochs
+from deit.teach.recording import write_epochs
+from deit.teach.teacher_logits import TeacherInTheLoop, cast_once
 
 STUDENT, TEACHER = "deit-ti", "regnety-16gf"
 EXECUTION = Execution(threads=1)

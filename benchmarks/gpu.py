@@ -67,7 +67,8 @@ from deit.see.datasets import ImageSet
 from deit.see.loading import Keys, mix_groups
 from deit.see.views import ViewStream
 from deit.store.job import Execution, Job
-from deit.teach.teacher_logits import TeacherInTheLoop, logits_of, write_epochs
+from deit.teach.recording import write_epochs
+from deit.teach.teacher_logits import TeacherInTheLoop, logits_of
 
 DECIDE = (("deit-s", (128, 256)), ("deit-b", (128, 256)), ("deit-ti", (128, 512)), ("regnety-16gf", (128, 256)))
 """Network -> views a step."""

@@ -190,9 +190,9 @@ def written_cache(planned: Caching, stream: ViewStream, recipe: Training, folder
     caching = planned.model_copy(update=changed | {"first_epoch": 0, "last_epoch": 0})
     folder.mkdir()
     shards = open_shards(folder, caching, "", stream)
-    for step in shards.remaining(save_minutes=60):
+    for _ in shards.remaining:
         logits = torch.randn(stream.recipe.batch, stream.data.classes).bfloat16().float()
-        step["epoch"] = unpacked(packed(logits, caching), caching)
+        shards.add({"epoch": unpacked(packed(logits, caching), caching)})
     shards.finish()
     return cached_teacher([folder], recipe.model_copy(update={"data": stream.data}), epochs=[0])
 

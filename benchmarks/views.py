@@ -135,7 +135,18 @@ def variants(recipe: Training, images: ImageSet, before: ModuleType | None) -> d
     def ours_by_torch(epoch: int) -> None:
         by_torch.__getitems__(keys(epoch))
 
-    found = {"ours": ours, "ours, resized by torch": ours_by_torch, "one by one": one_by_one, "finish": finish}
+    bilinear = ViewStream(images, recipe.data, recipe.views.model_copy(update={"interpolation": "bilinear"}), 0)
+
+    def ours_bilinear(epoch: int) -> None:
+        bilinear.__getitems__(keys(epoch))
+
+    found = {
+        "ours": ours,
+        "ours, bilinear": ours_bilinear,
+        "ours, resized by torch": ours_by_torch,
+        "one by one": one_by_one,
+        "finish": finish,
+    }
     found |= {"timm": timm, "timm, bytes": timm_bytes}
     if before:
         earlier = before.ViewStream(images, recipe.data, recipe.views, 0)
@@ -184,6 +195,7 @@ def print_table(recipe: Training, seconds: dict[str, list[float]]) -> None:
         ("before / ours", "before", "ours"),
         ("a group at a time / ours", "one by one", "ours"),
         ("resized by torch / ours", "ours, resized by torch", "ours"),
+        ("ours / ours, bilinear", "ours", "ours, bilinear"),
     ):
         if slow in seconds:
             ratios = [one / two for one, two in zip(seconds[slow], seconds[fast], strict=True)]

@@ -33,7 +33,7 @@ from deit.networks.distributed import Place, joined_ranks
 from deit.see import loading
 from deit.see.views import EvaluationViews
 from deit.store.job import Execution, Job
-from deit.teach.teacher_logits import write_epochs
+from deit.teach.recording import write_epochs
 
 pytestmark = pytest.mark.long
 

@@ -43,7 +43,8 @@ from deit.networks.recipes import Model
 from deit.see.views import ViewStream
 from deit.store import checkpoints
 from deit.store.job import Execution
-from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of, write_epochs
+from deit.teach.recording import write_epochs
+from deit.teach.teacher_logits import CachedTeacher, TeacherInTheLoop, logits_of
 
 DEVICE = os.environ.get("GPU_TESTS_DEVICE", "cuda")
 GPUS = int(DEVICE == "cuda")

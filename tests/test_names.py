@@ -152,7 +152,18 @@ HARMFUL = {
     "how gradients are summed": ("src/deit/learn/reduction.py", "all_reduce(flat", "all_reduce(2 * flat", TRAININGS),
     "a kept share of a mixed view": ("src/deit/see/finishing.py", "1 - own", "own", STREAMS),
     "the order of draws": ("src/deit/see/mixing.py", "np.random.seed(key)", "np.random.seed(key + 1)", STREAMS),
-    "interpolation of views": ("src/deit/see/views.py", 'interpolation="bicubic"', 'interpolation="bilinear"', None),
+    "interpolation of views": (
+        "src/deit/see/views.py",
+        'interpolation or "bicubic"',
+        'interpolation or "random"',
+        STREAMS,
+    ),
+    "interpolation of an evaluation": (
+        "src/deit/see/views.py",
+        'interpolation="bicubic"',
+        'interpolation="bilinear"',
+        None,
+    ),
     "a network's argument": ("src/deit/networks/models.py", "drop_path_rate=model", "drop_rate=model", None),
     "how a head is read": ("src/deit/networks/models.py", "heads[1].softmax(-1)", "heads[0].softmax(-1)", None),
     "what a teacher decides": (

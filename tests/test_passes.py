@@ -36,8 +36,8 @@ from deit.see.views import ViewStream
 from deit.store.checkpoints import ResumeState
 from deit.store.job import Execution, Job
 from deit.store.results import read_result
-from deit.teach.recording import Recorder
-from deit.teach.teacher_logits import PartlyCachedTeacher, TeacherInTheLoop, write_epochs
+from deit.teach.recording import Recorder, write_epochs
+from deit.teach.teacher_logits import PartlyCachedTeacher, TeacherInTheLoop
 
 WEIGHTS = {"weights.safetensors": "a" * 64}
 KINDS = {
@@ -102,7 +102,10 @@ def together(
     recorders = []
     for cache in caches:
         (folder / cache.name).mkdir(parents=True, exist_ok=True)
-        recorders.append(Recorder(cache, folder / cache.name, partly, stream, place, WEIGHTS))
+        asked, weights = cache.resolved(), WEIGHTS["weights.safetensors"]
+        recorders.append(
+            Recorder(asked, cache.execution, folder / cache.name, partly, stream, place, weights, cache.name)
+        )
     ended = {}
     for one in train_together(runs, recorders):
         if isinstance(one, Recorder):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deit.store.interruption import saved_steps
 from deit.store.seals import sealed, unsealed
 from deit.store.shards import PROGRESS, ShardFolder, shard_name
 
@@ -24,15 +25,14 @@ def fill(folder: Path, stop_before: int = 99, signals: bool = False, minutes: fl
     folder.mkdir(exist_ok=True)
     shards = ShardFolder(folder, manifest, ARRAYS, STEPS, EPOCHS)
     made = []
-    for step in shards.remaining(minutes):
-        number = shards.steps
+    for number in saved_steps(shards.remaining, shards.save, minutes):
         if number == stop_before and not signals:
             raise KeyboardInterrupt
         draw = np.random.default_rng(number)
-        step["views"] = draw.integers(255, size=(2, 5))
-        step["targets"] = np.empty(2, RECORD)
+        step = {"views": draw.integers(255, size=(2, 5)), "targets": np.empty(2, RECORD)}
         step["targets"]["label"], step["targets"]["logits"] = number, draw.random((2, 3))
         step["noise"] = draw.random(number % 4)
+        shards.add(step)
         made.append(number)
         if signals and number + 1 == stop_before:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -25,8 +25,9 @@ from deit.learn import training
 from deit.learn.teacher import Answers, cached_teacher
 from deit.store.checkpoints import ResumeState
 from deit.store.job import Execution
-from deit.teach import teacher_logits
-from deit.teach.teacher_logits import TeacherInTheLoop, cast_once, logits_of, packed, write_epochs
+from deit.teach import recording
+from deit.teach.recording import write_epochs
+from deit.teach.teacher_logits import TeacherInTheLoop, cast_once, logits_of, packed
 
 A_BATCH, A_RUN = 40, 10
 """Operations, outside the step itself."""
@@ -131,7 +132,7 @@ def test_a_teacher_whose_weights_are_cast_once_says_the_same(root):
 
 def test_a_cache_is_copied_once_a_step(tmp_path, root, monkeypatch):
     copied, job = [], training_job(root, "soft")
-    monkeypatch.setattr(teacher_logits, "packed", lambda *said: copied.append(len(said[0])) or packed(*said))
+    monkeypatch.setattr(recording, "packed", lambda *said: copied.append(len(said[0])) or packed(*said))
     (tmp_path / "cache").mkdir()
     caching = caching_of(job, "dense")
     write_epochs(tmp_path / "cache", caching, teacher_net(REGNETY), "a" * 64, stream_of(job), Execution())

@@ -46,7 +46,7 @@ def stock(views: Views, data: TrainingData):
         hflip=views.flip,
         color_jitter=views.color_jitter or 0,
         auto_augment=views.randaugment or None,
-        interpolation="bicubic",
+        interpolation=views.interpolation or "bicubic",
         mean=data.mean,
         std=data.std,
         re_prob=views.erasing,
@@ -65,6 +65,7 @@ def stock(views: Views, data: TrainingData):
         {"randaugment": "original", "erasing": 1},
         {"randaugment": "3a", "color_jitter": 0.3, "erasing": 0},
         {"randaugment": "", "color_jitter": 0.3},
+        {"randaugment": "rand-m5-mstd0.5-inc1", "interpolation": "bilinear", "resolution": 40},
     ],
 )
 def test_views_are_timms_own_bit_for_bit(fashion, data, changes):
@@ -102,22 +103,29 @@ def test_three_augment_greys_solarises_or_blurs_each_view(fashion):
     assert found.keys() == {"grey", "solarised", "blurred"} and min(found.values()) >= 4
 
 
-def test_a_simple_crop_is_cut_from_the_whole_image_with_a_border_of_four_reflected_pixels(fashion):
-    bare = {"randaugment": "", "erasing": 0, "flip": 0, "crop": "simple", "resolution": 60}
+@pytest.mark.parametrize("interpolation", [None, "bilinear"])
+@pytest.mark.parametrize("resolution", [60, 40])
+def test_a_simple_crop_is_cut_from_the_whole_image_with_a_border_of_four_reflected_pixels(
+    fashion, resolution, interpolation
+):
+    bare = {"randaugment": "", "erasing": 0, "flip": 0, "crop": "simple", "resolution": resolution}
+    bare["interpolation"], size = interpolation, (resolution, resolution)
+    resample = Image.Resampling.BILINEAR if interpolation else Image.Resampling.BICUBIC
     subject = stream(Square(90), UNMIXED.model_copy(update=bare), data=colour())
     shown, places = subject[0, 0, 0], set()
     numbers = module.epoch_order(subject.seed, 0, 90)[shown.positions.numpy() // 3]
     for pixels, number in zip(shown.pixels, numbers, strict=True):
-        padded = np.pad(np.asarray(Square(90).image(int(number))), ((4, 4), (4, 4), (0, 0)), mode="reflect")
+        whole = Square(90).image(int(number)).resize(size, resample)
+        padded = np.pad(np.asarray(whole), ((4, 4), (4, 4), (0, 0)), mode="reflect")
         corners = [(y, x) for y in range(9) for x in range(9)]
         view = pixels.permute(1, 2, 0).numpy()
-        (place,) = [(y, x) for y, x in corners if np.array_equal(padded[y : y + 60, x : x + 60], view)]
+        (place,) = [(y, x) for y, x in corners if np.array_equal(padded[y : y + resolution, x : x + resolution], view)]
         places.add(place)
     assert len(places) > 2
 
 
 def test_options_that_are_not_used_leave_the_digest_of_a_stream():
-    before = VIEWS.model_dump(exclude={"crop", "color_jitter"})
+    before = VIEWS.model_dump(exclude={"crop", "color_jitter", "interpolation"})
     assert stream_digest(DATA, Views.model_validate(before), 0) == stream_digest(DATA, VIEWS, 0)
     assert stream_digest(DATA, VIEWS, 0) == "57dab3e9ca"
 

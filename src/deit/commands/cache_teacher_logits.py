@@ -9,7 +9,8 @@ from deit.networks.distributed import set_up_torch
 from deit.see.stored_views import open_stream
 from deit.store.checkpoints import WEIGHTS
 from deit.store.results import check_input, new_folder, read_job
-from deit.teach.teacher_logits import load_teacher, write_epochs
+from deit.teach.recording import write_epochs
+from deit.teach.teacher_logits import load_teacher
 
 
 def main() -> None:

@@ -74,9 +74,12 @@ def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[s
         for each, one in zip(jobs, runs, strict=True):
             one.folder = folder_of(results, each)
         recorders = [
-            Recorder(each, folder_of(results, each), teachers[each.inputs["teacher"]], stream, place, weights.sha256)
+            Recorder(
+                each.resolved(), each.execution, folder_of(results, each), teacher, stream, place, weights, each.name
+            )
             for each in caches
-            for weights in [check_input(only(each, "teacher"), each, "teacher")]
+            for teacher in [teachers[each.inputs["teacher"]]]
+            for weights in [check_input(only(each, "teacher"), each, "teacher").sha256[WEIGHTS]]
         ]
         for one in opened.enter_context(closing(train_together(runs, recorders))):
             digest = next(each.digest for each in jobs + caches if each.name == one.name)

@@ -334,7 +334,7 @@ def update(run: TrainingRun, seen: Shown, sums: Tensor) -> None:
 
     Where they are not finite, weights and optimiser stay as they are, and batch statistics and average as they were.
     """
-    gradients = [parameter.grad for parameter in run.net.parameters() if parameter.grad is not None]
+    gradients = [weight.grad for weight in run.weights if weight.grad is not None]
     good = run.finite.judge(seen.number, sums[0], gradients)
     step_if(good, run.optimizer, seen.rate, run.recipe.optimisation.clip_gradients)
     run.statistics.undo_unless(good)

@@ -192,6 +192,10 @@ class Augmentation(Recipe):
     """`simple`: the short side is resized to the view, which is cut out of the image and 4 reflected pixels around it
     (code: `--src`, for DeiT III's trainings on ImageNet-21k); `scale` and `ratio` are not looked at. null = random
     resized crop."""
+    interpolation: Literal["bilinear"] | None = None
+    """`bilinear`: what crops are resized with, and views turned, sheared and moved with by `randaugment` (timm:
+    `--train-interpolation`); a loader makes 1.4 times as many views a second. They are other views, so all that is
+    trained on them gets new names. Evaluation stays bicubic. null = bicubic, as in the paper's runs."""
     erasing: Probability
     """Probability of random erasing, filled with noise a pixel; the paper's 0.25 (code: `--reprob 0.25 --remode
     pixel`). Without it the paper's DeiT-B diverged."""

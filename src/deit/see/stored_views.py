@@ -16,6 +16,7 @@ from deit.see.loading import Keys, mix_groups
 from deit.see.mixing import Mixing
 from deit.see.recipes import StoringViews, Stream, TrainingData, Views
 from deit.see.views import Key, MixGroup, ViewStream, stream_digest
+from deit.store.interruption import saved_steps
 from deit.store.job import Execution
 from deit.store.results import read_result
 from deit.store.shards import Form, ShardFolder, shard_name
@@ -101,11 +102,12 @@ def store(folder: Path, recipe: StoringViews, stream: ViewStream, execution: Exe
     steps, groups = stream.steps_per_epoch, stream.groups_per_batch
     manifest = {"stream": stream_digest(recipe.data, recipe.views, recipe.stream_seed), "epochs": recipe.epochs}
     shards = ShardFolder(folder, manifest, forms(recipe.data, recipe.views), steps, range(recipe.epochs))
-    keys = Keys(shards.steps, recipe.epochs * steps, steps, range(groups))
+    keys = Keys(shards.steps, shards.end, steps, range(groups))
     with mix_groups(stream, keys, execution) as made:
-        for step in shards.remaining(execution.save_minutes):
+        for _ in saved_steps(shards.remaining, shards.save, execution.save_minutes):
             batch = list(islice(made, groups))
-            step |= {part: np.stack([getattr(one, part) for one in batch]) for part in ("labels", "pixels", "boxes")}
+            step = {part: np.stack([getattr(one, part) for one in batch]) for part in ("labels", "pixels", "boxes")}
             step["mixing"] = np.array([[one.mixing.weight, *one.mixing.box] for one in batch])
             step["noise"] = np.concatenate([one.noise for one in batch])
+            shards.add(step)
     shards.finish()

@@ -208,6 +208,7 @@ class Patch:
 
 def training_transform(data: TrainingData, views: Views) -> Compose:
     """timm's transform of one image (PIL, mode L or RGB) to a view (C, H, W), with a posterize that cannot fail."""
+    interpolation = views.interpolation or "bicubic"
     transform = create_transform(
         input_size=(data.channels, views.resolution, views.resolution),
         is_training=True,
@@ -216,7 +217,7 @@ def training_transform(data: TrainingData, views: Views) -> Compose:
         hflip=views.flip,
         color_jitter=views.color_jitter,
         auto_augment=views.randaugment or None,
-        interpolation="bicubic",
+        interpolation=interpolation,
         mean=data.mean,
         std=data.std,
         re_prob=views.erasing,
@@ -226,14 +227,13 @@ def training_transform(data: TrainingData, views: Views) -> Compose:
         if operation.aug_fn is posterize:
             operation.aug_fn = posterize_to_black
     if views.crop == "simple":
-        transform.transforms[:1] = simple_crop(views.resolution)
+        transform.transforms[:1] = simple_crop(views.resolution, InterpolationMode(interpolation))
     return transform
 
 
-def simple_crop(resolution: int) -> list[Callable]:
+def simple_crop(resolution: int, interpolation: InterpolationMode) -> list[Callable]:
     """What stands in place of the random resized crop: DeiT III's simple random crop, with the code's padding."""
-    whole = Resize(resolution, InterpolationMode.BICUBIC)
-    return [whole, RandomCrop(resolution, padding=4, padding_mode="reflect")]
+    return [Resize(resolution, interpolation), RandomCrop(resolution, padding=4, padding_mode="reflect")]
 
 
 def augment_operations(transform: Compose) -> Iterator[AugmentOp]:

@@ -2,7 +2,8 @@
 
 import logging
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,3 +40,19 @@ def stop(number: int, steps: int) -> SystemExit:
     name = signal.Signals(number).name
     log.warning("stopped by %s after %d steps: saved, the same command goes on", name, steps)
     return SystemExit(128 + number)
+
+
+def saved_steps(steps: range, save: Callable[[], None], minutes: float) -> Iterator[int]:
+    """The steps, one after another; between them what was made so far is saved every so many minutes.
+
+    And on SIGTERM or SIGUSR1, when SystemExit is raised with the status 128 + signal.
+    """
+    saved = time.perf_counter()
+    with noted_stop_signals() as request:
+        for step in steps:
+            if request.signal or time.perf_counter() - saved > 60 * minutes:
+                save()
+                saved = time.perf_counter()
+            if request.signal:
+                raise stop(request.signal, step)
+            yield step

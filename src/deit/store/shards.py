@@ -10,15 +10,12 @@ import json
 import logging
 import math
 import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from deit.store import attempts
-from deit.store.interruption import noted_stop_signals, stop
 from deit.store.seals import replace_sealed, unsealed
 
 log = logging.getLogger(__name__)
@@ -114,22 +111,10 @@ class ShardFolder:
         """Steps of the complete folder."""
         return self.steps_per_epoch * len(self.epochs)
 
-    def remaining(self, save_minutes: float) -> Iterator[Step]:
-        """Yields an empty dictionary for each step that is still to be made, and keeps what it was filled with.
-
-        Saves every `save_minutes`, and on SIGTERM or SIGUSR1, when it raises SystemExit with the status 128 + signal.
-        """
-        saved = time.perf_counter()
-        with noted_stop_signals() as request:
-            while self.steps < self.end:
-                if request.signal or time.perf_counter() - saved > 60 * save_minutes:
-                    self.save()
-                    saved = time.perf_counter()
-                if request.signal:
-                    raise stop(request.signal, self.steps)
-                step: Step = {}
-                yield step
-                self.add(step)
+    @property
+    def remaining(self) -> range:
+        """The steps that are still to be made."""
+        return range(self.steps, self.end)
 
     def add(self, step: Step) -> None:
         """Appends a step to every array; saves where an epoch is complete."""

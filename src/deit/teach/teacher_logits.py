@@ -9,9 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,15 +19,12 @@ from deit.networks import models
 from deit.networks.conventions import Translated
 from deit.networks.given import load_network
 from deit.networks.recipes import Model
-from deit.see.loading import Keys, mix_groups
 from deit.see.recipes import Data, Stream
-from deit.see.views import MixGroup, ViewStream, stream_digest, transform_versions
-from deit.store.job import Execution
+from deit.see.views import ViewStream, stream_digest, transform_versions
 from deit.store.results import Result, file_digest
 from deit.store.shards import Form, ShardFolder, shard_name
 from deit.teach.recipes import Caching
 
-Item = TypeVar("Item")
 REMEDY = "Cache this teacher again with the recipe of the present plan, or give the folders that the plan names."
 
 
@@ -141,49 +136,9 @@ def open_shards(
     return ShardFolder(folder, manifest, arrays, stream.steps_per_epoch, epochs)
 
 
-def write_epochs(
-    folder: Path, caching: Caching, net: nn.Module, teacher: str, stream: ViewStream, execution: Execution
-) -> None:
-    """Fills `folder` with the epochs of `caching`, first to last, and a manifest; goes on with what is there of them.
-
-    `net` is the teacher on its device, `teacher` the sha256 of its weights. Raises SystemExit, with all that was asked
-    so far saved, on SIGTERM or SIGUSR1.
-    """
-    shards = open_shards(folder, caching, teacher, stream, differs_of(net))
-    epochs, steps, batch = shards.epochs, shards.steps_per_epoch, caching.views.batch
-    first = epochs.start * steps
-    keys = Keys(first + shards.steps, epochs.stop * steps, steps, range(stream.groups_per_batch))
-    with mix_groups(stream, keys, execution) as groups:
-        said = one_late(answers_of_steps(groups, caching, net, stream))
-        for step, (positions, content) in zip(shards.remaining(execution.save_minutes), said, strict=False):
-            step["epoch"] = np.empty(batch, record_type(caching))
-            step["epoch"][positions % batch] = unpacked(content.arrived(), caching)
-    shards.finish()
-
-
 def differs_of(net: nn.Module) -> list[str]:
     """In words, the ways in which a teacher sees or says something else than the study; none of one trained here."""
     return net.differs if isinstance(net, Translated) else []
-
-
-def answers_of_steps(
-    groups: Iterator[MixGroup], caching: Caching, net: nn.Module, stream: ViewStream
-) -> Iterator[tuple[np.ndarray, OnItsWay]]:
-    """Of each step: positions (B,) in the epoch, and the bytes of their records."""
-    device, teacher = next(net.parameters()).device, TeacherInTheLoop(net, caching.precision)
-    while batch := list(islice(groups, stream.groups_per_batch)):
-        positions, (views, _) = torch.cat([group.positions for group in batch]), stream.finish_all(batch, device)
-        said = teacher.says(caching.first_epoch, positions, views, len(batch))
-        yield positions.numpy(), OnItsWay(packed(said.logits, caching))
-
-
-def one_late(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each after the next one was begun: so a GPU has work while the host waits for its answer."""
-    before = next(items, None)
-    while before is not None:
-        begun = next(items, None)
-        yield before
-        before = begun
 
 
 def manifest_of(caching: Caching, teacher: str, views: int) -> dict:
