@@ -155,7 +155,7 @@ def main() -> None:
             for row in rows_of(section, bench):
                 rows.append(row)
                 print(*row[:3], f"{row.value:.4g} {row.unit}", file=sys.stderr, flush=True)
-            write(arguments.output, rows, bench, time.perf_counter() - begun)
+                write(arguments.output, rows, bench, time.perf_counter() - begun)
 
 
 def rows_of(section: str, bench: Bench) -> Iterator[Row]:
@@ -178,7 +178,7 @@ def steps(bench: Bench) -> Iterator[Row]:
     """Each network, at each of its batches, in each way that needs no compiler."""
     for model, batches in [(STUDENT, (2,))] if bench.quick else DECIDE:
         for batch, way in itertools.product(batches, ("eager", "graph")):
-            yield from ready_steps(bench, "steps", model, batch, way, budget=6)
+            yield from ready_steps(bench, "steps", model, batch, way, budget=15)
 
 
 def compiled(bench: Bench) -> Iterator[Row]:
@@ -186,7 +186,7 @@ def compiled(bench: Bench) -> Iterator[Row]:
     for model, batches in [(STUDENT, (2,))] if bench.quick else DECIDE:
         if model not in CONVNETS:
             for way in [way for way in WAYS if "compiled" in way]:
-                yield from ready_steps(bench, "compiled", model, batches[-1], way, budget=45)
+                yield from ready_steps(bench, "compiled", model, batches[-1], way, budget=90)
 
 
 def ready_steps(bench: Bench, section: str, model: str, batch: int, way: str, budget: float) -> Iterator[Row]:

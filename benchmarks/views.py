@@ -86,14 +86,14 @@ class Repeated:
 
 
 def earlier_package(commit: str, folder: Path) -> ModuleType:
-    """`deit.see.views` of a commit, imported beside the present one; `folder` takes its source."""
+    """The module of views of a commit, imported beside the present one; `folder` takes its source."""
     packed = subprocess.run(["git", "archive", commit, "src"], cwd=ROOT, check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(packed)) as source:
         source.extractall(folder, filter="data")
     present = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "deit"}
     sys.path.insert(0, str(folder / "src"))
     try:
-        return importlib.import_module("deit.see.views")
+        return importlib.import_module("deit.see.views" if (folder / "src/deit/see").exists() else "deit.views")
     finally:
         sys.path.pop(0)
         sys.modules.update(present)

@@ -57,9 +57,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def place():
-    """The GPU, set up as the commands do; what that changes in this process is taken back."""
+    """The GPU, set up for each test as the commands do; what that changes in this process is taken back after it."""
     precision = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     yield Place(set_up_torch(Execution(gpus=GPUS)))
     torch.use_deterministic_algorithms(False)
@@ -72,6 +72,12 @@ def gpu_job(root: Path, loss: str = "labels", execution: dict | None = None, **c
 
 
 MODELS = pytest.mark.parametrize("model", [DEIT, REGNETY], ids=["deit", "regnety"])
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_kernels_are_the_reproducible_ones_in_each_test(place, turn):
+    """conftest.py takes torch's settings back after each."""
+    assert torch.are_deterministic_algorithms_enabled()
 
 
 # The loop -------------------------------------------------------------------------------------------------------------
