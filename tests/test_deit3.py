@@ -181,6 +181,10 @@ def test_binary_cross_entropy_counts_each_class_of_a_mixed_target_as_there():
         ({"views": {"color_jitter": 0.0}}, "views.color_jitter: must be more than 0"),
         ({"views": {"randaugment": "v0"}}, "does not fit views.color_jitter: is left out by timm beside the policy v0"),
         ({"views": {"crop": "centre"}}, "views.crop: must be 'simple'"),
+        (
+            {"views": {"interpolation": "lanczos"}},
+            "views.interpolation: must be 'bicubic' or 'bilinear'",
+        ),
         ({"tables": {"deit3": {"variants": ["epochs-4000"]}}}, "tables.deit3.variants: there is no variant"),
         ({"tables": {"deit3": {"models": ["regnety-16gf"]}}}, "tables.deit3.models: 'regnety-16gf' is a convnet"),
     ],

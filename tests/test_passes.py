@@ -36,7 +36,7 @@ from deit.see.views import ViewStream
 from deit.store.checkpoints import ResumeState
 from deit.store.job import Execution, Job
 from deit.store.results import read_result
-from deit.teach.recording import Recorder, write_epochs
+from deit.teach.recording import PassRecorder, write_epochs
 from deit.teach.teacher_logits import PartlyCachedTeacher, TeacherInTheLoop
 
 WEIGHTS = {"weights.safetensors": "a" * 64}
@@ -102,13 +102,10 @@ def together(
     recorders = []
     for cache in caches:
         (folder / cache.name).mkdir(parents=True, exist_ok=True)
-        asked, weights = cache.resolved(), WEIGHTS["weights.safetensors"]
-        recorders.append(
-            Recorder(asked, cache.execution, folder / cache.name, partly, stream, place, weights, cache.name)
-        )
+        recorders.append(PassRecorder(cache, folder / cache.name, partly, stream, place, WEIGHTS))
     ended = {}
     for one in train_together(runs, recorders):
-        if isinstance(one, Recorder):
+        if isinstance(one, PassRecorder):
             one.finish()
         else:
             ended[one.name] = one.failure or {name: value.clone() for name, value in one.learned.state_dict().items()}

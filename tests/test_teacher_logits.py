@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -119,14 +120,17 @@ def test_a_mean_that_bf16_cannot_hold_is_refused_not_rounded(tmp_path):
 
 
 def test_the_cache_is_what_the_teacher_says_of_each_position(tmp_path):
-    job = training_job(tmp_path / "data", "soft")
-    folder, net = cache(job, tmp_path / "cache", "dense"), teacher_net(REGNETY)
-    shard = np.load(folder / "epoch-0001.npy").reshape(-1)
-    assert shard.shape == (STEPS * BATCH,) and shard.dtype == record_type(caching_of(job, "dense"))
-    group = stream_of(job)[1, STEPS - 1, 2]
-    views, _ = stream_of(job).finish(group, torch.device("cpu"))
-    assert np.array_equal(shard["logits"][group.positions.numpy()], net(views).numpy())
-    assert sorted(path.name for path in folder.iterdir()) == ["epoch-0000.npy", "epoch-0001.npy", "manifest.json"]
+    job, epochs = training_job(tmp_path / "data", "soft"), (1, 2)
+    folder, net = cache(job, tmp_path / "cache", "dense", epochs), teacher_net(REGNETY)
+    for epoch, step, number in product(epochs, range(STEPS), range(BATCH // GROUP)):
+        shard = np.load(folder / f"epoch-{epoch:04d}.npy").reshape(-1)
+        assert shard.shape == (STEPS * BATCH,) and shard.dtype == record_type(caching_of(job, "dense"))
+        group = stream_of(job)[epoch, step, number]
+        views, _ = stream_of(job).finish(group, torch.device("cpu"))
+        said = net(views)
+        assert np.array_equal(shard["logits"][group.positions.numpy()], said.numpy())
+        assert np.array_equal(shard["label"][group.positions.numpy()], said.argmax(1).numpy())
+    assert sorted(path.name for path in folder.iterdir()) == ["epoch-0001.npy", "epoch-0002.npy", "manifest.json"]
 
 
 def test_a_teacher_of_two_heads_says_their_mean():
@@ -142,9 +146,12 @@ def test_the_teacher_computes_in_the_precision_of_the_recipe():
     torch.testing.assert_close(rounded, exact, rtol=0.1, atol=0.1 * exact.abs().max().item())
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_interrupted_cache_asks_only_what_was_not_asked_and_ends_with_the_same_bytes(tmp_path, monkeypatch, workers):
+@pytest.mark.parametrize(("workers", "epochs"), [(0, (0, 1)), (1, (1, 2))])
+def test_an_interrupted_cache_asks_only_what_was_not_asked_and_ends_with_the_same_bytes(
+    tmp_path, monkeypatch, caplog, workers, epochs
+):
     job, asked = training_job(tmp_path / "data", "soft"), []
+    caplog.set_level("INFO")
 
     def counted(net, views, precision):
         asked.append(len(views))
@@ -155,13 +162,14 @@ def test_an_interrupted_cache_asks_only_what_was_not_asked_and_ends_with_the_sam
     logits_of = teacher_logits.logits_of
     monkeypatch.setattr(teacher_logits, "logits_of", counted)
     with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
-        cache(job, tmp_path / "cache", "dense", workers=workers)
+        cache(job, tmp_path / "cache", "dense", epochs, workers=workers)
     groups = BATCH // GROUP
     assert len(asked) == 2 * groups and not (tmp_path / "cache/manifest.json").exists()
-    cache(job, tmp_path / "cache", "dense", workers=workers)
+    cache(job, tmp_path / "cache", "dense", epochs, workers=workers)
     assert len(asked) == 2 * STEPS * groups, "each step is asked once, also that which was on its way"
+    assert "stopped by SIGTERM after 2 steps" in caplog.text and "resumed after 2 steps" in caplog.text
     monkeypatch.undo()
-    whole = cache(job, tmp_path / "whole", "dense")
+    whole = cache(job, tmp_path / "whole", "dense", epochs)
     for path in whole.iterdir():
         assert path.read_bytes() == (tmp_path / "cache" / path.name).read_bytes()
 

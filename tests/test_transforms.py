@@ -66,6 +66,8 @@ def stock(views: Views, data: TrainingData):
         {"randaugment": "3a", "color_jitter": 0.3, "erasing": 0},
         {"randaugment": "", "color_jitter": 0.3},
         {"randaugment": "rand-m5-mstd0.5-inc1", "interpolation": "bilinear", "resolution": 40},
+        {"randaugment": "original-mstd0.5", "interpolation": "bilinear", "resolution": 40},
+        {"randaugment": "3a", "interpolation": "bilinear", "erasing": 0},
     ],
 )
 def test_views_are_timms_own_bit_for_bit(fashion, data, changes):
@@ -128,6 +130,8 @@ def test_options_that_are_not_used_leave_the_digest_of_a_stream():
     before = VIEWS.model_dump(exclude={"crop", "color_jitter", "interpolation"})
     assert stream_digest(DATA, Views.model_validate(before), 0) == stream_digest(DATA, VIEWS, 0)
     assert stream_digest(DATA, VIEWS, 0) == "57dab3e9ca"
+    bicubic, bilinear = (Views.model_validate(before | {"interpolation": how}) for how in ("bicubic", "bilinear"))
+    assert bicubic == VIEWS and stream_digest(DATA, bilinear, 0) != stream_digest(DATA, VIEWS, 0)
 
 
 def test_thousands_of_views_raise_nothing_though_some_are_posterized_to_no_bits(fashion):

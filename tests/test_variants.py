@@ -55,6 +55,22 @@ def test_variants_add_their_own_runs_and_share_what_they_do_not_change(params):
     assert caches == {job.name for job in smoke.jobs.values() if job.kind == "cache"}, "shorter runs read the same"
 
 
+def test_another_interpolation_renames_the_runs_of_its_phase_or_variant(params):
+    (params / "edited.yaml").write_text(
+        "extends: varied\nfinetuning: {views: {interpolation: bilinear}}\n"
+        "variants: {mixless: {views: {interpolation: bilinear}}}\n",
+        encoding="utf-8",
+    )
+    before, after = (
+        {job.name: job for job in plan_study(name, params).jobs.values() if job.kind == "train"}
+        for name in ("varied", "edited")
+    )
+    bilinear = {name for name, job in after.items() if job.recipe["views"]["interpolation"] == "bilinear"}
+    assert {name for name, job in after.items() if job.digest != before[name].digest} == bilinear
+    assert {name for name in bilinear if name.startswith("students/")} == {"students/deit-s/labels+mixless/15/seed0"}
+    assert {name for name in after if name.startswith("finetuned/")} < bilinear
+
+
 def test_a_variant_changes_its_keys_and_nothing_else(params):
     plan = plan_study("varied", params)
     low, high = plan.settings.resolutions

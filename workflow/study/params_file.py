@@ -20,10 +20,11 @@ LARGEST = 2**53
 MOST_BYTES = 64_000
 """Eight times the longest study of ours; ruamel reads about so much in a second."""
 DEEPEST = 50
-"""Keys and lists below each other."""
+"""Levels of keys, lists and values below each other."""
 MOST_VALUES = 20_000
 """Keys and values, counted wherever an alias or a merge key repeats them."""
-OURS = ("str", "int", "float", "bool", "null", "map", "seq", "merge", "timestamp")
+KINDS = ("str", "int", "float", "bool", "null", "map", "seq", "merge", "timestamp")
+OURS = {f"tag:yaml.org,2002:{kind}" for kind in KINDS}
 """Tags that YAML gives by itself; what looks like a date, a timestamp, is refused under its key."""
 OR_QUOTED = ", or write what is no number in quotation marks"
 """YAML reads a number where a checksum begins with 12e45678."""
@@ -43,7 +44,7 @@ def read_yaml(path: Path) -> dict:
     except DuplicateKeyError as error:
         raise ParamsError(f"{path}: line {error.problem_mark.line + 1}: {duplicate(error)}") from None
     except MaxDepthExceededError as error:
-        said = f"keys and lists lie more than {DEEPEST} deep in each other"
+        said = f"keys, lists and values lie more than {DEEPEST} deep in each other"
         raise ParamsError(f"{path}: line {error.problem_mark.line + 1}: not valid YAML: {said}; correct it.") from None
     except MarkedYAMLError as error:
         line = (error.problem_mark or error.context_mark).line + 1
@@ -91,8 +92,8 @@ def size(path: Path, node: Node, sizes: dict[int, int]) -> int:
     """How many nodes a node and all below it are, those of an alias counted wherever it stands; each is seen once."""
     if id(node) not in sizes:
         sizes[id(node)] = 1  # of a node within itself, which `foreign` names
-        tag, line = str(node.tag).replace("tag:yaml.org,2002:", "!!"), node.start_mark.line + 1
-        if tag.removeprefix("!!") not in OURS:
+        if node.tag not in OURS:
+            tag, line = str(node.tag).replace("tag:yaml.org,2002:", "!!"), node.start_mark.line + 1
             remedy = "remove it, or write the value in quotation marks."
             raise ParamsError(f"{path}: line {line}: the tag {tag} means nothing here; {remedy}")
         inside = () if isinstance(node, ScalarNode) else node.value

@@ -15,6 +15,8 @@ from study.supervision import Supervision, unknown_supervision
 from study.types_told import explained
 from study.views import ViewParams, view_problems
 
+OF_TRANSFORMERS = ("students", "finetuning")
+"""Phases whose runs may learn from teachers."""
 TRAINING_PHASES = ("teachers", "students", "adaptation", "finetuning")
 Pattern = Annotated[str, Field(min_length=1, max_length=400)]
 """Of names of runs, with the shell's wildcards: `deit-ti/*`."""

@@ -17,12 +17,13 @@ from study.models import ModelParams, unknown_model
 from study.phases import TRAINING_PHASES, Phase
 from study.problem import Problem
 from study.released import Released, released_problems
+from study.rules import recipe_problems
 from study.seeds import Seeds, seed_problems
 from study.supervision import Supervision, supervision_problems
 from study.tables import Tables
 from study.teacher_logits import LogitsParams
 from study.transfer import Transfer, transfer_problems
-from study.variants import Variant, recipe_problems, variant_problems
+from study.variants import Variant, variant_problems
 from study.views import Resolutions, ViewParams, resolution_problems
 
 VALIDATION_IMAGES = 5000

@@ -1,16 +1,13 @@
 """The section `variants` of a params file: its keys, and what can be wrong in them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from deit.bounds import Recipe
 from study.changes import change_problems, changed
-from study.execution import uneven_problems
-from study.models import model_problems, patch_problems
-from study.phases import objective_problems, phase_problems, run_problems
+from study.phases import OF_TRANSFORMERS
 from study.problem import Problem
-from study.teacher_logits import cache_problems
-from study.views import view_problems
+from study.rules import recipe_problems
 
 PARTS = ("views", "model", "students", "finetuning")
 FIXED = ("kind", "timm", "timm_distilled", "weights", "initial", "runs", "views", "supervision")
@@ -44,26 +41,9 @@ def students_of(study: Any) -> list[str]:
 def varied(study: Any, variant: Variant) -> Any:
     """The study as its variant has it. Raises ValidationError for a value that a section cannot take."""
     models = {name: study.models[name].changed(variant.model) for name in students_of(study)}
-    sections = {
-        part: changed(getattr(study, part), getattr(variant, part)) for part in ("views", "students", "finetuning")
-    }
+    parts = ("views", *OF_TRANSFORMERS)
+    sections = {part: changed(getattr(study, part), getattr(variant, part)) for part in parts}
     return study.model_copy(update=sections | {"models": study.models | models})
-
-
-def recipe_problems(study: Any, phases: Iterable[str], models: Iterable[str]) -> Iterator[Problem]:
-    """Broken rules of the views, of these phases and of these models: of a study, or of what a variant makes of it."""
-    yield from view_problems(study.views)
-    for name in phases:
-        phase = getattr(study, name)
-        yield from phase_problems(name, phase, study.data, study.views)
-        yield from run_problems(name, phase, study.models, study.supervision)
-        yield from objective_problems(name, phase, study.supervision, study.views)
-        yield from uneven_problems(study.execution, name, name, phase, study.models)
-        if name in ("students", "finetuning"):
-            yield from cache_problems(study.teacher_logits, name, phase)
-    for name in models:
-        yield from model_problems(name, study.models[name])
-    yield from patch_problems({name: study.models[name] for name in models}, study.resolutions)
 
 
 def variant_problems(name: str, variant: Variant, study: Any) -> Iterator[Problem]:
@@ -72,8 +52,7 @@ def variant_problems(name: str, variant: Variant, study: Any) -> Iterator[Proble
         yield from broken
         return
     before, after = (
-        list(recipe_problems(each, ("students", "finetuning"), students_of(study)))
-        for each in (study, varied(study, variant))
+        list(recipe_problems(each, OF_TRANSFORMERS, students_of(study))) for each in (study, varied(study, variant))
     )
     for problem in after:
         if problem not in before:

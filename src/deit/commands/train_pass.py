@@ -20,7 +20,7 @@ from deit.store.finished import is_due
 from deit.store.history import log_file
 from deit.store.job import Job
 from deit.store.results import Result, Unpublished, check_input, new_folder, read_job
-from deit.teach.recording import Recorder
+from deit.teach.recording import PassRecorder
 from deit.teach.teacher_logits import PartlyCachedTeacher, TeacherInTheLoop, load_teacher
 
 
@@ -74,12 +74,11 @@ def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[s
         for each, one in zip(jobs, runs, strict=True):
             one.folder = folder_of(results, each)
         recorders = [
-            Recorder(
-                each.resolved(), each.execution, folder_of(results, each), teacher, stream, place, weights, each.name
+            PassRecorder(
+                each, folder_of(results, each), teachers[each.inputs["teacher"]], stream, place, weights.sha256
             )
             for each in caches
-            for teacher in [teachers[each.inputs["teacher"]]]
-            for weights in [check_input(only(each, "teacher"), each, "teacher").sha256[WEIGHTS]]
+            for weights in [check_input(only(each, "teacher"), each, "teacher")]
         ]
         for one in opened.enter_context(closing(train_together(runs, recorders))):
             digest = next(each.digest for each in jobs + caches if each.name == one.name)
@@ -87,7 +86,7 @@ def train_members(job: Job, place: Place, recipes: Path, resume: Path) -> dict[s
             if one.name in logs:
                 logs[one.name].close()  # as others of the pass have more to say
             if not one.failure and place.writes:
-                one.finish() if isinstance(one, Recorder) else write(one, results[one.name].folder)
+                one.finish() if isinstance(one, PassRecorder) else write(one, results[one.name].folder)
                 results[one.name].publish()
                 shutil.rmtree(resume / digest, ignore_errors=True)
     return outcome

@@ -59,7 +59,7 @@ class TrainingRun:
     """Of the result to be, on rank 0."""
 
     def __post_init__(self) -> None:
-        self.weights = list(self.net.parameters())
+        self.parameters = list(self.net.parameters())
         """Found once: to walk through a small network takes a hundredth of its step."""
         self.normed = any(isinstance(layer, _BatchNorm) and layer.training for layer in self.net.modules())
         """Whether it has batch norms that learn."""

@@ -35,7 +35,7 @@ from deit.store.checkpoints import ResumeState
 from deit.store.history import HISTORY, VALIDATION, epoch_line, log_file, run_log, validation_line, write_rows
 from deit.store.interruption import StopRequest, noted_stop_signals, stop
 from deit.store.job import Job
-from deit.teach.recording import Recorder
+from deit.teach.recording import PassRecorder
 
 SAVE, NOT_FINITE = 1, 255
 """What ranks tell each other before a step, beside the numbers of the stop signals, which lie between."""
@@ -80,12 +80,12 @@ def write(run: TrainingRun, folder: Path | None) -> None:
 
 
 def train_together(
-    runs: list[TrainingRun], recorders: Iterable[Recorder] = ()
-) -> Generator[TrainingRun | Recorder, None, None]:
+    runs: list[TrainingRun], recorders: Iterable[PassRecorder] = ()
+) -> Generator[TrainingRun | PassRecorder, None, None]:
     """Trains runs of one stream, each from where it is; yields each when it has ended, with its `failure` if it failed.
 
     The views of a step are made once for all runs, and a teacher that several of them share is asked once. Each run
-    does what it does alone, so its weights are the same, bit for bit. Recorders keep what their teachers say.
+    does what it does alone, so its weights are the same, bit for bit. PassRecorders keep what their teachers say.
     """
     for run in runs:
         begin(run)
@@ -125,7 +125,7 @@ def begin(run: TrainingRun) -> None:
     show(run)
 
 
-def ended(runs: list[TrainingRun], recorders: list[Recorder]) -> Iterator[TrainingRun | Recorder]:
+def ended(runs: list[TrainingRun], recorders: list[PassRecorder]) -> Iterator[TrainingRun | PassRecorder]:
     """Takes away and yields those that are finished or given up."""
     for among in (runs, recorders):
         for one in [one for one in among if one.step == one.end or one.failure]:
@@ -133,7 +133,7 @@ def ended(runs: list[TrainingRun], recorders: list[Recorder]) -> Iterator[Traini
             yield one
 
 
-def save_where_due(runs: list[TrainingRun], recorders: list[Recorder], request: StopRequest, step: int) -> None:
+def save_where_due(runs: list[TrainingRun], recorders: list[PassRecorder], request: StopRequest, step: int) -> None:
     """Saves all states when their time has come; ends the process where it was told to stop, before this `step`.
 
     All ranks save and end at the same step. No state is saved that is not finite: its run is given up.
@@ -334,7 +334,7 @@ def update(run: TrainingRun, seen: Shown, sums: Tensor) -> None:
 
     Where they are not finite, weights and optimiser stay as they are, and batch statistics and average as they were.
     """
-    gradients = [weight.grad for weight in run.weights if weight.grad is not None]
+    gradients = [parameter.grad for parameter in run.parameters if parameter.grad is not None]
     good = run.finite.judge(seen.number, sums[0], gradients)
     step_if(good, run.optimizer, seen.rate, run.recipe.optimisation.clip_gradients)
     run.statistics.undo_unless(good)

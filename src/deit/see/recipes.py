@@ -168,6 +168,11 @@ class EvaluationSet(Recipe):
         return module_of(self.reader)
 
 
+def none_if_bicubic(interpolation: str | None) -> str | None:
+    """One way to say what is the rule, so that both have the same views by name."""
+    return None if interpolation == "bicubic" else interpolation
+
+
 class Augmentation(Recipe):
     """What is drawn of an image for a view, and how views are mixed; the same for teachers and students (Table 9)."""
 
@@ -192,10 +197,11 @@ class Augmentation(Recipe):
     """`simple`: the short side is resized to the view, which is cut out of the image and 4 reflected pixels around it
     (code: `--src`, for DeiT III's trainings on ImageNet-21k); `scale` and `ratio` are not looked at. null = random
     resized crop."""
-    interpolation: Literal["bilinear"] | None = None
-    """`bilinear`: what crops are resized with, and views turned, sheared and moved with by `randaugment` (timm:
-    `--train-interpolation`); a loader makes 1.4 times as many views a second. They are other views, so all that is
-    trained on them gets new names. Evaluation stays bicubic. null = bicubic, as in the paper's runs."""
+    interpolation: Annotated[Literal["bicubic", "bilinear"] | None, AfterValidator(none_if_bicubic)] = None
+    """What crops are resized with, and views turned, sheared and moved with by `randaugment` (timm:
+    `--train-interpolation`). With `bilinear` a loader makes 1.4 times as many views a second of photographs at 224
+    pixels. They are other views, so all that is trained on them gets new names. Evaluation stays bicubic. null =
+    `bicubic`, as in the paper's runs."""
     erasing: Probability
     """Probability of random erasing, filled with noise a pixel; the paper's 0.25 (code: `--reprob 0.25 --remode
     pixel`). Without it the paper's DeiT-B diverged."""
