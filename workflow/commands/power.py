@@ -1,4 +1,4 @@
-"""How likely the planned seeds of a study decide each claim, by the spread that an earlier study found.
+"""How likely it is that the planned seeds of a study decide each claim, by the spread that an earlier study found.
 
     python workflow power [STUDY] [--from REPORT]
 
