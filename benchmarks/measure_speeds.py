@@ -80,7 +80,7 @@ def speeds_of_node(
     card = device_name(place.device)
     yield measured("start", "", "", card, "", start_seconds(place.device), "imports and the device's start")
     jobs = trainings(plan)
-    yield from speeds_of_loader(jobs, images, arguments)
+    yield from speeds_of_loader(plan, images, arguments)
     for (model, resolution), job in jobs.items():
         if arguments.models is None or model in arguments.models:
             recipe = share_of_one_device(job, place.device)
@@ -93,13 +93,15 @@ def speeds_of_node(
             yield measured("infer", *key, speed, f"{recipe.views.mix_group} views a forward pass")
 
 
-def speeds_of_loader(jobs: dict, images: ImageSet, arguments: argparse.Namespace) -> Iterator[Speed]:
-    """views/s a core at each resolution."""
+def speeds_of_loader(plan: Plan, images: ImageSet, arguments: argparse.Namespace) -> Iterator[Speed]:
+    """views/s a core at each resolution and interpolation."""
     workers = len(os.sched_getaffinity(0)) if arguments.workers is None else arguments.workers
     how = f"{workers} processes" if workers else "CPU time of one process"
-    for resolution, job in {resolution: job for (_, resolution), job in jobs.items()}.items():
-        speed = views_a_second(stream_of(job.resolved(), images), workers, arguments.seconds) / max(workers, 1)
-        yield measured("views", "", resolution, device_name(CPU), "", speed, how)
+    recipes = [job.resolved() for job in plan.jobs.values() if job.kind == "train"]
+    kinds = {(recipe.views.interpolation or "", recipe.views.resolution): recipe for recipe in recipes}
+    for kind, recipe in kinds.items():
+        speed = views_a_second(stream_of(recipe, images), workers, arguments.seconds) / max(workers, 1)
+        yield measured("views", *kind, device_name(CPU), "", speed, how)
 
 
 def measured(what: str, model: str, resolution: int | str, card: str, precision: str, value: float, how: str) -> Speed:

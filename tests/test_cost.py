@@ -88,6 +88,15 @@ def test_a_run_that_waits_for_its_loader_is_told_how_many_gpus_it_feeds(alone, n
     assert "| 5 students/deit-ti 224 | 8 | 6,000 (estimate) |" in cost.report(alone, [128], node)
 
 
+def test_bilinear_views_have_a_speed_of_their_own(tmp_path, alone, node):
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    (tmp_path / "params/faster.yaml").write_text("extends: imagenet\nviews: {interpolation: bilinear}\n", "utf-8")
+    slow, fast = (
+        node.pace(job_of(plan, "students/deit-ti/")) for plan in (alone, plan_study("faster", tmp_path / "params"))
+    )
+    assert fast.loader.model == "bilinear" and 1.3 < fast.gpus_fed / slow.gpus_fed < 1.5
+
+
 def test_every_training_and_cache_of_the_study_has_a_speed(alone, node):
     kinds = Counter(job.kind for job in alone.jobs.values() if node.pace(job))
     assert kinds == Counter(job.kind for job in alone.jobs.values() if job.kind in ("train", "cache"))

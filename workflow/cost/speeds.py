@@ -33,7 +33,8 @@ class Speed(NamedTuple):
 
     what: str
     model: str
-    """As in the study, for training and inference. A second token costs less than 1 % (paper, Table 5)."""
+    """As in the study, for training and inference. A second token costs less than 1 % (paper, Table 5). Of views, their
+    interpolation where it is not bicubic."""
     resolution: str
     card: str
     precision: str
@@ -166,7 +167,8 @@ class Node:
         if any(part.kind not in VIEWS_OF for part, _ in parts):
             return None
         processes, stored = max(job.execution.gpus, 1) * job.execution.nodes, "views" in job.execution.folders
-        loader = None if stored else self.speed("views", resolution=parts[0][1].views.resolution)
+        seen = parts[0][1].views
+        loader = None if stored else self.speed("views", seen.interpolation or "", seen.resolution)
         views = [VIEWS_OF[part.kind](recipe) for part, recipe in parts]
         speeds = [self.device_speed(*part) for part in parts if part[0].kind != "views"]
         if (loader is None and not stored) or None in speeds:
