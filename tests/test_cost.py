@@ -90,7 +90,8 @@ def test_a_run_that_waits_for_its_loader_is_told_how_many_gpus_it_feeds(alone, n
 
 def test_bilinear_views_have_a_speed_of_their_own(tmp_path, alone, node):
     shutil.copytree(ROOT / "params", tmp_path / "params")
-    (tmp_path / "params/faster.yaml").write_text("extends: imagenet\nviews: {interpolation: bilinear}\n", "utf-8")
+    text = "extends: imagenet\nviews: {interpolation: bilinear}\n"
+    (tmp_path / "params/faster.yaml").write_text(text, encoding="utf-8")
     slow, fast = (
         node.pace(job_of(plan, "students/deit-ti/")) for plan in (alone, plan_study("faster", tmp_path / "params"))
     )
