@@ -59,6 +59,14 @@ def root(tmp_path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture
+def clone(tmp_path, monkeypatch) -> Path:
+    """A folder beside a clone with params/ and without studies, in which commands are given."""
+    (tmp_path / "clone/params").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "clone")
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def fashion():
     """The images that the streams of the tests show."""

@@ -8,8 +8,10 @@ import colorsys
 import csv
 import importlib
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from PIL import Image
 from plan.plan import COMMANDS, Plan
 from plan.studies import plan_study
 from safetensors.torch import load_file
+from smoke_study import copy_of_project
 from timm.data import create_transform
 from torch.nn.functional import interpolate
 
@@ -405,3 +408,21 @@ def test_stored_views_are_made_of_the_images_of_the_manifest(place, tmp_path, mo
     monkeypatch.setenv("IMAGENET", str(tmp_path / "images"))
     with pytest.raises(SystemExit, match=r"as in the manifest.*data\.training\.listing"):
         run_command(plan, job_named(plan, "views/224/stream0"))
+
+
+# As it is typed -------------------------------------------------------------------------------------------------------
+
+
+def test_the_paper_is_planned_without_slurm_and_without_images(tmp_path):
+    """The literal command, in a clone, with nothing prepared."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("IMAGENET", "SLURM_CONF")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    words = ["snakemake", "--profile", "slurm", "-n", "-p", "all_tables"]
+    output = subprocess.run(
+        words, cwd=copy_of_project(tmp_path), env=environment, capture_output=True, encoding="utf-8"
+    )
+    assert output.returncode == 0, output.stderr[-3000:]
+    text = output.stdout + output.stderr
+    assert "study=imagenet" in text and re.search(r"distil_student +19", text)
+    student = re.search(r"rule distil_student:.*?resources: ([^\n]*)", text, re.DOTALL)[1]
+    assert {"gpu=8", "nodes=1", "mem_mb=256000", "runtime=4320"} <= set(student.split(", "))

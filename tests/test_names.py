@@ -10,7 +10,6 @@ import pytest
 from plan.plan import Plan
 from plan.studies import plan_study
 
-from deit.bounds import Recipe
 from deit.store.job import Job
 from deit.store.reach import LOOSE, Code, Definition, asked, is_plumbing
 from deit.store.syntax import is_silent, words_in, written
@@ -407,40 +406,7 @@ def code_module(path) -> str:
     return ".".join(words).removesuffix(".__init__")
 
 
-# What a recipe says ---------------------------------------------------------------------------------------------------
-
-
-class Shape(Recipe):
-    width: int
-    depth: int | None = None
-
-
-def job(**recipe) -> Job:
-    return Job(kind="train", name="x", recipe=Shape(**recipe).model_dump(mode="json"), behaviour={})
-
-
-def test_an_option_that_is_none_says_nothing():
-    without = Job(kind="train", name="x", recipe={"width": 1}, behaviour={})
-    assert job(width=1).digest == without.digest != job(width=1, depth=2).digest
-
-
-class Sort(Recipe):
-    name: str
-
-    @property
-    def module(self) -> str:
-        return f"deit.see.{self.name}"
-
-
-class Holder(Recipe):
-    sorts: dict[str, Sort]
-    first: Sort | None = None
-
-
-def test_a_recipe_names_the_modules_that_it_chooses():
-    holder = Holder(sorts={"a": Sort(name="views")}, first=Sort(name="mixing"))
-    assert sorted(holder.chosen()) == ["deit.see.mixing", "deit.see.views"]
-    assert "src/deit/see/mixing.py" in OURS.made_by(["deit.commands.train", *holder.chosen()]).behaviour
+# What counts for nothing ----------------------------------------------------------------------------------------------
 
 
 def test_the_store_counts_for_nothing(roots):

@@ -5,7 +5,6 @@ these studies say so. Where Slurm is not installed the tests are skipped; under 
 """
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -76,22 +75,6 @@ def project(tmp_path_factory) -> Path:
     for name, text in STUDIES.items():
         (folder / f"params/{name}.yaml").write_text(text, encoding="utf-8")
     return folder
-
-
-# Without Slurm --------------------------------------------------------------------------------------------------------
-
-
-def test_the_paper_is_planned_without_slurm_and_without_images(project):
-    """The literal command, in a clone, with nothing prepared."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("IMAGENET", "SLURM_CONF")}
-    environment["PATH"] = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    words = ["snakemake", "--profile", "slurm", "-n", "-p", "all_tables"]
-    output = subprocess.run(words, cwd=project, env=environment, capture_output=True, encoding="utf-8")
-    assert output.returncode == 0, output.stderr[-3000:]
-    text = output.stdout + output.stderr
-    assert "study=imagenet" in text and re.search(r"distil_student +19", text)
-    student = re.search(r"rule distil_student:.*?resources: ([^\n]*)", text, re.DOTALL)[1]
-    assert {"gpu=8", "nodes=1", "mem_mb=256000", "runtime=4320"} <= set(student.split(", "))
 
 
 @in_cluster
