@@ -3,8 +3,11 @@
 import csv
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 from smoke_study import ENVIRONMENT as OURS
 from smoke_study import SECONDS
@@ -98,3 +101,23 @@ def plan_of(project: Path) -> dict[str, dict[str, str]]:
     code = "from plan.studies import plan_study; plan_study('smoke').write({})"
     run(project, sys.executable, "-c", code, PYTHONPATH="workflow:src")
     return {row["digest"]: row for row in csv.DictReader((project / "results/smoke/plan.csv").open(encoding="utf-8"))}
+
+
+@contextmanager
+def empty_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an S3 on this machine with an empty bucket, made by moto."""
+    import boto3  # both are slow to import
+    from moto.server import ThreadedMotoServer
+
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setitem(ENVIRONMENT, key, "test")
+        monkeypatch.setenv(key, "test")
+    monkeypatch.setitem(ENVIRONMENT, "AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setitem(ENVIRONMENT, "NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="deit")
+    yield url
+    server.stop()

@@ -29,6 +29,7 @@ from dvc_clone import (
     agree_that_nothing_is_to_be_done,
     commit,
     edit,
+    empty_bucket,
     plan_of,
     ran,
     results,
@@ -296,22 +297,8 @@ def test_a_damaged_object_is_found_on_pull(origin, tmp_path):
 
 @pytest.fixture
 def bucket(monkeypatch) -> Iterator[str]:
-    """The URL of an S3 on this machine with an empty bucket, made by moto."""
-    import boto3  # both are slow to import
-    from moto.server import ThreadedMotoServer
-
-    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setitem(ENVIRONMENT, key, "test")
-        monkeypatch.setenv(key, "test")
-    monkeypatch.setitem(ENVIRONMENT, "AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setitem(ENVIRONMENT, "NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="deit")
-    yield url
-    server.stop()
+    with empty_bucket(monkeypatch) as url:
+        yield url
 
 
 @pytest.mark.dvc
