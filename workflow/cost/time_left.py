@@ -74,9 +74,8 @@ def work(job: Job, lookup: Lookup, networks: dict[str, int]) -> float:
     if job.execution.made_by or job.execution.copy_of:
         return 0.0
     if job.kind == "pass":
-        members = [lookup.job_of(digest) for digest in (*job.recipe["runs"], *job.recipe["caches"])]
         alone = {"execution": job.execution.model_copy(update={"made_by": ""})}
-        return sum(work(member.model_copy(update=alone), lookup, networks) for member in members)
+        return sum(work(member.model_copy(update=alone), lookup, networks) for member in lookup.members(job))
     if job.kind in ("train", "cache"):
         recipe = job.resolved()
         passes = FORWARD_AND_BACKWARD if job.kind == "train" else 1

@@ -199,8 +199,7 @@ class Lookup:
             words += f" --gpus {gpus} --share {job.execution.share}"
         if kind not in ("train", "pass"):
             return words
-        for digest in (*job.recipe.get("runs", ()), *job.recipe.get("caches", ())):  # of a pass
-            member = self.job_of(digest)
+        for member in self.members(job):
             words += f" --member results/{self.study}/locks/{member.digest} {member.execution.output}/provenance.json"
         size = f"--nodes {resources.nodes} --processes {max(gpus, 1)} --cpus {threads}"
         return f"{words} {size}"
@@ -214,6 +213,10 @@ class Lookup:
         """launch.py; of a job that is one process on this machine, in a python that has imported its packages."""
         several = max(self.request(wildcards).gpus, 1) * self.request(wildcards).nodes > 1
         return "workflow/jobs/launch.py" if several or not self.is_here else "-IS workflow/jobs/preloaded.py"
+
+    def members(self, job: Job) -> list[Job]:
+        """The jobs whose results a pass makes; none for another training."""
+        return [self.job_of(digest) for part in ("runs", "caches") for digest in job.recipe.get(part, ())]
 
     def targets(self, *sections: str) -> Callable:
         """An input function: the products of all planned jobs of these sections.

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 from deit.see.reader import Reader, reader_named
 from deit.see.recipes import Split
@@ -11,7 +12,7 @@ from deit.store.results import file_digest
 from study.data import DataParams
 from study.given import sources
 from study.problem import Problem
-from study.released import chosen
+from study.released import Released, chosen
 from study.study import Study
 from study.transfer import data_sets
 
@@ -75,8 +76,7 @@ def missing_root(key: str, root: Path) -> Problem:
 
 def weight_problems(study: Study) -> Iterator[Problem]:
     """Files of given weights that are not there. They are read on this machine, so it has to know where they are."""
-    released = study.released
-    if released and released.source == "files" and (not (root := expanded(released.root)) or "$" in root):
+    if of_files(study.released) and (not (root := expanded(study.released.root)) or "$" in root):
         remedy = "export the variable, or give the folder of the files."
         yield Problem("released.root", f"is {root or 'empty'}", remedy, ("released.source",))
         return
@@ -106,7 +106,11 @@ def checksum_problems(study: Study, files: Collection[Path]) -> Iterator[Problem
 def given_files(study: Study) -> dict[str, tuple[str, str | None]]:
     """Key of given weights -> path of their file, and what its sha256 begins with."""
     found = sources(study.models)
-    if study.released and study.released.source == "files":
+    if of_files(study.released):
         root = study.released.model_copy(update={"root": expanded(study.released.root)})
         found |= {f"released.weights.{name}": chosen(root, each) for name, each in root.weights.items()}
     return {key: (expanded(source.file), source.sha256) for key, source in found.items() if source.file}
+
+
+def of_files(released: Released | None) -> TypeGuard[Released]:
+    return released is not None and released.source == "files"

@@ -62,10 +62,14 @@ def page() -> str:
     """The Markdown: a section for each top-level key, neighbours of one type together, in the order of the types."""
     content = Study.model_json_schema()
     groups = [dict(group) for _, group in groupby(content["properties"].items(), lambda item: model_of(item[1])[0])]
-    # GitHub's name of a heading of several keys has a hyphen between them.
-    links = " · ".join(f"[{', '.join(keys)}](#{'-'.join(keys)})" for keys in groups)
+    links = " · ".join(f"[{', '.join(keys)}](#{anchor(keys)})" for keys in groups)
     writer = Writer(content["$defs"], content["required"])
     return "\n".join([INTRODUCTION.replace("SECTIONS", links), *map(writer.section, groups)])
+
+
+def anchor(keys: Keys) -> str:
+    """The name by which GitHub links to a heading of these keys."""
+    return "-".join(keys)
 
 
 class Writer:
@@ -82,7 +86,7 @@ class Writer:
         if model_of(keys[first])[0]:
             several = len(keys) > 1
             about = [f"- `{key}`: {meaning(part)}" if several else meaning(part) for key, part in keys.items()] + [""]
-            found = self.below("PHASE" if several else first, keys[first], "-".join(keys))
+            found = self.below("PHASE" if several else first, keys[first], anchor(keys))
         else:
             found = (row for key, part in keys.items() for row in self.rows(key, part, key in self.required, ""))
         heading = ", ".join(f"`{key}`" for key in keys)

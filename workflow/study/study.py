@@ -116,5 +116,4 @@ def problems(study: Study) -> Iterator[Problem]:
         yield from released_problems(study.released, study)
     yield from resolution_problems(study.resolutions)
     yield from transfer_problems(study)
-    for name, variant in study.variants.items():
-        yield from variant_problems(name, variant, study)
+    yield from variant_problems(study)

@@ -46,17 +46,17 @@ def varied(study: Any, variant: Variant) -> Any:
     return study.model_copy(update=sections | {"models": study.models | models})
 
 
-def variant_problems(name: str, variant: Variant, study: Any) -> Iterator[Problem]:
+def variant_problems(study: Any) -> Iterator[Problem]:
     """Values that are wrong; without such, rules that the study's own sections obey, and the changed ones break."""
-    if broken := list(value_problems(name, variant, study)):
-        yield from broken
-        return
-    before, after = (
-        list(recipe_problems(each, OF_TRANSFORMERS, students_of(study))) for each in (study, varied(study, variant))
-    )
-    for problem in after:
-        if problem not in before:
-            yield Problem(f"variants.{name}", f"{problem.key}: {problem.text}", problem.remedy)
+    students = students_of(study)
+    own = list(recipe_problems(study, OF_TRANSFORMERS, students)) if study.variants else []
+    for name, variant in study.variants.items():
+        if broken := list(value_problems(name, variant, study)):
+            yield from broken
+            continue
+        for problem in recipe_problems(varied(study, variant), OF_TRANSFORMERS, students):
+            if problem not in own:
+                yield Problem(f"variants.{name}", f"{problem.key}: {problem.text}", problem.remedy)
 
 
 def value_problems(name: str, variant: Variant, study: Any) -> Iterator[Problem]:

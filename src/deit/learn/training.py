@@ -85,7 +85,7 @@ def train_together(
     """Trains runs of one stream, each from where it is; yields each when it has ended, with its `failure` if it failed.
 
     The views of a step are made once for all runs, and a teacher that several of them share is asked once. Each run
-    does what it does alone, so its weights are the same, bit for bit. PassRecorders keep what their teachers say.
+    does what it does alone, so its weights are the same, bit for bit. Recorders keep what their teachers say.
     """
     for run in runs:
         begin(run)

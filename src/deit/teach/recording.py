@@ -128,7 +128,7 @@ class PassRecorder(Recorder):
         super().add(positions, said)
         self.step += 1
         if self.step == self.end:
-            self.keep()
+            self.keep()  # now, with all ranks: rank 0 finishes alone
 
     def of_all_ranks(self, positions: Tensor, content: Tensor) -> list[tuple[Tensor, ...]]:
         return self.place.of_all_ranks(positions, content)
