@@ -46,7 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     place = Place(set_up_torch(EXECUTION))
     plan = plan_study("fashion")
-    labels, hard = (shortened(plan, supervision, arguments.steps) for supervision in ("labels", "hard"))
+    labels, hard = (shortened(student(plan, supervision), arguments.steps) for supervision in ("labels", "hard"))
     recipe = hard.resolved()
     images = training_images(recipe.data, plan.study.data.root)
     stream = ViewStream(images, recipe.data, recipe.views, recipe.stream_seed)
@@ -64,11 +64,14 @@ def main() -> None:
     print_table(seconds, recipe, arguments.steps)
 
 
-def shortened(plan: Plan, supervision: str, steps: int) -> Job:
-    """The job of the student at the lower resolution, with one epoch of so many steps."""
-    resolution = plan.study.resolutions.pretraining
-    wanted = plan.settings.run(STUDENT, supervision, TEACHER, resolution, seed=0)
-    job = plan.jobs[plan.runs[wanted]]
+def student(plan: Plan, supervision: str) -> Job:
+    """The job of the student at the lower resolution."""
+    wanted = plan.settings.run(STUDENT, supervision, TEACHER, plan.study.resolutions.pretraining, seed=0)
+    return plan.jobs[plan.runs[wanted]]
+
+
+def shortened(job: Job, steps: int) -> Job:
+    """A training with one epoch of so many steps."""
     recipe = job.resolved()
     views = recipe.views.model_copy(update={"epoch_views": steps * recipe.views.batch})
     optimisation = recipe.optimisation.model_copy(update={"epochs": 1})

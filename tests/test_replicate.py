@@ -13,7 +13,12 @@ ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ["row", "column", "ours", "std", "n", "images", "paper", "difference"]
 
 
-def report(folder: Path, accuracies: dict[str, tuple[float, float, int]], verdict: str = "holds") -> Path:
+def report(
+    folder: Path,
+    accuracies: dict[str, tuple[float, float, int]],
+    verdict: str = "holds",
+    machines: tuple[str, ...] = (),
+) -> Path:
     """A report with a Table 3 of one column: row -> mean, standard deviation and number of seeds."""
     folder.mkdir(parents=True)
     cells = [
@@ -21,7 +26,7 @@ def report(folder: Path, accuracies: dict[str, tuple[float, float, int]], verdic
     ]
     pd.DataFrame(cells, columns=COLUMNS).to_csv(folder / "table_3.csv", index=False)
     (folder / "metrics.json").write_text("{}", encoding="utf-8")
-    made = {"study": "demo", "digest": "0123456789", "runs": 2, "commits": [], "machines": [], "python": []}
+    made = {"study": "demo", "digest": "0123456789", "runs": 2, "commits": [], "machines": machines, "python": []}
     (folder / "provenance-0123456789.json").write_text(json.dumps(made | {"versions": {}}), encoding="utf-8")
     claim = {
         "table": "table_3",
@@ -70,6 +75,16 @@ def test_verdicts_by_another_rule_are_not_compared(tmp_path):
     path.write_text(path.read_text(encoding="utf-8").replace("mean over sizes", "every comparison"), encoding="utf-8")
     said = replicate.verdicts_that_changed(fresh, published)
     assert said[0] == "0 of 0 verdicts changed." and "1 claims are judged by another rule" in said[1]
+
+
+def test_machines_are_told_where_their_models_differ(tmp_path):
+    published = report(tmp_path / "a", {}, machines=("a Xeon, 2 cores",))
+    assert not replicate.other_machines(report(tmp_path / "b", {}, machines=("a Xeon, 64 cores",)), published)
+    machines = ("an EPYC, 2 cores, 8 × a GPU", "a Xeon, 4 cores")
+    [line] = replicate.other_machines(report(tmp_path / "c", {}, machines=machines), published)
+    assert line.startswith("Published: a Xeon; fresh: a Xeon and an EPYC, 8 × a GPU. ")
+    file, heading = replicate.KERNELS.split("#")
+    assert f"### {heading.replace('-', ' ')}\n" in (ROOT / file).read_text(encoding="utf-8").lower()
 
 
 def test_without_a_report_the_command_says_what_to_run(tmp_path, monkeypatch):

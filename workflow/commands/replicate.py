@@ -8,12 +8,13 @@ Student's with n - 1 degrees of freedom. All students of a teacher share it, so 
 as on another CPU, they move together by more than their seeds tell. Of many cells some lie beyond that by chance, so
 a cell is *outside* only where it also lies beyond the interval corrected for the number of cells (Bonferroni); then
 the exit status is 1. With one seed s is unknown, and the cell says so. Images per second are measurements of a
-machine, and are not judged.
+machine, and are not judged. The last line names the machines of both reports where they are of other models.
 """
 
 import argparse
 import json
 import math
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ MEANING = {
     "missing": "in one of the two reports only",
 }
 LEVEL = 0.975
+KERNELS = "docs/report.md#the-same-numbers-on-an-amd-cpu"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def main() -> None:
     fresh, published = Path("reports", study), PUBLISHED / study
     cells = compare(fresh, published)
     print(text(cells))
-    print("\n".join(verdicts_that_changed(fresh, published)))
+    print("\n".join(verdicts_that_changed(fresh, published) + other_machines(fresh, published)))
     sys.exit(any(cell.state == "outside" for cell in cells))
 
 
@@ -139,6 +141,19 @@ def verdicts_that_changed(fresh: Path, published: Path) -> list[str]:
     if others := len(both) - len(alike):
         lines.append(f"{others} claims are judged by another rule than the published ones, and are not compared.")
     return [f"{len(changed)} of {len(alike)} verdicts changed{':' if changed else '.'}", *lines]
+
+
+def other_machines(fresh: Path, published: Path) -> list[str]:
+    """A line where the two reports are of other models of CPU or GPU, whose kernels give other last bits."""
+    ours, theirs = machines(fresh), machines(published)
+    line = f"Published: {theirs}; fresh: {ours}. Other kernels give other last bits: {KERNELS}"
+    return [line] if ours != theirs else []
+
+
+def machines(report: Path) -> str:
+    """The models of CPU and GPU behind a report, in alphabetical order, whatever the number of cores."""
+    made = [json.loads(path.read_text(encoding="utf-8")) for path in report.glob("provenance-*.json")]
+    return " and ".join(sorted({re.sub(r", \d+ cores", "", name) for one in made for name in one["machines"]}))
 
 
 def claims(report: Path) -> dict[tuple[str, str], dict]:

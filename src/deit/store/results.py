@@ -32,7 +32,7 @@ from deit.store.seals import read_sealed, replace_sealed, sealed, unsealed
 DIGEST_AT_THE_END = re.compile(r"-([0-9a-f]{10})$")
 """In the name of every folder that the plan has named."""
 RECORDED_VARIABLES = ("ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "KMP_", "MKL_", "NPY_", "NVIDIA_TF32", "OMP_", "ONEDNN_")
-RECORDED_VARIABLES += ("OPENBLAS_", "PYTORCH_", "TORCH")
+RECORDED_VARIABLES += ("OPENBLAS_", "PYTORCH_", "TORCH", "LD_PRELOAD")
 """Beginnings of those that choose how numbers are computed, and so may change their last bits."""
 RECORDED_VERSIONS = ("torch", "torchvision", "timm", "numpy", "pillow", "pandas", "snakemake", "dvc")
 
