@@ -13,7 +13,6 @@ import pytest
 from plan.plan import COMMANDS, Plan
 
 from deit.store.job import Job
-from deit.store.results import new_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "snakemake", "--profile", "local", "--config", "study=smoke"]
@@ -80,26 +79,10 @@ def processes_of_jobs(project: Path) -> dict[int, str]:
     return found
 
 
-def run_command(plan: Plan, job: Job, kernel: bool = False) -> None:
-    """The command of a job as its rule calls it, in this process and from the working folder of the study.
-
-    Without a `kernel` a table is computed in this process, too, and has no notebook.
-    """
+def run_command(plan: Plan, job: Job) -> None:
+    """The command of a job as its rule calls it, in this process and from the working folder of the study."""
     flags = {"recipe": [f"results/{plan.name}/recipes/{job.digest}.json"], "output": [job.execution.output]}
     flags |= job.execution.folders | ({"resume": [f"resume/{job.digest}"]} if job.kind == "train" else {})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT / "src"))  # for the kernel of a table
-        if job.kind == "table" and not kernel:
-            patch.setattr(import_module(MAIN["table"]), "render", render_here)
         patch.setattr(sys, "argv", [job.kind, *(word for name in flags for word in (f"--{name}", *flags[name]))])
         import_module(MAIN[job.kind]).main()
-
-
-def render_here(job: Job, recipe: Path, inputs: list[Path], output: Path) -> None:
-    """What a table's notebook computes; a kernel would take two seconds to start."""
-    from deit.tables import computed
-
-    with new_folder(output, job) as folder:
-        table = computed.compute(recipe, inputs)
-        computed.draw(table, folder)
-        computed.save(table, folder)

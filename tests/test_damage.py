@@ -79,7 +79,7 @@ def plan(project) -> Plan:
         published.write({})
         for job in published.jobs.values():
             if job.kind != "report":
-                run_command(published, job, kernel=True)
+                run_command(published, job)
         plan.jobs |= {job.execution.output: job for job in published.jobs.values()}  # by folder: each has its own
         return plan
 

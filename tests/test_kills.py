@@ -76,7 +76,7 @@ def undisturbed(finished, tmp_path) -> Path:
             if job.digest in smoke.jobs:
                 shutil.copytree(finished / smoke.jobs[job.digest].execution.output, job.execution.output)
             elif job.kind != "report":
-                run_command(plan, job, kernel=True)
+                run_command(plan, job)
     return folder
 
 

@@ -175,6 +175,39 @@ def test_kill_9_of_either_ends_both(place, killed):
     until(lambda: is_gone(job))
 
 
+ENDS = """
+import atexit, sys, threading, time
+atexit.register(lambda: print("at exit", flush=True))
+threading.Timer(0.3, print, ["in a thread"]).start()
+print("not flushed", end=" ")
+exec(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "says"),
+    [
+        ("pass", 0, ""),
+        ("sys.exit(300)", 300 & 0xFF, ""),
+        ("sys.exit('one clear error')", 1, "one clear error\n"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+        ("raise KeyboardInterrupt", -signal.SIGINT, "KeyboardInterrupt\n"),
+    ],
+)
+def test_a_job_ends_as_any_python_does(place, last, status, says):
+    """With what is left to print, other threads, and what is to be done at the end; alone and forked."""
+    (place.folder / "ends.py").write_text(ENDS, encoding="utf-8")
+    alone = subprocess.run(
+        [sys.executable, "-m", "ends", last], cwd=place.folder, env=place.environment, encoding="utf-8",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    process = place.start_command("ends", last, lock="ends")
+    text, _ = process.communicate(timeout=SECONDS)
+    assert alone.returncode == process.returncode == status
+    for each in (alone.stdout, text):
+        assert "not flushed" in each and "in a thread\nat exit\n" in each and says in each
+
+
 # Without a preloader --------------------------------------------------------------------------------------------------
 
 

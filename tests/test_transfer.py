@@ -118,7 +118,7 @@ def study(plan) -> Plan:
     plan.write({})
     for job in plan.jobs.values():
         if job.kind != "report":
-            run_command(plan, job, kernel=job.name == "tables/transfer")
+            run_command(plan, job)
     return plan
 
 

@@ -142,7 +142,7 @@ def status_of_job(preloader: socket.socket) -> int | None:
 
 
 def end_as(status: int) -> NoReturn:
-    """Ends this process by the signal that has ended the job, or with its status."""
+    """Ends this process by the signal that has ended the job, or with its status, as os.waitpid gives it."""
     if os.WIFSIGNALED(status):
         with suppress(OSError):  # SIGKILL
             signal.signal(os.WTERMSIG(status), signal.SIG_DFL)

@@ -6,6 +6,7 @@ gone, and takes its jobs along where it is ended itself. Without jobs it ends af
 installed or removed meanwhile it takes no more of them.
 """
 
+import atexit
 import ctypes
 import gc
 import os
@@ -19,14 +20,14 @@ from importlib import import_module
 from marshal import loads
 from typing import NamedTuple
 
-from preloaded import LENGTH, PASSED_ON, STATUS, user_of  # pyrefly: ignore[missing-import]
+from preloaded import LENGTH, PASSED_ON, STATUS, end_as, user_of  # pyrefly: ignore[missing-import]
 
 IDLE_SECONDS = 60
 ASKING_SECONDS = 10
 """Within which a request is there as a whole."""
 MODULES = ("torch", "timm", "timm.optim", "torchvision.transforms", "safetensors.torch", "numpy.ctypeslib")
 MODULES += ("pydantic.main", "pandas", "pyarrow.parquet", "pyarrow.pandas_compat", "matplotlib.pyplot", "jinja2.ext")
-MODULES += ("papermill", "black", "nbconvert.exporters", "ipykernel.kernelapp", "IPython.lib.lexers")
+MODULES += ("papermill", "black", "nbconvert.exporters", "IPython.core.interactiveshell", "IPython.lib.lexers")
 PR_SET_PDEATHSIG = 1
 
 
@@ -36,6 +37,8 @@ def main() -> None:
     if surroundings(os.environ) != os.environ:  # packages are to see those of a job
         os.execve(sys.executable, [sys.executable, *sys.argv], surroundings(os.environ))
     del sys.path[0]  # this folder
+    status: list[int] = []
+    atexit.register(leave, status)  # before all others, and so called after them
     preloader = Preloader()
     gc.disable()  # or a third of the time goes into looking for garbage, of which imports leave little
     for name in MODULES:
@@ -44,7 +47,28 @@ def main() -> None:
     gc.freeze()  # a job need not look for garbage in all that
     gc.enable()
     if job := preloader.next_job():
-        job.run()
+        try:
+            job.run()
+        except BaseException as error:
+            status.append(status_of(error))
+            raise
+        status.append(0)
+
+
+def status_of(error: BaseException) -> int:
+    """What os.waitpid says of a python that ends with it."""
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    code = error.code if isinstance(error, SystemExit) else 1
+    return (code if isinstance(code, int) else int(code is not None)) % 256 << 8
+
+
+def leave(status: list[int]) -> None:
+    """Ends a job before python takes leave of each object, which would copy all the memory that a fork shares."""
+    if status:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        end_as(status[0])
 
 
 class Job(NamedTuple):

@@ -5,9 +5,7 @@ python workflow/jobs/render.py --recipe R [--predictions DIR ...] [--throughput 
 """
 
 import argparse
-import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,22 +16,16 @@ from typing import Any
 import nbformat
 import papermill
 from nbconvert import HTMLExporter
-from traitlets.config import Config
+from papermill.engines import papermill_engines
 
 from deit.store.job import Job
 from deit.store.results import check_planned, new_folder, read_job
 from deit.tables.definition import definition
 from deit.tables.recipes import READ
+from jobs.render_kernel import Here
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks/table.ipynb"
-PATIENCE = 600
-"""Seconds that a kernel has to start, and to say that it is idle after a cell: papermill gives it 60 and 4."""
 JUPYTER_FOLDERS = ("JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-KERNEL = {
-    "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-    "display_name": "Python 3",
-    "language": "python",
-}
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
@@ -79,10 +71,10 @@ def render(job: Job, recipe: Path, inputs: list[Path], output: Path) -> None:
     name = job.resolved().table
     with new_folder(output, job) as folder:
         parameters = {"recipe": str(recipe), "inputs": [str(path) for path in inputs], "output": str(folder)}
-        executed = execute(notebook(name), folder / f"{name}.ipynb", parameters)
-        settle(executed, folder, output)
-        nbformat.write(executed, folder / f"{name}.ipynb")
         with own_jupyter():
+            executed = execute(notebook(name), folder / f"{name}.ipynb", parameters)
+            settle(executed, folder, output)
+            nbformat.write(executed, folder / f"{name}.ipynb")
             body, _ = HTMLExporter(template_name="basic").from_notebook_node(executed)
         (folder / f"{name}.html").write_text(PAGE.format(title=escape(name), body=body), encoding="utf-8")
 
@@ -97,30 +89,19 @@ def notebook(table: str) -> nbformat.NotebookNode:
 
 
 def execute(notebook: nbformat.NotebookNode, output: Path, parameters: dict) -> nbformat.NotebookNode:
-    """The executed notebook; its kernel is this python, and runs in the current directory."""
-    with own_jupyter() as home:
-        # Sockets in a folder of this kernel's own: TCP ports could be read by any user of the machine, and the default
-        # name of the sockets is the same for two kernels that start in one directory.
-        sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{home}/kernel"}})
-        return papermill.execute_notebook(
-            notebook, output, parameters, kernel_name="python3", log_output=False, progress_bar=False, config=sockets,
-            start_timeout=PATIENCE, iopub_timeout=PATIENCE,
-        )  # fmt: skip
+    """The executed notebook; its kernel is this very process, in the current directory."""
+    papermill_engines.register("here", Here)
+    return papermill.execute_notebook(
+        notebook, output, parameters, engine_name="here", log_output=False, progress_bar=False
+    )
 
 
 @contextmanager
-def own_jupyter() -> Iterator[str]:
-    """A folder in which Jupyter finds a kernel `python3` of ours, and nothing of the user's, nor leaves anything there.
-
-    A user's own kernel of that name may be another python; their settings, startup files and templates change pages.
-    """
-    # The path of a socket holds a hundred characters, which a cluster's TMPDIR may fill alone.
-    with tempfile.TemporaryDirectory(prefix="kernel-", dir="/tmp") as home:
+def own_jupyter() -> Iterator[None]:
+    """Jupyter finds nothing of the user's, nor leaves anything there: settings and templates of theirs change pages."""
+    with tempfile.TemporaryDirectory(prefix="jupyter-") as home:
         os.environ |= dict.fromkeys(JUPYTER_FOLDERS, home)
-        path = Path(home, "kernels/python3/kernel.json")
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(KERNEL), encoding="utf-8")
-        yield home
+        yield
 
 
 def settle(notebook: nbformat.NotebookNode, folder: Path, output: Path) -> None:

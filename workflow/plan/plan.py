@@ -54,7 +54,7 @@ CHECKED = ("train", "import")
 PRUNABLE = ("cache", "views")
 """Kinds of results that are made for others, and can be made again from what stays."""
 PAPER = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("src/deit/paper/*.csv"))
-RENDER = ("workflow/notebooks/table.ipynb", "workflow/jobs/render.py")
+RENDER = ("workflow/notebooks/table.ipynb", "workflow/jobs/render.py", "workflow/jobs/render_kernel.py")
 REPORT = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/jobs/report*.*"))
 
 
