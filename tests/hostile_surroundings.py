@@ -56,6 +56,7 @@ def hostile(home: Path) -> dict[str, str]:
         "JUPYTER_PLATFORM_DIRS": "1",
         "IPYTHONDIR": f"{home}/.ipython",
         "IPYKERNEL_CELL_NAME": "foreign",
+        "VIRTUAL_ENV": f"{home}/.local",
         "PANDAS_COPY_ON_WRITE": "warn",
         "TIMM_FUSED_ATTN": "0",
         "XDG_RUNTIME_DIR": "/proc/none",

@@ -23,7 +23,6 @@ def working_in(folder: Path) -> Iterator[pytest.MonkeyPatch]:
 def refusal_of(main: Callable[[], None], folder: Path, *words: str | Path) -> str:
     """What a command says that refuses, called in `folder` with these words; empty where it ends well."""
     with working_in(folder) as patch:
-        patch.setenv("PYTHONPATH", str(folder / "src"))  # for the kernel of a table
         patch.setattr(sys, "argv", ["command", *map(str, words)])
         try:
             main()

@@ -33,7 +33,6 @@ def renamed_study() -> ModuleType:
 def published(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(test_report, "study", renamed_study())
-        patch.setattr(test_report, "RENDERED", ())
         yield test_report.Published(tmp_path_factory.mktemp("odd"))
 
 

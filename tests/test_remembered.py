@@ -9,7 +9,7 @@ from deit.store.reach import PACKAGE, ROOT, Code, Made
 from deit.store.remembered import PLACE, Remembered, texts_of
 
 ROOTS = ("deit.commands.train", "deit.learn.objectives.hard")
-TABLE = ("workflow/jobs/render.py", "workflow/notebooks/table.ipynb")
+TABLE = ("workflow/jobs/render.py", "workflow/jobs/render_kernel.py", "workflow/notebooks/table.ipynb")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 import synthetic_study as study
 from in_process import refusal_of
 from jobs import report_page
-from smoke_study import render_here
 
 from deit.store.job import Job
 from deit.store.results import read_result, write_provenance
@@ -17,8 +16,6 @@ from deit.tables.recipes import Report, Table
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "workflow" / "notebooks").glob("*.ipynb"))
-RENDERED = ("table_3", "token_analysis")
-"""Two of the seven kinds; each costs a kernel. The page shows the others as tables.save leaves them."""
 
 
 def run(job: str, *arguments: str | Path) -> str:
@@ -48,11 +45,8 @@ class Published:
         folders = [folder for section in sections for folder in self.results[section]]
         path, job = study.write_recipe(self.root, "table", f"tables/{name}", recipe, folders)
         output = self.root / f"tables/{name}-{job.digest}"
-        if name in RENDERED:
-            flags = [part for section in sections for part in (f"--{section}", *self.results[section])]
-            assert not run("render", "--recipe", path, *flags, "--output", output)
-        else:
-            render_here(job, path, folders, output)
+        flags = [part for section in sections for part in (f"--{section}", *self.results[section])]
+        assert not run("render", "--recipe", path, *flags, "--output", output)
         return output
 
     def plan(self) -> None:

@@ -38,7 +38,7 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], surroundings(os.environ))
     del sys.path[0]  # this folder
     status: list[int] = []
-    atexit.register(leave, status)  # before all others, and so called after them
+    atexit.register(end_at_once, status)  # before all others, and so called after them
     preloader = Preloader()
     gc.disable()  # or a third of the time goes into looking for garbage, of which imports leave little
     for name in MODULES:
@@ -57,18 +57,23 @@ def main() -> None:
 
 def status_of(error: BaseException) -> int:
     """What os.waitpid says of a python that ends with it."""
-    if isinstance(error, KeyboardInterrupt):
+    if type(error) is KeyboardInterrupt:
         return signal.SIGINT
     code = error.code if isinstance(error, SystemExit) else 1
     return (code if isinstance(code, int) else int(code is not None)) % 256 << 8
 
 
-def leave(status: list[int]) -> None:
+def end_at_once(status: list[int]) -> None:
     """Ends a job before python takes leave of each object, which would copy all the memory that a fork shares."""
-    if status:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        end_as(status[0])
+    if not status:
+        return
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.closed or stream.flush()
+    except OSError:  # nobody reads it, or the disk is full: python's own end says so
+        return
+    ctypes.CDLL(None).fflush(None)  # what libraries have printed
+    end_as(status[0])
 
 
 class Job(NamedTuple):

@@ -109,7 +109,6 @@ def settle(notebook: nbformat.NotebookNode, folder: Path, output: Path) -> None:
     notebook.metadata.pop("papermill", None)
     for number, cell in enumerate(notebook.cells):
         cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
         cell.id = f"cell-{number}"
         cell.source = cell.source.replace(str(folder), str(output))
 

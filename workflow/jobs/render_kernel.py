@@ -1,14 +1,14 @@
-"""An engine of papermill's that runs the cells in this process: they find what is imported, and no kernel has to start.
+"""An engine of papermill's that runs cells in this process: they find what is imported, and no kernel has to start.
 
-It shows what a kernel of Jupyter's would, to the byte.
+Results of cells, and what they display, are the bytes that a kernel of Jupyter's gives. Printed text goes to the log.
 """
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
 from platform import python_version
 from typing import Any
+from warnings import catch_warnings, filterwarnings
 
 import pandas as pd
 from IPython.core.displayhook import DisplayHook
@@ -40,9 +40,10 @@ class Here(Engine):
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **options: Any) -> None:
-        """Fills the outputs of the cells; raises what a cell raises."""
+        """Fills the outputs of the cells; raises what a cell raises, or the showing of its result."""
         nb_man.nb.metadata.language_info = LANGUAGE
-        with own_shell() as shell, pd.option_context(*NO_TERMINAL):
+        with own_shell() as shell, pd.option_context(*NO_TERMINAL), catch_warnings():
+            filterwarnings("ignore", "To exit: use")  # advice to who types SystemExit
             for cell in nb_man.nb.cells:
                 if cell.cell_type == "code":
                     run(cell, shell)
@@ -59,7 +60,7 @@ class Result(DisplayHook):
     """Keeps the value of a cell's last expression."""
 
     def write_output_prompt(self) -> None:
-        """None is shown."""
+        """No prompt is shown."""
 
     def write_format_data(self, format_dict: Mapping, md_dict: Mapping | None = None) -> None:
         number = self.prompt_count
@@ -74,25 +75,30 @@ class Shell(InteractiveShell):
     display_pub_class = Type(Displayed)
     displayhook_class = Type(Result)
     shown = List()
+    raised: BaseException | None = None
+
+    def init_virtualenv(self) -> None:
+        """No packages of another environment are taken."""
+
+    def _showtraceback(self, etype: type, evalue: BaseException, stb: list[str]) -> None:
+        self.raised = evalue  # also where a result cannot be shown, which counts for no error of the cell
 
 
 @contextmanager
 def own_shell() -> Iterator[Shell]:
-    """A shell for one notebook, in whose place nothing is left behind."""
+    """A shell for one notebook; behind it others find no shell, and their `__main__`."""
     main = sys.modules["__main__"]
     try:
         yield Shell.instance(config=WITHOUT_HISTORY)
     finally:
         Shell.clear_instance()
-        sys.modules["__main__"] = main  # the shell's own has stood there
+        sys.modules["__main__"] = main
 
 
 def run(cell: NotebookNode, shell: Shell) -> None:
     """Runs a cell and takes what it shows."""
     shell.shown, cell.execution_count = [], shell.execution_count
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as error:
-        result = shell.run_cell(cell.source, store_history=True)
-    printed = {"stdout": out.getvalue(), "stderr": error.getvalue()}
-    result.raise_error()
-    streams = [new_output("stream", name=name, text=text) for name, text in printed.items() if text]
-    cell.outputs = [*streams, *shell.shown]
+    shell.run_cell(cell.source, store_history=True)
+    if shell.raised:
+        raise shell.raised
+    cell.outputs = shell.shown
