@@ -80,7 +80,7 @@ def test_it_is_rendered(project, tmp_path):
     done = subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=project,
-        env=os.environ | {"PYTHONPATH": str(project / "src")},
+        env=os.environ | {"PYTHONPATH": f"{project}/src:{project}/workflow"},
         capture_output=True,
         encoding="utf-8",
         check=False,

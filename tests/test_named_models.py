@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+import papermill
 import pytest
 import tiny_runs as tiny
 import torch
-from jobs.render import execute
+from jobs.render import own_jupyter
 from PIL import Image
 from timm import create_model
 from timm.data import resolve_data_config
@@ -92,7 +93,8 @@ def test_the_notebook_shows_a_students_heads(tmp_path, monkeypatch, pictures):
         Image.effect_noise((40, 30), 50).convert("RGB").save(tmp_path / "one.png")
         parameters["pictures"] = [str(tmp_path / "one.png")]
     monkeypatch.chdir(ROOT)
-    shown = execute(ROOT / "docs/heads.ipynb", tmp_path / "shown.ipynb", parameters)
+    with own_jupyter():
+        shown = papermill.execute_notebook("docs/heads.ipynb", tmp_path / "shown.ipynb", parameters, progress_bar=False)
     outputs = [str(output) for cell in shown.cells for output in cell.get("outputs", [])]
     text = "\n".join(outputs)
     assert (

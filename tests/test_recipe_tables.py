@@ -278,7 +278,7 @@ def test_the_notebook_of_the_epochs_figure_runs(sheets, tmp_path):
     path, job = study.write_recipe(tmp_path, "table", "tables/epochs", recipe, sheets)
     output = tmp_path / f"epochs-{job.digest}"
     command = [sys.executable, ROOT / "workflow/jobs/render.py", "--recipe", path, "--predictions", *sheets]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}/workflow"}
     done = subprocess.run(
         [*map(str, command), "--output", str(output)], env=environment, cwd=ROOT, capture_output=True, encoding="utf-8"
     )

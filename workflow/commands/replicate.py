@@ -152,7 +152,7 @@ def other_machines(fresh: Path, published: Path) -> list[str]:
 
 def machines(report: Path) -> str:
     """The models of CPU and GPU behind a report, in alphabetical order, whatever the number of cores."""
-    made = [json.loads(path.read_text(encoding="utf-8")) for path in report.glob("provenance-*.json")]
+    made = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(report.glob("provenance-*.json"))]
     return " and ".join(sorted({re.sub(r", \d+ cores", "", name) for one in made for name in one["machines"]}))
 
 
