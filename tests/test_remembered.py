@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from plan.plan import NOTEBOOK, RENDER
 
 from deit.store.reach import PACKAGE, ROOT, Code, Made
 from deit.store.remembered import PLACE, Remembered, texts_of
 
 ROOTS = ("deit.commands.train", "deit.learn.objectives.hard")
-TABLE = ("workflow/jobs/render.py", "workflow/jobs/render_kernel.py", "workflow/notebooks/table.ipynb")
+TABLE = (*RENDER, NOTEBOOK)
 
 
 @pytest.fixture

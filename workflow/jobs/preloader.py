@@ -69,7 +69,8 @@ def end_at_once(status: list[int]) -> None:
         return
     try:
         for stream in filter(None, (sys.stdout, sys.stderr)):
-            stream.closed or stream.flush()
+            if not stream.closed:
+                stream.flush()
     except OSError:  # nobody reads it, or the disk is full: python's own end says so
         return
     ctypes.CDLL(None).fflush(None)  # what libraries have printed

@@ -54,7 +54,8 @@ CHECKED = ("train", "import")
 PRUNABLE = ("cache", "views")
 """Kinds of results that are made for others, and can be made again from what stays."""
 PAPER = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("src/deit/paper/*.csv"))
-RENDER = ("workflow/notebooks/table.ipynb", "workflow/jobs/render.py", "workflow/jobs/render_kernel.py")
+NOTEBOOK = "workflow/notebooks/table.ipynb"
+RENDER = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/jobs/render*.*"))
 REPORT = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/jobs/report*.*"))
 
 
@@ -353,7 +354,7 @@ class Plan:
         return self.add("tokens", f"tokens/{run.name}", recipe, inputs, reads, self.study.execution.of("evaluation"))
 
     def plan_table(self, recipe: Table, inputs: dict[str, str]) -> str:
-        roots, reads = [*PAPER, *RENDER], self.by_section(inputs.values())
+        roots, reads = [*PAPER, NOTEBOOK, *RENDER], self.by_section(inputs.values())
         return self.add(
             "table", f"tables/{recipe.table}", recipe, inputs, reads, self.study.execution.of("tables"), roots
         )
